@@ -1,0 +1,1 @@
+"""The room that knows file names, schemas, hashes, atomic writes and locks."""

@@ -1,0 +1,159 @@
+"""Files that are whole or not there: atomic writes, recorded hashes, locks.
+
+Every write goes to a temporary file in the same folder, is flushed to disk and renamed onto its final
+name, so that a kill or a full disk leaves either the old artifact or the new one. The hash of an artifact
+stands beside it in ``<name>.sha256``, in the format that ``sha256sum -c`` reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from magsd_cli.errors import ArtifactError, LockedError, OutputError
+
+_TEMPORARY = re.compile(r"^\.(?P<final>.+)\.(?P<pid>\d+)\.tmp$")
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex SHA-256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `final`; on success make it durable and rename it onto `final`.
+
+    The temporary name carries the process id, so that `sweep_orphans` can tell a dead writer's file from a
+    living one's. Raises `OutputError` when the folder or the file cannot be written.
+    """
+    temporary = final.parent / f".{final.name}.{os.getpid()}.tmp"
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+        _sync_folder(final.parent)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{final}: {reason}; free some space or choose a folder that can be written") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable: the folder's own entry must reach the disk as well."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 `text` to `path` atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON with a stable key order; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON artifact. Raises `ArtifactError` when it is missing or damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: not found; the run or cache it belongs to is incomplete") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path}: damaged ({type(error).__name__}); make the artifact again") from error
+
+
+def sweep_orphans(folder: Path) -> None:
+    """Remove temporary files in `folder` whose writer is no longer alive."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        match = _TEMPORARY.match(path.name)
+        if match and not _is_alive(int(match["pid"])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def hash_sidecar(path: Path) -> Path:
+    """Where the recorded hash of `path` stands."""
+    return path.with_name(path.name + ".sha256")
+
+
+def record_hash(path: Path, digest: str | None = None, name: str | None = None) -> str:
+    """Write the sidecar of `path` (for a file still under a temporary name, give its final `name`)."""
+    digest = digest or sha256_file(path)
+    final = path.with_name(name or path.name)
+    write_text(hash_sidecar(final), f"{digest}  {final.name}\n")
+    return digest
+
+
+def check_hash(path: Path) -> str:
+    """Compare `path` with its recorded hash and return the hash.
+
+    Raises `ArtifactError` when the file or its sidecar is missing or they do not match.
+    """
+    try:
+        recorded = hash_sidecar(path).read_text().split()[0]
+        actual = sha256_file(path)
+    except (OSError, IndexError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: the file or its .sha256 is missing; make the artifact again") from error
+    if actual != recorded:
+        raise ArtifactError(f"{path}: content does not match its recorded SHA-256 (damaged); make it again")
+    return actual
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`; the lock is free again when its holder dies.
+
+    Raises `LockedError` at once when another process holds it, `OutputError` when it cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = FileLock(path, timeout=0)
+        holder.acquire()
+    except Timeout as error:
+        raise LockedError(f"{path}: another magsd run is writing here; wait for it or choose another output") from error
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}; choose a folder that can be written") from error
+    try:
+        yield
+    finally:
+        holder.release()

@@ -1,0 +1,76 @@
+"""Words go to stderr: one plain line a stage, or JSON lines for machines; bars only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+LOG_FORMAT_VARIABLE = "MAGSD_LOG_FORMAT"
+
+
+class Bar(Protocol):
+    """A progress bar: `update` counts steps and replaces the text behind the bar."""
+
+    def update(self, advance: int = 1, text: str | None = None) -> None: ...
+
+
+def on_terminal() -> bool:
+    """Whether a person watches stderr: a terminal, and no machine-readable log asked for."""
+    return sys.stderr.isatty() and not _json_lines()
+
+
+def say(text: str, **fields: Any) -> None:
+    """One line on stderr. Control characters are escaped: file names may hold anything."""
+    if _json_lines():
+        line = json.dumps({"time": round(time.time(), 3), "message": text, **fields}, default=str)
+    else:
+        line = printable(text)
+    print(line, file=sys.stderr, flush=True)
+
+
+def printable(text: object) -> str:
+    """`text` with control characters, line breaks, direction marks and lone surrogates escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Bar]:
+    """A Rich bar with time left when stderr is a terminal; silent otherwise."""
+    if not on_terminal():
+        yield _Silent()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield _RichBar(bars, bars.add_task(description, total=total, text=""))
+
+
+class _Silent:
+    def update(self, advance: int = 1, text: str | None = None) -> None:
+        pass
+
+
+class _RichBar:
+    def __init__(self, bars: Any, task: Any) -> None:
+        self._bars, self._task = bars, task
+
+    def update(self, advance: int = 1, text: str | None = None) -> None:
+        fields = {} if text is None else {"text": text}
+        self._bars.update(self._task, advance=advance, **fields)
+
+
+def _json_lines() -> bool:
+    return os.environ.get(LOG_FORMAT_VARIABLE) == "json"

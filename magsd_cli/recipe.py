@@ -1,0 +1,285 @@
+"""What a recipe may say: strict models with the paper's values as defaults, `extends`, `--set`, and a hash.
+
+A recipe is TOML, found by name (`paper`, `table3/resnet50`) among the built-in ones or by path. Unknown keys
+and values are refused with the nearest known one, all problems at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from magsd_cli.errors import UsageError
+
+Range = tuple[float, float]
+Augmentation = Literal["mixup", "dimming", "patching"]
+ClassicOperation = Literal[
+    "brightness", "contrast", "crop", "rotation", "translation", "horizontal_flip", "vertical_flip"
+]
+
+
+def _check_range(key: str, value: Range, least: float, most: float) -> None:
+    if not least <= value[0] <= value[1] <= most:
+        raise ValueError(f"{key}={list(value)}: must be [low, high] with {least:g} <= low <= high <= {most:g}")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Image(_Section):
+    """Section 4.2: what the network sees. Sizes in pixels."""
+
+    size: int = Field(224, ge=64, le=2048)
+    clahe: bool = True
+    clip_limit: float | None = Field(None, gt=0, description="None: the cache's own")
+    tiles: int | None = Field(None, ge=1, description="None: the cache's own")
+
+
+class Model(_Section):
+    """Section 3.2: the network."""
+
+    name: Literal["magsd"] = "magsd"
+    backbone: Annotated[str, StringConstraints(pattern=r"^(timm:)?[A-Za-z0-9_.]+$")] = "resnet50"
+    scales: Literal[1, 2, 3] = 2
+    attention_maps: int = Field(32, ge=1, le=1024)
+    pooling: Literal["attention", "gap", "gmp"] = "attention"
+    weights: str = "imagenet"
+    stem: Literal["sum_rgb", "fresh"] = "sum_rgb"
+    attention_norm_eps: float = Field(1e-3, gt=0)
+    attention_downsample: Literal["average", "max", "bilinear"] = "average"
+    feature_norm: Literal["signed_sqrt_l2", "none"] = "signed_sqrt_l2"
+    feature_scale: float = Field(100.0, gt=0)
+
+
+class Train(_Section):
+    """Section 4.1: how it is trained. The paper gives no schedule; milestones are fractions of the epochs."""
+
+    step: Literal["attention_guided", "plain"] = "attention_guided"
+    augment: tuple[Augmentation, ...] = ("mixup", "dimming", "patching")
+    loss: Literal["soft_distance", "l2", "cross_entropy"] = "soft_distance"
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(32, ge=1)
+    lr: float = Field(1e-2, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(1e-6, ge=0)
+    schedule: Literal["multistep", "cosine", "constant"] = "multistep"
+    milestones: tuple[float, ...] = (0.5, 0.8)
+    lr_gamma: float = Field(0.1, gt=0, le=1)
+    warmup_epochs: int = Field(0, ge=0, description="epochs of linear learning-rate warm-up")
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    weight_average: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0: none")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Train:
+        if len(set(self.augment)) != len(self.augment):
+            raise ValueError("train.augment names an augmentation twice")
+        if any(not 0 < m < 1 for m in self.milestones) or list(self.milestones) != sorted(self.milestones):
+            raise ValueError("train.milestones must be rising fractions between 0 and 1")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("train.nesterov needs train.momentum above 0")
+        return self
+
+
+class Guide(_Section):
+    """Section 3.3: attention-guided augmentation. Thresholds are shares of a map's maximum."""
+
+    map_choice: Literal["sqrt_sum", "uniform"] = "sqrt_sum"
+    mixup_threshold: Range = (0.4, 0.6)
+    dimming_threshold: Range = (0.2, 0.5)
+    box_padding: float = Field(0.1, ge=0, le=1, description="share of the image side added on each side")
+    mixup_gamma: float = Field(0.6, ge=0, le=1)
+    dimming_factor: float = Field(0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Guide:
+        for key in ("mixup_threshold", "dimming_threshold"):
+            _check_range(f"guide.{key}", getattr(self, key), 0, 1)
+        return self
+
+
+class SoftDistance(_Section):
+    """Section 3.4, Algorithm 1."""
+
+    confidence: float = Field(0.7, ge=0, le=1)
+    replace_wrong: bool = Field(False, description="also replace a confident but wrong prediction")
+    smoothing: float = Field(0.0, ge=0, lt=1, description="of the one-hot that replaces it")
+    over_views: Literal["mean", "sum"] = "mean"
+    weight: float = Field(1.0, ge=0)
+
+
+class Classic(_Section):
+    """Table 2: classic augmentation. A random number of the operations is applied to each image."""
+
+    enabled: bool = True
+    operations: tuple[ClassicOperation, ...] = (
+        "brightness", "contrast", "crop", "rotation", "horizontal_flip", "vertical_flip",
+    )  # fmt: skip
+    choose: Literal["random_number", "each"] = "random_number"
+    probability: float = Field(0.5, ge=0, le=1, description="of each operation where choose is `each`")
+    brightness: Range = (0.5, 1.0)
+    contrast: Range = (0.7, 1.0)
+    crop_area: Range = (0.5, 1.0)
+    rotation: Range = (0.0, 120.0)
+    translation: float = Field(0.1, ge=0, le=0.5, description="largest shift as a share of the side")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Classic:
+        _check_range("classic.brightness", self.brightness, 0, 4)
+        _check_range("classic.contrast", self.contrast, 0, 4)
+        _check_range("classic.crop_area", self.crop_area, 0.01, 1)
+        _check_range("classic.rotation", self.rotation, -180, 180)
+        return self
+
+
+class Recipe(_Section):
+    """A fully resolved recipe."""
+
+    title: str = ""
+    image: Image = Image()
+    model: Model = Model()
+    train: Train = Train()
+    guide: Guide = Guide()
+    soft_distance: SoftDistance = SoftDistance()
+    classic: Classic = Classic()
+    seed: int = Field(0, ge=0, lt=2**63)
+
+    def to_json(self) -> str:
+        """Every key with its value, in a stable order."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+
+    def hash(self) -> str:
+        """SHA-256 of everything that changes a result; the title does not."""
+        values = self.model_dump(mode="json", exclude={"title"})
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def load_recipe(name: str | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """Read the recipe called `name` (built-in, or a path; None is `base`) and apply `key=value` overrides.
+
+    Raises `UsageError` with every problem in one line.
+    """
+    values = _read_with_parents(_find(name or "base"), seen=())
+    for override in overrides:
+        _apply(values, override)
+    return recipe_from_values(values, name or "base")
+
+
+def recipe_from_values(values: Mapping[str, Any], where: str) -> Recipe:
+    """Check `values` against the models. Raises `UsageError` naming `where` and every bad key."""
+    try:
+        return Recipe.model_validate(dict(values))
+    except ValidationError as error:
+        problems = "; ".join(_explain(problem) for problem in error.errors())
+        raise UsageError(f"recipe {where}: {problems}") from None
+
+
+def recipes_folder() -> Path:
+    """Where the built-in recipes are: inside the installed package, or beside it in a checkout."""
+    here = Path(__file__).parent
+    installed = here / "recipes"
+    return installed if installed.is_dir() else here.parent / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """Names of the built-in recipes, such as `cpu` and `table3/resnet50`."""
+    folder = recipes_folder()
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.toml"))
+
+
+def keys() -> dict[str, str]:
+    """Every dotted key with its default, for `recipes show` and for messages."""
+    return {key: json.dumps(value) for key, value in _flatten(Recipe().model_dump(mode="json"))}
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _find(name: str) -> Path:
+    candidates = [Path(name), recipes_folder() / f"{name}.toml", recipes_folder() / name]
+    for path in candidates:
+        if path.is_file():
+            return path
+    near = difflib.get_close_matches(name, recipe_names(), n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else "`magsd recipes list` shows the built-in ones"
+    raise UsageError(f"recipe {name}: no such file and no built-in recipe of that name; {hint}")
+
+
+def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise UsageError(f"recipe {path}: extends itself; remove the circle")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"recipe {path}: cannot be read as TOML ({error}); mend the file") from error
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    if not isinstance(parent, str):
+        raise UsageError(f"recipe {path}: extends must be a file name or a built-in recipe's name")
+    beside = path.parent / parent
+    base = _read_with_parents(beside if beside.is_file() else _find(parent), (*seen, path.resolve()))
+    base.pop("title", None)
+    return _merge(base, values)
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Set `section.key=value`, the value read as TOML, and as plain text where it is no TOML."""
+    key, equals, text = override.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not last:
+        raise UsageError(f"--set {override}: write it as key=value, for example train.epochs=2")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"--set {override}: {section} is no section; {_near_key(key.strip())}")
+        values = inner
+    values[last] = value
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key, {_near_key(key)}"
+    if problem["type"] == "literal_error":
+        near = difflib.get_close_matches(str(problem["input"]), problem["ctx"]["expected"].split("'"), n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        return f"{key}={problem['input']!r}: must be {problem['ctx']['expected']}{hint}"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    return f"{key}={problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+
+
+def _near_key(key: str) -> str:
+    near = difflib.get_close_matches(key, list(keys()), n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else "`magsd recipes show base --keys` lists the known ones"
