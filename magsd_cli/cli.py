@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -28,8 +29,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog=EPILOG,
+    context_settings={"max_content_width": 110},
 )
-recipes_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and copy the recipes.")
+recipes_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, show and copy the recipes."
+)
 app.add_typer(recipes_app, name="recipes")
 
 
@@ -56,17 +60,26 @@ class Engine(StrEnum):
     onnxruntime = "onnxruntime"
 
 
-CacheOption = Annotated[Path | None, typer.Option("--cache", help="The cache to train on (default: the newest).")]
+CacheOption = Annotated[
+    Path | None, typer.Option("--cache", help="The cache to train on (default: the newest).")
+]
 RecipeOption = Annotated[str, typer.Option("--recipe", help="A built-in recipe's name or a TOML file.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Change one recipe key: --set train.epochs=2", metavar="KEY=VALUE")
+    list[str] | None,
+    typer.Option("--set", help="Change one recipe key: --set train.epochs=2", metavar="KEY=VALUE"),
 ]
-GpusOption = Annotated[int | None, typer.Option("--gpus", min=1, help="Use this many GPUs (with --device cpu: processes).")]
+GpusOption = Annotated[
+    int | None, typer.Option("--gpus", min=1, help="Use this many GPUs (with --device cpu: processes).")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="The run's name (default: from the recipe).")]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The same as --set seed=N.")]
-ModelOption = Annotated[Path | None, typer.Option("--model", help="A run or model file (default: the newest run).")]
-WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: the cores).")]
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="A run or model file (default: the newest run).")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes (default: the cores).")
+]
 
 
 def _show_version(value: bool) -> None:
@@ -78,16 +91,323 @@ def _show_version(value: bool) -> None:
 @app.callback()
 def _global_options(
     context: typer.Context,
-    runs: Annotated[Path, typer.Option(envvar="MAGSD_RUNS", help="Where caches and runs are kept.")] = Path("runs"),
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    log_format: Annotated[LogFormat, typer.Option(help="Lines on stderr for people or machines.")] = LogFormat.text,
-    version: Annotated[
+    runs: Annotated[Path, typer.Option(envvar="MAGSD_RUNS", help="Where caches and runs are kept.")] = Path(
+        "runs"
+    ),
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 (read from the line by `main`)
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Lines on stderr for people or machines.")
+    ] = LogFormat.text,
+    version: Annotated[  # noqa: ARG001 (its callback prints it)
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Classify COVID-19 and other pneumonia on chest X-rays with MAG-SD, see where it looked, and check how good it is.
+    """Classify COVID-19 and other pneumonia on chest X-rays, see where the network looked, and how good it is.
 
     prepare -> cv (or train) -> report; predict and localize use the newest run. Try `magsd demo` first.
     """
     context.obj = runs
     os.environ[LOG_FORMAT_VARIABLE] = log_format.value
+
+
+@app.command()
+def prepare(
+    context: typer.Context,
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Folders or files of X-rays.")],
+    layout: Annotated[Layout, typer.Option(help="How the sources are laid out.")] = Layout.auto,
+    name: Annotated[str | None, typer.Option(help="The cache's name (default: the first source's).")] = None,
+    size: Annotated[int, typer.Option(min=64, max=2048, help="Side of the cached images in pixels.")] = 224,
+    clahe: Annotated[
+        bool, typer.Option("--clahe/--no-clahe", help="Equalise the contrast (section 4.2).")
+    ] = True,
+    clip_limit: Annotated[float, typer.Option(min=0.01, help="CLAHE's clip limit.")] = 4.0,
+    tiles: Annotated[int, typer.Option(min=1, max=64, help="CLAHE's tiles along each side.")] = 4,
+    label_map: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="OLD=NEW", help="Rename a label; an empty NEW leaves it out."),
+    ] = None,
+    per_class: Annotated[
+        int | None, typer.Option(min=1, help="Use at most this many images of each class.")
+    ] = None,
+    workers: WorkersOption = None,
+) -> int:
+    """Decode X-rays, equalise their contrast and pack them into one cache. Prints the cache's path."""
+    from magsd_cli.stages.prepare import prepare as stage
+
+    path, code = stage(
+        sources=sources,
+        runs=context.obj,
+        layout=layout.value,
+        name=name,
+        size=size,
+        clahe=clahe,
+        clip_limit=clip_limit,
+        tiles=tiles,
+        label_map=label_map or [],
+        per_class=per_class,
+        workers=workers,
+    )
+    print(path)
+    return code
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    cache: CacheOption = None,
+    recipe: RecipeOption = "base",
+    overrides: SetOption = None,
+    gpus: GpusOption = None,
+    device: DeviceOption = "auto",
+    name: NameOption = None,
+    seed: SeedOption = None,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Continue this run.")] = None,
+) -> int:
+    """Train one network on one split and test it on the part held out. Prints the run's path."""
+    chosen = None if resume else _recipe(recipe, overrides, seed)
+    from magsd_cli.stages.train import train as stage
+
+    print(
+        stage(
+            cache=cache, recipe=chosen, runs=context.obj, name=name, device=device, gpus=gpus, resume=resume
+        )
+    )
+    return 0
+
+
+@app.command()
+def cv(
+    context: typer.Context,
+    cache: CacheOption = None,
+    recipe: RecipeOption = "base",
+    overrides: SetOption = None,
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
+    gpus: GpusOption = None,
+    device: DeviceOption = "auto",
+    name: NameOption = None,
+    seed: SeedOption = None,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Continue this run.")] = None,
+) -> int:
+    """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
+    chosen = None if resume else _recipe(recipe, overrides, seed)
+    from magsd_cli.stages.cv import cv as stage
+
+    print(
+        stage(
+            cache=cache,
+            recipe=chosen,
+            runs=context.obj,
+            name=name,
+            folds=folds,
+            device=device,
+            gpus=gpus,
+            resume=resume,
+        )
+    )
+    return 0
+
+
+@app.command()
+def predict(
+    context: typer.Context,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images or folders of images.")],
+    model: ModelOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the table to this file.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the rows that FILE has and score the rest.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
+    engine: Annotated[Engine, typer.Option(help="What runs the network.")] = Engine.auto,
+    device: DeviceOption = "auto",
+    gpus: GpusOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
+    workers: WorkersOption = None,
+) -> int:
+    """Classify images: one row for every input file, as Parquet on stdout or in --out."""
+    from magsd_cli.stages.predict import predict as stage
+
+    return stage(
+        inputs=inputs,
+        model=model,
+        runs=context.obj,
+        out=out,
+        resume=resume,
+        overwrite=overwrite,
+        engine=engine.value,
+        device=device,
+        gpus=gpus,
+        batch_size=batch_size,
+        workers=workers,
+    )
+
+
+@app.command()
+def localize(
+    context: typer.Context,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images or folders of images.")],
+    model: ModelOption = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="CSV of true boxes: path,x,y,width,height in pixels.")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of true masks (PNG, named as the images).")
+    ] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Share of the attention's maximum.")] = 0.5,
+    name: NameOption = None,
+    device: DeviceOption = "auto",
+) -> int:
+    """Show where the network looked: overlays, masks, boxes, and IoU against the truth. Prints the folder."""
+    from magsd_cli.stages.localize import localize as stage
+
+    path, code = stage(
+        inputs=inputs,
+        model=model,
+        runs=context.obj,
+        boxes=boxes,
+        masks=masks,
+        threshold=threshold,
+        name=name,
+        device=device,
+    )
+    print(path)
+    return code
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    runs_given: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUN...]", help="Runs (default: the newest); several are compared."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report (default: the run's own).")] = None,
+    external: Annotated[
+        Path | None, typer.Option(help="CSV of predictions on another hospital's images.")
+    ] = None,
+) -> int:
+    """Write the report of a run, or the comparison of several. Prints its path."""
+    from magsd_cli.stages.report import report as stage
+
+    print(stage(runs_given=runs_given or [], runs=context.obj, out=out, external=external))
+    return 0
+
+
+@app.command()
+def demo(context: typer.Context, device: DeviceOption = "auto") -> int:
+    """Run all six commands on a synthetic data set made on the spot. Prints the report's path."""
+    from magsd_cli.stages.demo import demo as stage
+
+    print(stage(runs=context.obj, device=device))
+    return 0
+
+
+@recipes_app.command("list")
+def recipes_list() -> int:
+    """List the built-in recipes."""
+    from magsd_cli.recipe import load_recipe, recipe_names
+
+    for name in recipe_names():
+        print(f"{name:24} {load_recipe(name).title}")
+    return 0
+
+
+@recipes_app.command("show")
+def recipes_show(
+    name: Annotated[str, typer.Argument(help="A built-in recipe's name or a TOML file.")] = "base",
+    all_keys: Annotated[bool, typer.Option("--keys", help="Every key with its resolved value.")] = False,
+) -> int:
+    """Show a recipe as it stands, or every key with its resolved value."""
+    from magsd_cli.recipe import load_recipe, recipe_text, resolved_keys
+
+    if all_keys:
+        for key, value in resolved_keys(load_recipe(name)):
+            print(f"{key} = {value}")
+    else:
+        print(recipe_text(name), end="")
+    return 0
+
+
+@recipes_app.command("copy")
+def recipes_copy(
+    name: Annotated[str, typer.Argument(help="A built-in recipe's name.")],
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+) -> int:
+    """Copy a recipe to a file of yours, to change it there."""
+    from magsd_cli.artifacts.files import write_text
+    from magsd_cli.recipe import recipe_text
+
+    if target.exists():
+        raise UsageError(f"{target}: exists already; choose another name")
+    write_text(target, recipe_text(name))
+    print(target)
+    return 0
+
+
+def _recipe(name: str, overrides: Sequence[str] | None, seed: int | None) -> Any:
+    from magsd_cli.recipe import load_recipe
+
+    return load_recipe(name, [*(overrides or ()), *([] if seed is None else [f"seed={seed}"])])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with the contract's exit code. Errors are one line on stderr."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = typer.main.get_command(app)(_globals_first(given), prog_name="magsd", standalone_mode=False)
+    except Exception as error:
+        if "--debug" in given:
+            traceback.print_exception(error)
+        code = _explain(error)
+    except KeyboardInterrupt:
+        code = _explain(
+            Interrupted(signal.SIGINT, "interrupted: what was done is kept; run it again to continue")
+        )
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    """SIGTERM unwinds like an exception, so that locks and temporary files are let go."""
+    raise Interrupted(number, "terminated: what was done is kept; run it again to continue")
+
+
+def _globals_first(given: list[str]) -> list[str]:
+    """Move --runs, --debug and --log-format to the front: they may stand anywhere on the line."""
+    end = given.index("--") if "--" in given else len(given)
+    words, rest = iter(given[:end]), given[end:]
+    front: list[str] = []
+    behind: list[str] = []
+    for word in words:
+        if word in ("--runs", "--log-format"):
+            front += [word, *([following] if (following := next(words, None)) is not None else [])]
+        elif word == "--debug" or word.startswith(("--runs=", "--log-format=")):
+            front.append(word)
+        else:
+            behind.append(word)
+    return front + behind + rest
+
+
+def _explain(error: Exception) -> int:
+    """Say the error in one line; return its exit code."""
+    if isinstance(error, MagsdError):
+        say(f"magsd: error: {error}", level="error")
+        return error.exit_code
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error, file=sys.stderr)
+        return 2
+    if hasattr(error, "format_message"):  # Typer's own usage errors
+        say(f"magsd: error: {printable(error.format_message())}; see magsd --help", level="error")
+        return 2
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return _explain(
+            DeviceError(
+                f"out of memory ({type(error).__name__}); try a smaller train.batch_size or --batch-size"
+            )
+        )
+    if type(error).__name__ == "Abort":
+        return 130
+    say(
+        f"magsd: error: unexpected {type(error).__name__}: {error}; run it with --debug and report it",
+        level="error",
+    )
+    return 1

@@ -16,7 +16,8 @@ LOG_FORMAT_VARIABLE = "MAGSD_LOG_FORMAT"
 class Bar(Protocol):
     """A progress bar: `update` counts steps and replaces the text behind the bar."""
 
-    def update(self, advance: int = 1, text: str | None = None) -> None: ...
+    def update(self, advance: int = 1, text: str | None = None) -> None:
+        """Count `advance` more steps as done; show `text` behind the bar."""
 
 
 def on_terminal() -> bool:

@@ -54,7 +54,7 @@ class DivergedError(MagsdError):
     exit_code = 9
 
 
-class Interrupted(MagsdError):
+class Interrupted(MagsdError):  # noqa: N818 (an interruption is no error)
     """A signal asked us to stop; what was done is kept."""
 
     def __init__(self, signal_number: int, message: str) -> None:

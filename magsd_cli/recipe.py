@@ -27,7 +27,9 @@ ClassicOperation = Literal[
 
 def _check_range(key: str, value: Range, least: float, most: float) -> None:
     if not least <= value[0] <= value[1] <= most:
-        raise ValueError(f"{key}={list(value)}: must be [low, high] with {least:g} <= low <= high <= {most:g}")
+        raise ValueError(
+            f"{key}={list(value)}: must be [low, high] with {least:g} <= low <= high <= {most:g}"
+        )
 
 
 class _Section(BaseModel):
@@ -198,9 +200,14 @@ def recipe_names() -> list[str]:
     return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.toml"))
 
 
-def keys() -> dict[str, str]:
-    """Every dotted key with its default, for `recipes show` and for messages."""
-    return {key: json.dumps(value) for key, value in _flatten(Recipe().model_dump(mode="json"))}
+def recipe_text(name: str) -> str:
+    """The TOML text of a recipe. Raises `UsageError` when there is none of that name."""
+    return _find(name).read_text(encoding="utf-8-sig")
+
+
+def resolved_keys(recipe: Recipe) -> list[tuple[str, str]]:
+    """Every dotted key of `recipe` with its value as JSON."""
+    return [(key, json.dumps(value)) for key, value in _flatten(recipe.model_dump(mode="json"))]
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -281,5 +288,5 @@ def _explain(problem: Any) -> str:
 
 
 def _near_key(key: str) -> str:
-    near = difflib.get_close_matches(key, list(keys()), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, [known for known, _ in resolved_keys(Recipe())], n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else "`magsd recipes show base --keys` lists the known ones"

@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,16 @@ def atomic_path(final: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, final)
+        temporary.replace(final)
         _sync_folder(final.parent)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OutputError(f"{final}: {reason}; free some space or choose a folder that can be written") from error
+        raise OutputError(
+            f"{final}: {reason}; free some space or choose a folder that can be written"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -150,9 +153,13 @@ def lock(path: Path) -> Iterator[None]:
         holder = FileLock(path, timeout=0)
         holder.acquire()
     except Timeout as error:
-        raise LockedError(f"{path}: another magsd run is writing here; wait for it or choose another output") from error
+        raise LockedError(
+            f"{path}: another magsd run is writing here; wait for it or choose another output"
+        ) from error
     except OSError as error:
-        raise OutputError(f"{path}: {error.strerror or error}; choose a folder that can be written") from error
+        raise OutputError(
+            f"{path}: {error.strerror or error}; choose a folder that can be written"
+        ) from error
     try:
         yield
     finally:

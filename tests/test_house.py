@@ -1,0 +1,100 @@
+"""The rules of the house: imports run one way, and the command line answers without torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "magsd_cli"
+LEAVES = {"errors", "recipe", "console"}
+MIDDLE = {"models", "method", "data", "metrics", "inference", "reporting"}
+MAY_IMPORT = {
+    "errors": set(),
+    "console": set(),
+    "recipe": {"errors"},
+    "artifacts": LEAVES,
+    "metrics": {"errors"},
+    "data": LEAVES,
+    "models": LEAVES,
+    "method": LEAVES | {"models"},
+    "inference": LEAVES | {"models", "method", "data"},
+    "reporting": LEAVES | {"metrics"},
+    "stages": LEAVES | MIDDLE | {"artifacts"},
+    "cli": LEAVES | {"stages", "artifacts"},
+    "__main__": {"cli"},
+}
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imported_rooms(path: Path) -> set[str]:
+    modules: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: imports are absolute"
+            if node.module == "magsd_cli":
+                modules += [f"magsd_cli.{alias.name}" for alias in node.names]
+            else:
+                modules.append(node.module)
+        elif isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+    return {m.split(".")[1] for m in modules if m.startswith("magsd_cli.")} - {"__version__"}
+
+
+def test_imports_run_one_way() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        room = _room(path)
+        if room == "__init__":
+            continue
+        strangers = _imported_rooms(path) - MAY_IMPORT[room] - {room}
+        assert not strangers, f"{path.relative_to(PACKAGE)} imports {strangers}"
+
+
+def test_the_import_graph_has_no_cycle() -> None:
+    graph = {p: _imported_files(p) for p in PACKAGE.rglob("*.py")}
+    done: set[Path] = set()
+
+    def visit(path: Path, trail: tuple[Path, ...]) -> None:
+        assert path not in trail, f"cycle: {[p.name for p in (*trail, path)]}"
+        if path in done:
+            return
+        for following in graph.get(path, ()):
+            visit(following, (*trail, path))
+        done.add(path)
+
+    for path in graph:
+        visit(path, ())
+
+
+def _imported_files(path: Path) -> list[Path]:
+    """Files of the package that `path` imports when it is itself imported (module level only)."""
+    found = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("magsd_cli."):
+            base = PACKAGE.joinpath(*str(node.module).split(".")[1:])
+            found += [
+                p
+                for p in (base.with_suffix(".py"), *(base / f"{a.name}.py" for a in node.names))
+                if p.is_file()
+            ]
+    return found
+
+
+def test_help_does_not_import_the_heavy_libraries() -> None:
+    script = """
+import sys
+from magsd_cli.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    pass
+heavy = set("torch torchvision pandas cv2 h5py matplotlib sklearn pyarrow numpy pydantic".split())
+print("HEAVY", sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "prepare" in done.stdout
+    assert "HEAVY []" in done.stdout
