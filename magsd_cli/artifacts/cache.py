@@ -1,0 +1,280 @@
+"""The image cache: one uint8 HDF5 file that is read into memory at once, and its samples table.
+
+``<name>-<hash8>.h5`` holds the images that can be used; ``<name>-<hash8>.samples.parquet`` holds a row for
+every input file, used or not. `hash8` begins the dataset's digest: the same images, labels, patients and
+settings give the same name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.artifacts.files import atomic_path, check_hash, hash_sidecar, record_hash
+from magsd_cli.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+SCHEMA_VERSION = 1
+SUFFIX = ".h5"
+
+# The samples table: a column, and whether it enters the dataset's digest (a moved folder is the same data).
+SAMPLE_COLUMNS: dict[str, bool] = {
+    "image_id": True,
+    "path": False,
+    "sha256": True,
+    "status": True,
+    "error_code": True,
+    "error": False,
+    "warnings": False,
+    "label": True,
+    "patient_id": True,
+    "group_id": True,
+    "sex": True,
+    "age": True,
+    "view": True,
+    "source": True,
+    "findings": True,
+    "width": False,
+    "height": False,
+    "index": True,
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How the cached images were made: side in pixels, CLAHE and its settings."""
+
+    size: int = 224
+    clahe: bool = True
+    clip_limit: float = 4.0
+    tiles: int = 4
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A cache in memory. `images` uint8 [N,1,S,S]; `labels` int64 [N], -1 where unlabelled."""
+
+    path: Path
+    images: npt.NDArray[np.uint8] = field(repr=False)
+    labels: npt.NDArray[np.int64] = field(repr=False)
+    image_ids: list[str] = field(repr=False)
+    patient_ids: list[str] = field(repr=False)  # "" where unknown
+    group_ids: list[str] = field(repr=False)  # images that must share a fold; "" stands alone
+    classes: tuple[str, ...]
+    size: int
+    clahe: bool
+    clip_limit: float
+    tiles: int
+    digest: str
+    source_digest: str = ""
+
+    def samples(self) -> pd.DataFrame:
+        """The samples table: a row for every input file, used or not. Raises `ArtifactError` when damaged."""
+        return read_samples(self.path)
+
+
+def samples_path(cache: Path) -> Path:
+    """Where the samples table of a cache file stands."""
+    return cache.with_name(cache.name.removesuffix(SUFFIX) + ".samples.parquet")
+
+
+def boxes_path(cache: Path) -> Path:
+    """Where the lesion boxes of a cache stand, if its sources have any."""
+    return cache.with_name(cache.name.removesuffix(SUFFIX) + ".boxes.parquet")
+
+
+def dataset_digest(samples: pd.DataFrame, settings: Preprocessing, classes: Iterable[str]) -> str:
+    """SHA-256 over settings, classes, and each row's content hash, label, patient, group."""
+    digest = hashlib.sha256()
+    head = {"schema": SCHEMA_VERSION, "classes": list(classes), **asdict(settings)}
+    digest.update(json.dumps(head, sort_keys=True).encode())
+    columns = [name for name, counts in SAMPLE_COLUMNS.items() if counts]
+    for row in zip(*(samples[name] for name in columns), strict=True):
+        digest.update(json.dumps([str(value) for value in row]).encode())
+    return digest.hexdigest()
+
+
+def write_cache(
+    folder: Path,
+    name: str,
+    samples: pd.DataFrame,
+    images: Iterable[npt.NDArray[np.uint8]],
+    classes: tuple[str, ...],
+    settings: Preprocessing,
+    source_digest: str = "",
+    boxes: pd.DataFrame | None = None,
+) -> Path:
+    """Write a cache and the tables beside it; the ``.h5`` comes last: a cache that is there is complete.
+
+    `samples` has the columns of `SAMPLE_COLUMNS`; rows with index >= 0 are the images, which `images` yields
+    in that order as [B,1,S,S] batches, so that they never need to be in memory together. Raises `OutputError`.
+    """
+    digest = dataset_digest(samples, settings, classes)
+    path = folder / f"{name}-{digest[:8]}{SUFFIX}"
+    _write_parquet(samples_path(path), _samples_table(samples))
+    if boxes is not None and len(boxes):
+        import pyarrow as pa
+
+        _write_parquet(boxes_path(path), pa.Table.from_pandas(boxes, preserve_index=False))
+    used = samples[samples["index"] >= 0].sort_values("index")
+    code = {label: number for number, label in enumerate(classes)}
+    columns: dict[str, Any] = {
+        "labels": np.array([code.get(label, -1) for label in used["label"]], dtype=np.int64),
+        "image_id": list(used["image_id"]),
+        "patient_id": list(used["patient_id"]),
+        "group_id": list(used["group_id"]),
+    }
+    attributes = {
+        "classes": json.dumps(list(classes)),
+        "schema_version": SCHEMA_VERSION,
+        "source_digest": source_digest,
+        "dataset_sha256": digest,
+        **asdict(settings),
+    }
+    with atomic_path(path) as temporary:
+        _write_h5(temporary, images, len(used), settings.size, columns, attributes)
+        record_hash(temporary, name=path.name)
+    return path
+
+
+def _write_h5(
+    path: Path,
+    batches: Iterable[npt.NDArray[np.uint8]],
+    count: int,
+    size: int,
+    columns: dict[str, Any],
+    attributes: dict[str, Any],
+) -> None:
+    with h5py.File(path, "w") as file:
+        chunks = (1, 1, size, size)
+        images = file.create_dataset("images", (count, 1, size, size), np.uint8, chunks=chunks)
+        start = 0
+        for batch in batches:
+            images[start : start + len(batch)] = batch
+            start += len(batch)
+        if start != count:
+            raise ValueError(f"{count} images announced, {start} came")
+        for name, values in columns.items():
+            text = isinstance(values, list)
+            file.create_dataset(name, data=values, dtype=h5py.string_dtype() if text else None)
+        file.attrs.update(attributes)
+
+
+def open_cache(path: Path) -> Cache:
+    """Check a cache's recorded hash and schema and read it into memory.
+
+    Raises `ArtifactError` when it is missing, damaged, or of a schema that this version does not know.
+    """
+    check_hash(path)
+    try:
+        with h5py.File(path, "r") as file:
+            return _read_h5(path, file)
+    except (OSError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
+        raise ArtifactError(
+            f"{path}: not a magsd cache ({type(error).__name__}); run `magsd prepare` again"
+        ) from error
+
+
+def _read_h5(path: Path, file: h5py.File) -> Cache:
+    version = int(file.attrs["schema_version"])
+    if version != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path}: cache schema {version}, this magsd reads {SCHEMA_VERSION}; run `magsd prepare` again"
+        )
+    size = int(file.attrs["size"])
+    images = file["images"][()]
+    count = len(images)
+    if images.shape != (count, 1, size, size) or images.dtype != np.uint8 or file["labels"].shape != (count,):
+        raise ArtifactError(f"{path}: images and labels do not fit together; run `magsd prepare` again")
+    return Cache(
+        path=path,
+        images=images,
+        labels=file["labels"][()].astype(np.int64),
+        image_ids=_texts(file["image_id"]),
+        patient_ids=_texts(file["patient_id"]),
+        group_ids=_texts(file["group_id"]),
+        classes=tuple(json.loads(file.attrs["classes"])),
+        size=size,
+        clahe=bool(file.attrs["clahe"]),
+        clip_limit=float(file.attrs["clip_limit"]),
+        tiles=int(file.attrs["tiles"]),
+        digest=str(file.attrs["dataset_sha256"]),
+        source_digest=str(file.attrs["source_digest"]),
+    )
+
+
+def _texts(dataset: h5py.Dataset) -> list[str]:
+    return [str(value) for value in dataset.asstr()[()]]
+
+
+def find_newest_cache(runs: Path) -> Path:
+    """The newest complete cache under ``runs/cache``. Raises `ArtifactError` when there is none."""
+    folder = runs / "cache"
+    found = [path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith(".")]
+    complete = [path for path in found if hash_sidecar(path).is_file() and samples_path(path).is_file()]
+    if not complete:
+        raise ArtifactError(
+            f"{folder}: no cache here; make one with `magsd prepare FOLDER`, or name it with --cache"
+        )
+    return max(complete, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def read_samples(cache: Path) -> pd.DataFrame:
+    """The samples table of the cache file `cache`. Raises `ArtifactError` when it is missing or damaged."""
+    return _read_parquet(samples_path(cache))
+
+
+def read_boxes(cache: Path) -> pd.DataFrame | None:
+    """Boxes beside the cache file (image_id, label, x, y, width, height in source pixels), or None."""
+    return _read_parquet(boxes_path(cache)) if boxes_path(cache).is_file() else None
+
+
+def write_samples(cache: Path, samples: pd.DataFrame) -> None:
+    """Write the samples table of `cache` anew: for the same images, moved to other paths."""
+    _write_parquet(samples_path(cache), _samples_table(samples))
+
+
+def _samples_table(samples: pd.DataFrame) -> pa.Table:
+    import pyarrow as pa
+
+    kinds = {
+        "warnings": pa.list_(pa.string()),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "index": pa.int64(),
+    }
+    fields = [pa.field(name, kinds.get(name, pa.string())) for name in SAMPLE_COLUMNS]
+    return pa.Table.from_pandas(samples[list(SAMPLE_COLUMNS)], schema=pa.schema(fields), preserve_index=False)
+
+
+def _write_parquet(path: Path, table: pa.Table) -> None:
+    import pyarrow.parquet as pq
+
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        record_hash(temporary, name=path.name)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    check_hash(path)
+    try:
+        frame: pd.DataFrame = pq.read_table(path, page_checksum_verification=True).to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(
+            f"{path}: not a table ({type(error).__name__}); run `magsd prepare` again"
+        ) from error
+    return frame

@@ -1,0 +1,157 @@
+"""The cache is whole or refused, and tells what it holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from magsd_cli.artifacts.cache import (
+    SAMPLE_COLUMNS,
+    Preprocessing,
+    dataset_digest,
+    find_newest_cache,
+    open_cache,
+    read_boxes,
+    samples_path,
+    write_cache,
+)
+from magsd_cli.artifacts.files import record_hash
+from magsd_cli.errors import ArtifactError
+
+CLASSES = ("COVID-19", "Normal")
+SETTINGS = Preprocessing(size=8, clahe=True, clip_limit=2.0, tiles=2)
+IMAGES = np.arange(3 * 64, dtype=np.uint8).reshape(3, 1, 8, 8)
+
+
+def samples_frame() -> pd.DataFrame:
+    """Four files: three used (the last unlabelled), one damaged."""
+    frame = pd.DataFrame({name: [""] * 4 for name in SAMPLE_COLUMNS})
+    frame["image_id"] = ["a.png", "b.png", "bad.png", "ü\n.png"]
+    frame["path"] = ["/x/" + name for name in frame["image_id"]]
+    frame["sha256"] = ["a" * 64, "b" * 64, "c" * 64, "d" * 64]
+    frame["status"] = ["ok", "ok", "error", "ok"]
+    frame["warnings"] = [[], ["16 bits"], [], []]
+    frame["label"] = ["Normal", "COVID-19", "Normal", ""]
+    frame["patient_id"] = ["p1", "p2", "p1", ""]
+    frame["group_id"] = ["p1", "p2", "", ""]
+    frame["width"] = frame["height"] = 8
+    frame["index"] = [0, 1, -1, 2]
+    return frame
+
+
+def make_cache(folder: Path, frame: pd.DataFrame | None = None, **more: object) -> Path:
+    frame = samples_frame() if frame is None else frame
+    return write_cache(folder, "cxr", frame, [IMAGES[:2], IMAGES[2:]], CLASSES, SETTINGS, **more)  # type: ignore[arg-type]
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = make_cache(tmp_path, source_digest="s")
+    cache = open_cache(path)
+    np.testing.assert_array_equal(cache.images, IMAGES)
+    assert cache.labels.tolist() == [1, 0, -1]
+    assert cache.image_ids == ["a.png", "b.png", "ü\n.png"]
+    assert cache.patient_ids == ["p1", "p2", ""]
+    assert (cache.classes, cache.size, cache.clahe, cache.clip_limit, cache.tiles) == (
+        CLASSES,
+        8,
+        True,
+        2.0,
+        2,
+    )
+    assert path.name == f"cxr-{cache.digest[:8]}.h5"
+    table = cache.samples()
+    assert list(table.columns) == list(SAMPLE_COLUMNS)
+    assert list(table["status"]) == ["ok", "ok", "error", "ok"]
+    assert [list(w) for w in table["warnings"]] == [[], ["16 bits"], [], []]
+
+
+def test_layout_of_the_h5_file(tmp_path: Path) -> None:
+    with h5py.File(make_cache(tmp_path)) as file:
+        assert file["images"].chunks == (1, 1, 8, 8)
+        assert file["images"].compression is None
+        assert file.attrs["schema_version"] == 1
+
+
+def test_same_content_same_bytes(tmp_path: Path) -> None:
+    one, two = make_cache(tmp_path / "1"), make_cache(tmp_path / "2")
+    assert one.name == two.name
+    assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize(("column", "changes"), [("label", True), ("patient_id", True), ("path", False)])
+def test_digest_follows_content_not_place(column: str, changes: bool) -> None:
+    before = dataset_digest(samples_frame(), SETTINGS, CLASSES)
+    moved = samples_frame()
+    moved.loc[0, column] = "other"
+    assert (dataset_digest(moved, SETTINGS, CLASSES) != before) is changes
+
+
+def test_bit_flip_is_refused(tmp_path: Path) -> None:
+    path = make_cache(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArtifactError, match="SHA-256"):
+        open_cache(path)
+
+
+def test_damaged_samples_are_refused(tmp_path: Path) -> None:
+    path = make_cache(tmp_path)
+    table = samples_path(path)
+    table.write_bytes(table.read_bytes()[:-9])
+    cache = open_cache(path)
+    with pytest.raises(ArtifactError):
+        cache.samples()
+
+
+def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError):
+        open_cache(tmp_path / "none.h5")
+    foreign = tmp_path / "foreign.h5"
+    foreign.write_bytes(b"no HDF5")
+    record_hash(foreign)
+    with pytest.raises(ArtifactError, match="not a magsd cache"):
+        open_cache(foreign)
+
+
+def test_future_schema_is_refused(tmp_path: Path) -> None:
+    path = make_cache(tmp_path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["schema_version"] = 99
+    record_hash(path)
+    with pytest.raises(ArtifactError, match="schema 99"):
+        open_cache(path)
+
+
+def test_newest_complete_cache(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="magsd prepare"):
+        find_newest_cache(tmp_path)
+    old = make_cache(tmp_path / "cache")
+    frame = samples_frame()
+    frame.loc[0, "label"] = "COVID-19"
+    new = make_cache(tmp_path / "cache", frame)
+    os.utime(old, (1, 1))
+    (tmp_path / "cache" / "half.h5").write_bytes(b"")
+    assert find_newest_cache(tmp_path) == new
+
+
+def test_failure_leaves_no_half_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="announced"):
+        write_cache(tmp_path, "cxr", samples_frame(), [IMAGES[:1]], CLASSES, SETTINGS)
+    assert not list(tmp_path.glob("*.h5"))
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_boxes_travel_beside(tmp_path: Path) -> None:
+    assert read_boxes(make_cache(tmp_path / "1")) is None
+    boxes = pd.DataFrame(
+        {"image_id": ["a.png"], "label": ["x"], "x": [1.0], "y": [2.0], "width": [3.0], "height": [4.0]}
+    )
+    pd.testing.assert_frame_equal(
+        read_boxes(make_cache(tmp_path / "2", boxes=boxes)), boxes, check_dtype=False
+    )  # type: ignore[arg-type]
