@@ -1,0 +1,1 @@
+"""From prepared images to probabilities and attention."""
