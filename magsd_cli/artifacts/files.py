@@ -125,17 +125,44 @@ def record_hash(path: Path, digest: str | None = None, name: str | None = None) 
     return digest
 
 
+@contextmanager
+def hashed_path(final: Path) -> Iterator[Path]:
+    """`atomic_path` that records the hash too, so that file and sidecar agree after a kill at any moment.
+
+    While an artifact is replaced, its sidecar holds the new and the old hash; afterwards the new one alone.
+    """
+    with atomic_path(final) as temporary:
+        yield temporary
+        digest = sha256_file(temporary)
+        before = recorded_hashes(final) if final.exists() else []
+        lines = [f"{known}  {final.name}\n" for known in dict.fromkeys([digest, *before])]
+        write_text(hash_sidecar(final), "".join(lines))
+    if len(lines) > 1:
+        write_text(hash_sidecar(final), lines[0])
+
+
+def recorded_hashes(path: Path) -> list[str]:
+    """The hashes in the sidecar of `path`: one, or two where a replacement was cut short; [] without it."""
+    try:
+        lines = hash_sidecar(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [line.split()[0] for line in lines if line.strip()]
+
+
 def check_hash(path: Path) -> str:
     """Compare `path` with its recorded hash and return the hash.
 
     Raises `ArtifactError` when the file or its sidecar is missing or they do not match.
     """
+    recorded = recorded_hashes(path)
     try:
-        recorded = hash_sidecar(path).read_text().split()[0]
         actual = sha256_file(path)
-    except (OSError, IndexError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: the file or its .sha256 is missing; make the artifact again") from error
-    if actual != recorded:
+    except OSError as error:
+        raise ArtifactError(f"{path}: missing or unreadable; make the artifact again") from error
+    if not recorded:
+        raise ArtifactError(f"{path}: its {hash_sidecar(path).name} is missing; make the artifact again")
+    if actual not in recorded:
         raise ArtifactError(f"{path}: content does not match its recorded SHA-256 (damaged); make it again")
     return actual
 

@@ -1,0 +1,280 @@
+"""Run folders: what train and cv leave, and how others find and trust it.
+
+``run.json`` (what the run is), ``recipe.json`` and ``folds.parquet`` are written once, before training, and
+are what a later start must agree with. Each fold has a folder; ``predictions.parquet`` and ``metrics.json``
+come last. Every file has its SHA-256 beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magsd_cli.artifacts.files import check_hash, hashed_path, read_json
+from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.recipe import Recipe, recipe_from_values, resolved_keys
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+RESERVED_NAMES = ("cache", "localize")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is. `trained` are the folds that have a network: all of a cv, one of a train.
+
+    size, clahe, clip_limit and tiles are the cache's: what an image goes through before the network's own
+    `recipe.image.size`.
+    """
+
+    path: Path
+    kind: str  # "cv" or "train"
+    recipe: Recipe = field(repr=False)
+    classes: tuple[str, ...]
+    cache_path: Path
+    cache_digest: str
+    size: int
+    clahe: bool
+    clip_limit: float
+    tiles: int
+    fold_count: int
+    trained: tuple[int, ...]
+    threads: int
+    patients_known: bool = True
+
+    @property
+    def complete(self) -> bool:
+        """Whether every fold is trained and the metrics are written."""
+        return metrics_path(self.path).is_file() and predictions_path(self.path).is_file()
+
+    def folds(self) -> pd.DataFrame:
+        """The folds table: index (row of the cache), image_id, patient_id, label, fold."""
+        return read_parquet(folds_path(self.path))
+
+    def fold_is_done(self, fold: int) -> bool:
+        """Whether the network of `fold` is trained and its predictions are written."""
+        return fold_predictions_path(self.path, fold).is_file()
+
+
+def run_file(run: Path) -> Path:
+    """What the run is: kind, classes, cache, folds."""
+    return run / "run.json"
+
+
+def recipe_path(run: Path) -> Path:
+    """The fully resolved recipe."""
+    return run / "recipe.json"
+
+
+def provenance_path(run: Path) -> Path:
+    """Versions, machine, command lines, times."""
+    return run / "provenance.json"
+
+
+def folds_path(run: Path) -> Path:
+    """Which image is tested in which fold."""
+    return run / "folds.parquet"
+
+
+def predictions_path(run: Path) -> Path:
+    """The out-of-fold predictions of the whole run."""
+    return run / "predictions.parquet"
+
+
+def metrics_path(run: Path) -> Path:
+    """The metrics of the run: folds, mean, std, pooled."""
+    return run / "metrics.json"
+
+
+def lock_path(run: Path) -> Path:
+    """The lock that a writer of the run holds."""
+    return run / ".lock"
+
+
+def fold_path(run: Path, fold: int) -> Path:
+    """The folder of one fold."""
+    return run / f"fold{fold}"
+
+
+def weights_path(run: Path, fold: int) -> Path:
+    """The network of one fold."""
+    return fold_path(run, fold) / "weights.safetensors"
+
+
+def state_path(run: Path, fold: int) -> Path:
+    """The state that the training of one fold resumes from."""
+    return fold_path(run, fold) / "state.pt"
+
+
+def history_path(run: Path, fold: int) -> Path:
+    """The training curves of one fold."""
+    return fold_path(run, fold) / "history.parquet"
+
+
+def fold_predictions_path(run: Path, fold: int) -> Path:
+    """The predictions of one fold's test images; written last."""
+    return fold_path(run, fold) / "predictions.parquet"
+
+
+def name_path(runs: Path, name: str) -> Path:
+    """Where the run called `name` is kept. Raises `UsageError` for a name that is no plain folder name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", name) or name in RESERVED_NAMES:
+        raise UsageError(
+            f"--name {name!r}: use letters, digits, '.', '_' and '-', and none of {', '.join(RESERVED_NAMES)}"
+        )
+    return runs / name
+
+
+def create_run(run: Run, folds: pd.DataFrame) -> Run:
+    """Write what `run` is and its folds table, or check them against what is there already.
+
+    Raises `ArtifactError` that shows the difference when a run of that name was made from another recipe,
+    cache or folds, or when the folder holds something else.
+    """
+    if run_file(run.path).exists():
+        earlier = open_run(run.path)
+        _check_same(earlier, run, folds)
+        return earlier
+    strangers = [p.name for p in run.path.glob("*") if not p.name.startswith(".") and not _is_ours(p.name)]
+    if strangers:
+        raise ArtifactError(f"{run.path}: holds {strangers[0]} but is no run; choose another --name")
+    write_json_hashed(recipe_path(run.path), json.loads(run.recipe.to_json()))
+    write_parquet(folds_path(run.path), folds)
+    write_json_hashed(run_file(run.path), _to_values(run))
+    return run
+
+
+def _is_ours(name: str) -> bool:
+    return name.removesuffix(".sha256") in ("recipe.json", "folds.parquet", "run.json")
+
+
+def _to_values(run: Run) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": run.kind,
+        "classes": list(run.classes),
+        "cache": {
+            "path": str(run.cache_path),
+            "digest": run.cache_digest,
+            "size": run.size,
+            "clahe": run.clahe,
+            "clip_limit": run.clip_limit,
+            "tiles": run.tiles,
+        },
+        "folds": run.fold_count,
+        "trained": list(run.trained),
+        "threads": run.threads,
+        "patients_known": run.patients_known,
+    }
+
+
+def open_run(path: Path) -> Run:
+    """Read what the run in folder `path` is; its recipe and run file are checked against their hashes.
+
+    Raises `ArtifactError` when it is no run, damaged, or of a schema that this version does not know.
+    """
+    if not run_file(path).is_file():
+        raise ArtifactError(
+            f"{path}: is no run (there is no run.json in it); name a folder that cv or train made"
+        )
+    check_hash(run_file(path))
+    check_hash(recipe_path(path))
+    values = read_json(run_file(path))
+    if int(values.get("schema_version", 0)) > SCHEMA_VERSION:
+        raise ArtifactError(f"{path}: was made by a later magsd; install a newer one")
+    try:
+        recipe = recipe_from_values(read_json(recipe_path(path)), str(recipe_path(path)))
+        cache = values["cache"]
+        return Run(
+            path=path,
+            kind=values["kind"],
+            recipe=recipe,
+            classes=tuple(values["classes"]),
+            cache_path=Path(cache["path"]),
+            cache_digest=cache["digest"],
+            size=cache["size"],
+            clahe=cache["clahe"],
+            clip_limit=cache["clip_limit"],
+            tiles=cache["tiles"],
+            fold_count=values["folds"],
+            trained=tuple(values["trained"]),
+            threads=values["threads"],
+            patients_known=values["patients_known"],
+        )
+    except (KeyError, TypeError, UsageError) as error:
+        raise ArtifactError(f"{path}: run.json or recipe.json does not fit this version ({error})") from error
+
+
+def find_newest_run(runs: Path, kind: str | None = None) -> Path:
+    """The complete run under `runs` that was finished last. Raises `ArtifactError` when there is none."""
+    finished = [p.parent for p in runs.glob("*/metrics.json") if run_file(p.parent).is_file()]
+    finished = [path for path in finished if predictions_path(path).is_file()]
+    if kind is not None:
+        finished = [path for path in finished if read_json(run_file(path)).get("kind") == kind]
+    if not finished:
+        raise ArtifactError(
+            f"{runs}: no finished run here; make one with `magsd cv`, or name it with --model"
+        )
+    return max(finished, key=lambda path: (metrics_path(path).stat().st_mtime_ns, path.name))
+
+
+def _check_same(earlier: Run, now: Run, folds: pd.DataFrame) -> None:
+    differences = _recipe_differences(earlier.recipe, now.recipe)
+    for name in ("kind", "cache_digest", "fold_count", "classes"):
+        before, after = getattr(earlier, name), getattr(now, name)
+        if before != after:
+            differences.append(f"{name} {before} -> {after}")
+    if not differences and not earlier.folds().equals(folds):
+        differences.append("folds.parquet: other images, patients or folds")
+    if differences:
+        raise ArtifactError(
+            f"{now.path}: was begun with other settings ({'; '.join(differences)}); "
+            "repeat its own settings, or choose another --name"
+        )
+
+
+def _recipe_differences(before: Recipe, after: Recipe) -> list[str]:
+    if before.hash() == after.hash():
+        return []
+    old, new = dict(resolved_keys(before)), dict(resolved_keys(after))
+    return [
+        f"{key} {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
+        for key in sorted({*old, *new} - {"title"})
+        if old.get(key) != new.get(key)
+    ]
+
+
+def write_json_hashed(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Write `value` as JSON with its hash beside it."""
+    with hashed_path(path) as temporary:
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Write `frame` as checksummed Parquet with its hash beside it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with hashed_path(path) as temporary:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a table of a run. Raises `ArtifactError` when it is missing or damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    check_hash(path)
+    try:
+        frame: pd.DataFrame = pq.read_table(path, page_checksum_verification=True).to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"{path}: is no table ({type(error).__name__}); make the run again") from error
+    return frame
