@@ -1,0 +1,249 @@
+"""The result tables: predictions, out-of-fold predictions, localization.
+
+A table is Parquet with page checksums and, because those do not cover Parquet's own headers and footer, a
+seal: the SHA-256 of the whole file, standing in the file's key-value metadata (computed with zeros in the
+seal's place). Any program reads the file as ordinary Parquet; `read_table` notices every flipped bit.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from magsd_cli import __version__
+from magsd_cli.artifacts.files import sha256_bytes, write_bytes
+from magsd_cli.errors import ArtifactError, OutputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+PREDICTION, OUT_OF_FOLD, LOCALIZATION = "prediction", "out_of_fold", "localization"
+_KEY = b"magsd"
+_SEAL = b"magsd.seal"
+_SEAL_PREFIX = b"magsd-seal-sha256-"
+_OPEN_SEAL = _SEAL_PREFIX + b"0" * 64
+_ANY_SEAL = re.compile(re.escape(_SEAL_PREFIX) + rb"[0-9a-f]{64}")
+#: How far a row of probabilities may be from 1, float32 rounding of many classes included.
+SUM_TOLERANCE = 1e-4
+
+_STATUS = (
+    ("path", pa.string()),
+    ("sha256", pa.string()),
+    ("status", pa.string()),
+    ("error_code", pa.string()),
+    ("error", pa.string()),
+    ("warnings", pa.list_(pa.string())),
+    ("predicted", pa.string()),
+)
+_LOCALIZED = (
+    ("image_width", pa.int32()),
+    ("image_height", pa.int32()),
+    ("threshold", pa.float32()),
+    ("x", pa.float32()),
+    ("y", pa.float32()),
+    ("width", pa.float32()),
+    ("height", pa.float32()),
+    ("area_share", pa.float32()),
+    ("folds", pa.list_(pa.int32())),
+    ("unseen", pa.bool_()),
+    ("truth", pa.string()),
+    ("iou_box", pa.float32()),
+    ("iou_mask", pa.float32()),
+    ("pointing_hit", pa.bool_()),
+    ("control_iou_box", pa.float32()),
+    ("control_iou_mask", pa.float32()),
+    ("control_pointing", pa.float32()),
+    ("overlay", pa.string()),
+    ("mask", pa.string()),
+)
+
+
+def table_schema(kind: str, classes: Sequence[str]) -> pa.Schema:
+    """The columns of a table of `kind` for `classes`, in order."""
+    probabilities = [(probability_column(name), pa.float32()) for name in classes]
+    if kind == OUT_OF_FOLD:
+        names = ("image_id", "path", "patient_id", "label")
+        texts = [(name, pa.string()) for name in names]
+        return pa.schema([*texts, ("fold", pa.int64()), ("predicted", pa.string()), *probabilities])
+    common = [*_STATUS, *probabilities, ("confidence", pa.float32()), ("model_sha256", pa.string())]
+    return pa.schema({PREDICTION: common, LOCALIZATION: [*common, *_LOCALIZED]}[kind])
+
+
+def path_text(path: Path | str) -> str:
+    """A path as text that any Parquet reader takes: bytes that are not UTF-8 become ``\\xNN``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def probability_column(name: str) -> str:
+    """The column that holds the probability of class `name`."""
+    return f"p_{name}"
+
+
+def write_table(
+    table: pa.Table | pd.DataFrame, target: Path | BinaryIO, kind: str, metadata: Mapping[str, Any]
+) -> None:
+    """Check `table` against the schema of `kind`, seal it and write it to a path (atomically) or a stream.
+
+    `metadata` must have `classes` (in the order of the probabilities) and `model_sha256`; everything in it
+    must be JSON, and goes into the file with the tool's version. Raises `ArtifactError` for a table that does
+    not hold what it should, `OutputError` where it cannot be written (a closed pipe too).
+    """
+    data = table_bytes(table, kind, metadata)
+    if isinstance(target, Path):
+        write_bytes(target, data)
+        return
+    try:
+        target.write(data)
+        target.flush()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"standard output: {reason}; use --out FILE, which is never left half") from error
+
+
+def table_bytes(table: pa.Table | pd.DataFrame, kind: str, metadata: Mapping[str, Any]) -> bytes:
+    """The bytes that `write_table` writes."""
+    if not isinstance(table, pa.Table):
+        table = pa.Table.from_pandas(table, preserve_index=False)
+    where = f"{kind} table"
+    table = _fit(table, table_schema(kind, metadata["classes"]), where)
+    head = {"table": kind, "schema_version": SCHEMA_VERSION, "version": __version__, **metadata}
+    _validate(table, head, where)
+    text = json.dumps(head, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    buffer = io.BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata({_KEY: text.encode(), _SEAL: _OPEN_SEAL}),
+        buffer,
+        compression="zstd",
+        write_page_checksum=True,
+    )
+    data = buffer.getvalue()
+    if _ANY_SEAL.findall(data) != [_OPEN_SEAL]:  # only a name made to look like a seal can do that
+        raise ArtifactError(f"{where}: an input's name imitates the table's seal; rename it")
+    return data.replace(_OPEN_SEAL, _SEAL_PREFIX + sha256_bytes(data).encode())
+
+
+def read_table(path: Path, kind: str) -> pa.Table:
+    """Read a sealed table of `kind` and check all of it.
+
+    Raises `ArtifactError` when it is missing, cut, changed by a single bit, of another kind or schema, or
+    when its rows cannot be: probabilities outside [0, 1] or not summing to 1, two rows for one image,
+    rows of several models, a class that is not its own.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror or error}; make the table again") from error
+    _check_seal(data, path)
+    try:
+        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+        metadata = pq.read_metadata(io.BytesIO(data)).metadata or {}
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise ArtifactError(
+            f"{path}: not a whole Parquet table ({type(error).__name__}); make the table again"
+        ) from error
+    head = json.loads(metadata.get(_KEY, b"{}"))
+    if head.get("table") != kind or head.get("schema_version") != SCHEMA_VERSION:
+        found = f"{head.get('table')} table, schema {head.get('schema_version')}"
+        raise ArtifactError(f"{path}: a {found}, not a {kind} table of schema {SCHEMA_VERSION}")
+    table = _fit(table, table_schema(kind, head["classes"]), str(path))
+    _validate(table, head, str(path))
+    return table.replace_schema_metadata({_KEY: metadata[_KEY]})
+
+
+def _check_seal(data: bytes, path: Path) -> None:
+    """Before anything parses the bytes: a damaged Parquet file can take its reader down with it."""
+    if len(data) < 12 or data[:4] != b"PAR1" or data[-4:] != b"PAR1":
+        raise ArtifactError(f"{path}: not a whole Parquet table (no footer); make the table again")
+    seals = _ANY_SEAL.findall(data)
+    if len(seals) != 1:
+        raise ArtifactError(f"{path}: not a table that magsd wrote, or damaged; make the table again")
+    if seals[0] != _SEAL_PREFIX + sha256_bytes(data.replace(seals[0], _OPEN_SEAL)).encode():
+        raise ArtifactError(f"{path}: content does not match its seal (damaged); make the table again")
+
+
+def table_metadata(table: pa.Table) -> dict[str, Any]:
+    """What a table says of itself: table, schema_version, version, classes, model_sha256 and the rest."""
+    metadata: dict[str, Any] = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
+    return metadata
+
+
+def class_probabilities(table: pa.Table, classes: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Probabilities float32 [N,K] of a table, NaN on error rows."""
+    columns = [table[probability_column(name)].to_numpy() for name in classes]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(table), 0), np.float32)
+
+
+def _fit(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
+    """`table` with the schema's columns first and in order; further columns are kept behind them."""
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise ArtifactError(f"{where}: column {', '.join(missing)} is missing; make the table again")
+    further = [name for name in table.column_names if name not in schema.names]
+    full = pa.schema([*schema, *(table.schema.field(name) for name in further)])
+    try:
+        return table.select(full.names).cast(full)
+    except (pa.ArrowException, ValueError) as error:
+        raise ArtifactError(
+            f"{where}: a column has the wrong type ({error}); make the table again"
+        ) from error
+
+
+def _validate(table: pa.Table, head: Mapping[str, Any], where: str) -> None:
+    classes = list(head["classes"])
+    if not classes or len(set(classes)) != len(classes):
+        raise ArtifactError(f"{where}: its classes {classes} are not distinct names")
+    key = "image_id" if head["table"] == OUT_OF_FOLD else "path"
+    _require(table[key].null_count == 0, where, f"{key} is empty in a row")
+    _require(pc.count_distinct(table[key]).as_py() == len(table), where, f"two rows have the same {key}")
+    if head["table"] == OUT_OF_FOLD:
+        scored = table
+        known = pa.array(classes)
+        _require(pc.all(pc.is_in(table["label"], known)).as_py() is not False, where, "unknown label")
+        _require((pc.min(table["fold"]).as_py() or 0) >= 0, where, "negative fold")
+    else:
+        models = set(pc.unique(table["model_sha256"]).to_pylist())
+        _require(models <= {head["model_sha256"]}, where, "it mixes rows of different models")
+        states = set(pc.unique(table["status"]).to_pylist())
+        _require(states <= {"ok", "error"}, where, f"status {states} is neither ok nor error")
+        scored = table.filter(pc.equal(table["status"], "ok"))
+        failed = table.filter(pc.equal(table["status"], "error"))
+        _require(failed["error_code"].null_count == 0, where, "an error row has no error_code")
+        _require(failed["predicted"].null_count == len(failed), where, "an error row has a prediction")
+        _require(scored["sha256"].null_count == 0, where, "an ok row has no sha256")
+    _validate_probabilities(scored, classes, where)
+
+
+def _validate_probabilities(scored: pa.Table, classes: list[str], where: str) -> None:
+    """In [0, 1], summing to 1, and `predicted` the class of the largest."""
+    values = class_probabilities(scored, classes)
+    inside = np.isfinite(values) & (values >= 0) & (values <= 1)
+    _require(bool(inside.all()), where, "a probability is outside [0, 1]")
+    _require(
+        bool((np.abs(values.sum(axis=1, dtype=np.float64) - 1) <= SUM_TOLERANCE).all()),
+        where,
+        "the probabilities of a row do not sum to 1",
+    )
+    number = {name: i for i, name in enumerate(classes)}
+    predicted = [number.get(name, -1) for name in scored["predicted"].to_pylist()]
+    _require(-1 not in predicted, where, "a predicted class is not one of its classes")
+    chosen = np.take_along_axis(values, np.array(predicted, dtype=np.intp).reshape(-1, 1), axis=1)
+    largest = values.max(axis=1, initial=0, keepdims=True)
+    _require(
+        bool((chosen == largest).all()), where, "predicted is not the class with the largest probability"
+    )
+
+
+def _require(holds: bool, where: str, reason: str) -> None:
+    if not holds:
+        raise ArtifactError(f"{where}: {reason}; make the table again")
