@@ -1,0 +1,52 @@
+"""Which files a line of inputs means.
+
+A file that is named is an input, whatever it is; one that is missing too. A folder means every file under it,
+sorted by path, images or not, because a file that is left out in silence is a patient who is left out. Left
+out are only hidden files, what operating systems leave behind, and magsd's own companions of images: hashes
+(``*.sha256``), ``metadata.csv``, ``boxes.csv``. A folder named like an image and a link to a folder get their
+(error) row; links to folders are not followed. A file that is reached twice is one input.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from magsd_cli.data.layouts.listing import IMAGE_SUFFIXES, is_clutter
+
+COMPANIONS = {"metadata.csv", "boxes.csv"}
+
+
+def list_inputs(inputs: Iterable[Path]) -> list[Path]:
+    """The files that `inputs` (files and folders) mean, in order, each once, as they were named."""
+    found: dict[str, Path] = {}
+    for given in inputs:
+        for path in _files_of(given) if given.is_dir() else [given]:
+            found.setdefault(os.path.abspath(path), path)  # noqa: PTH100 (links must stay what they are)
+    return list(found.values())
+
+
+def _files_of(folder: Path) -> list[Path]:
+    files = sorted(_walk(folder), key=lambda path: [os.fsencode(part) for part in path.parts])
+    if not files and folder.suffix.lower() in IMAGE_SUFFIXES:
+        return [folder]
+    return files
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    closed: list[OSError] = []  # folders that cannot be listed: they get a row, what is in them is unknown
+    for root, folders, files in os.walk(folder, onerror=closed.append):
+        for name in folders:
+            path = Path(root, name)
+            if not is_clutter(name) and (path.suffix.lower() in IMAGE_SUFFIXES or path.is_symlink()):
+                yield path
+        folders[:] = [name for name in folders if not is_clutter(name)]
+        for name in files:
+            if not is_clutter(name) and not _is_companion(name):
+                yield Path(root, name)
+    yield from (Path(error.filename) for error in closed if error.filename)
+
+
+def _is_companion(name: str) -> bool:
+    return name.lower() in COMPANIONS or name.endswith(".sha256")

@@ -1,0 +1,79 @@
+"""Which files a line of inputs means: all of them, in order, each once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from magsd_cli.inference.inputs import list_inputs
+
+
+def _touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_a_folder_means_every_file_under_it_sorted(tmp_path: Path) -> None:
+    names = ["b.png", "a/z.dcm", "a/b/c.jpg", "notes.txt", "a.png", "\n odd \u202e.png", "noname"]
+    _touch(*(tmp_path / name for name in names))
+    found = [str(path.relative_to(tmp_path)) for path in list_inputs([tmp_path])]
+    assert found == ["\n odd \u202e.png", "a/b/c.jpg", "a/z.dcm", "a.png", "b.png", "noname", "notes.txt"]
+
+
+def test_companions_and_clutter_are_left_out(tmp_path: Path) -> None:
+    names = [".hidden.png", "Thumbs.db", "x.png.sha256", "metadata.csv", "boxes.csv", ".git/x.png", "x.png"]
+    _touch(*(tmp_path / name for name in names))
+    assert list_inputs([tmp_path]) == [tmp_path / "x.png"]
+
+
+def test_what_is_named_is_an_input_whatever_it_is(tmp_path: Path) -> None:
+    _touch(tmp_path / ".hidden.png", tmp_path / "metadata.csv")
+    named = [tmp_path / "metadata.csv", tmp_path / "missing.png", tmp_path / ".hidden.png"]
+    assert list_inputs(named) == named
+
+
+def test_a_file_reached_twice_is_one_input(tmp_path: Path) -> None:
+    _touch(tmp_path / "x.png", tmp_path / "y.png")
+    found = list_inputs([tmp_path / "y.png", tmp_path, tmp_path / "." / "x.png"])
+    assert found == [tmp_path / "y.png", tmp_path / "x.png"]
+
+
+def test_special_entries_get_their_row(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "folder.png").mkdir()
+    _touch(tmp_path / "folder.png" / "inside.png", tmp_path / "real" / "x.png")
+    (tmp_path / "dangling.png").symlink_to("nowhere")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "link").symlink_to("real")
+    found = [str(path.relative_to(tmp_path)) for path in list_inputs([tmp_path])]
+    assert found == [
+        "dangling.png", "fifo.png", "folder.png", "folder.png/inside.png", "link", "loop.png", "real/x.png",
+    ]  # fmt: skip
+
+
+def test_an_empty_folder_named_like_an_image_is_an_input(tmp_path: Path) -> None:
+    (tmp_path / "x.png").mkdir()
+    (tmp_path / "empty").mkdir()
+    assert list_inputs([tmp_path / "x.png", tmp_path / "empty"]) == [tmp_path / "x.png"]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _touch(tmp_path / "closed" / "x.png", tmp_path / "open" / "y.png")
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert list_inputs([tmp_path]) == [tmp_path / "closed", tmp_path / "open" / "y.png"]
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    _touch(path)
+    assert list_inputs([tmp_path]) == [path]
