@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.artifacts.files import atomic_path, check_hash, hash_sidecar, record_hash
+from magsd_cli.artifacts.files import check_hash, hash_sidecar, hashed_path
 from magsd_cli.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def write_cache(
     """Write a cache and the tables beside it; the ``.h5`` comes last: a cache that is there is complete.
 
     `samples` has the columns of `SAMPLE_COLUMNS`; rows with index >= 0 are the images, which `images` yields
-    in that order as [B,1,S,S] batches, so that they never need to be in memory together. Raises `OutputError`.
+    in that order as [B,1,S,S] batches: they never need to be in memory together. Raises `OutputError`.
     """
     digest = dataset_digest(samples, settings, classes)
     path = folder / f"{name}-{digest[:8]}{SUFFIX}"
@@ -142,9 +142,8 @@ def write_cache(
         "dataset_sha256": digest,
         **asdict(settings),
     }
-    with atomic_path(path) as temporary:
+    with hashed_path(path) as temporary:
         _write_h5(temporary, images, len(used), settings.size, columns, attributes)
-        record_hash(temporary, name=path.name)
     return path
 
 
@@ -261,9 +260,8 @@ def _samples_table(samples: pd.DataFrame) -> pa.Table:
 def _write_parquet(path: Path, table: pa.Table) -> None:
     import pyarrow.parquet as pq
 
-    with atomic_path(path) as temporary:
+    with hashed_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-        record_hash(temporary, name=path.name)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -1,0 +1,18 @@
+"""Why an input cannot be used: a code for machines, a reason for people."""
+
+from __future__ import annotations
+
+
+class DecodeError(Exception):
+    """An input that is not one usable grayscale picture.
+
+    `code` is one of the codes of ``docs/data.md`` (``not_image``, ``truncated``, ...); `reason` never holds
+    text from a header. `sha256` is the content's hash where it could be read.
+    """
+
+    def __init__(self, code: str, reason: str, sha256: str = "") -> None:
+        super().__init__(code, reason, sha256)
+        self.code, self.reason, self.sha256 = code, reason, sha256
+
+    def __str__(self) -> str:
+        return self.reason

@@ -1,0 +1,80 @@
+"""From whatever a decoder returns to one upright 8-bit grayscale picture, interpretations said in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.data.faults import DecodeError
+
+Pixels = npt.NDArray[np.uint8]
+Samples = npt.NDArray[Any]
+
+DEPTHS = (8, 10, 12, 14, 16)  # what detectors deliver
+COLOURED = 32  # spread between the channels of a pixel from which the eye calls it coloured
+MOST_COLOURED = 0.2  # a larger share of coloured pixels is no radiograph
+
+
+def used_depth(highest: int) -> int:
+    """The smallest of the usual depths (8, 10, 12, 14, 16 bits) that holds the value `highest`."""
+    return next((bits for bits in DEPTHS if highest < 1 << bits), 16)
+
+
+def to_eight_bits(samples: npt.NDArray[np.uint16], warnings: list[str], bits: int | None = None) -> Pixels:
+    """Scale uint16 [H,W] to uint8 linearly from the depth in use: 12 bits in 16 must not come out black.
+
+    `bits` is the depth that the header declares, if it is to be believed.
+    """
+    highest = int(samples.max())
+    depth = bits if bits and 8 <= bits <= 16 and highest < 1 << bits else used_depth(highest)
+    warnings.append(f"16-bit samples read as {depth} bits (highest value {highest})")
+    scaled: Pixels = cv2.convertScaleAbs(samples, alpha=255.0 / ((1 << depth) - 1))
+    return scaled
+
+
+def merge_colours(samples: Samples, warnings: list[str]) -> Samples:
+    """[H,W,3] in OpenCV's BGR order to [H,W]. Raises `DecodeError` when it is a colour picture."""
+    step = max(1, int(max(samples.shape[:2]) / 256))
+    sketch = samples[::step, ::step].astype(np.int32) >> (8 if samples.dtype == np.uint16 else 0)
+    spread = np.ptp(sketch, axis=2)
+    share = float((spread > COLOURED).mean())
+    if share > MOST_COLOURED:
+        raise DecodeError("not_grayscale", f"a colour picture ({share:.0%} of it is coloured)")
+    if share > 0.001:
+        warnings.append(f"coloured marks ({share:.1%} of the picture) read as gray")
+    elif float(spread.mean()) > 2:
+        warnings.append("tinted picture read as gray")
+    return cv2.cvtColor(samples, cv2.COLOR_BGR2GRAY)
+
+
+def merge_alpha(gray: Samples, alpha: Samples, warnings: list[str]) -> Samples:
+    """Drop an opaque alpha channel; lay a transparent picture on black."""
+    full = np.iinfo(alpha.dtype).max
+    if int(alpha.min()) == full:
+        warnings.append("opaque alpha channel ignored")
+        return gray
+    warnings.append("transparent areas read as black")
+    return cv2.multiply(gray, alpha, scale=1.0 / full)
+
+
+def turn_upright(pixels: Pixels, orientation: int, warnings: list[str]) -> Pixels:
+    """Undo an EXIF orientation 1..8 (2, 4, 5, 7 are mirrored ones)."""
+    if orientation == 1:
+        return pixels
+    warnings.append(f"turned upright (EXIF orientation {orientation})")
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.T
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def refuse_constant(pixels: Samples) -> None:
+    """Raise `DecodeError` when all pixels of [H,W] are the same: there is nothing to see."""
+    if pixels.min() == pixels.max():
+        raise DecodeError("constant", f"every pixel has the same value ({pixels.flat[0]})")

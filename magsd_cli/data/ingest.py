@@ -1,0 +1,60 @@
+"""One file to one cached image and its row: what runs in a worker process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.data.clahe import prepare_pixels
+from magsd_cli.data.decode import DecodeError, Header, read_image
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to do with one file: how to resize and equalise it, and whether a lateral view is allowed."""
+
+    path: Path
+    size: int
+    clahe: bool
+    clip_limit: float
+    tiles: int
+    lateral: bool = False
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What came of a file: `image` uint8 [S,S], or None with a code and a reason."""
+
+    image: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    sha256: str = ""
+    error_code: str = ""
+    error: str = ""
+    warnings: tuple[str, ...] = ()
+    width: int = 0
+    height: int = 0
+    meta: Header = field(default_factory=Header)
+
+
+def ingest(order: Order) -> Ingested:
+    """Read, decode, resize and equalise one file. Every failure becomes a code; nothing is raised."""
+    cv2.setNumThreads(1)  # the workers share the cores
+    try:
+        decoded = read_image(order.path, lateral=order.lateral)
+    except DecodeError as error:
+        return Ingested(sha256=error.sha256, error_code=error.code, error=error.reason)
+    except MemoryError:
+        return Ingested(error_code="too_large", error="not enough memory to decode it")
+    height, width = decoded.pixels.shape
+    image = prepare_pixels(decoded.pixels, order.size, order.clahe, order.clip_limit, order.tiles)
+    return Ingested(
+        image=image,
+        sha256=decoded.sha256,
+        warnings=decoded.warnings,
+        width=width,
+        height=height,
+        meta=decoded.meta,
+    )

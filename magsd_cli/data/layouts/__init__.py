@@ -1,0 +1,55 @@
+"""How public and private collections of X-rays are laid out: one file per layout, the dict at the foot.
+
+A layout is two functions: `recognise(source) -> bool` and `read(source) -> Listing`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from magsd_cli.data.layouts import csv, folder, unlabelled
+from magsd_cli.data.layouts.listing import Listing, Record
+from magsd_cli.errors import NoInputError, UsageError
+
+__all__ = ["LAYOUTS", "Layout", "Listing", "Record", "read_layout"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How to tell a layout and how to read it."""
+
+    recognise: Callable[[Path], bool]
+    read: Callable[[Path], Listing]
+
+
+def read_layout(source: Path, layout: str = "auto") -> Listing:
+    """List the images of a source (a folder, or one file) by a named layout or the first that recognises it.
+
+    Raises `UsageError` for an unknown layout or a manifest that cannot be trusted, `NoInputError` where there
+    is nothing to read.
+    """
+    if layout != "auto" and layout not in LAYOUTS:
+        near = difflib.get_close_matches(layout, LAYOUTS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are auto, {', '.join(LAYOUTS)}"
+        raise UsageError(f"--layout {layout}: unknown layout; {hint}")
+    if not source.exists() and not source.is_symlink():
+        raise NoInputError(f"{source}: not found; name a folder of X-rays or an image file")
+    if not source.is_dir():
+        return LAYOUTS["unlabelled"].read(source)
+    if layout == "auto":
+        layout = next(name for name, known in LAYOUTS.items() if known.recognise(source))
+    listing = LAYOUTS[layout].read(source)
+    if not listing.records:
+        raise NoInputError(f"{source}: no images here; name a folder of X-rays")
+    return listing
+
+
+# Tried in this order: the known public sets, a manifest, one subfolder per class, else loose images.
+LAYOUTS: dict[str, Layout] = {
+    "csv": Layout(csv.recognise, csv.read),
+    "folder": Layout(folder.recognise, folder.read),
+    "unlabelled": Layout(unlabelled.recognise, unlabelled.read),
+}

@@ -1,0 +1,193 @@
+"""A folder with a manifest, ``metadata.csv``: ``path,label,patient_id[,sex,age,view,source,findings,...]``.
+
+Contract: UTF-8 (a byte order mark is fine), a header line, one row per image; `path` is relative to the
+folder and stays inside it; `label` may be empty (unlabelled); `patient_id` empty means unknown. Known further
+columns: sex, age, view, source, findings, exam_id, split; others are ignored. A manifest that contradicts
+itself (a missing column, a ragged row, a path twice, a path outside) is refused as a whole, with its row
+number, before any work. Optional beside it: ``boxes.csv`` (path,label,x,y,width,height, in pixels)
+and ``masks/`` or ``lung_masks/`` with one picture per image.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
+
+from magsd_cli.console import printable
+from magsd_cli.data.layouts.listing import Listing, Record, list_files, readable, relative_id
+from magsd_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MANIFEST = "metadata.csv"
+REQUIRED = ("path", "label", "patient_id")
+OPTIONAL = ("sex", "age", "view", "source", "findings", "exam_id", "split")
+MAX_MANIFEST = 512 * 2**20
+
+
+def recognise(source: Path) -> bool:
+    """A ``metadata.csv`` with a path column."""
+    path = source / MANIFEST
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        return "path" in next(csv.reader(file), [])
+
+
+def read(source: Path) -> Listing:
+    """List the images of the manifest. Raises `UsageError` with the row number of the first contradiction."""
+    rows = list(read_rows(source / MANIFEST, REQUIRED))
+    seen: dict[str, tuple[int, str]] = {}
+    records = []
+    for number, row in rows:
+        where = f"{source / MANIFEST}: row {number}"
+        inside = _inside(row["path"], where)
+        if inside in seen:
+            earlier, label = seen[inside]
+            kind = "two labels" if label != row["label"] else "listed twice"
+            raise UsageError(
+                f"{where}: {printable(inside)}: {kind} (first in row {earlier}); keep one row a file"
+            )
+        seen[inside] = (number, row["label"])
+        records.append(_record(source, inside, row))
+    _refuse_split_patients(records, source / MANIFEST)
+    listed = {record.path for record in records}
+    masks = _masks(source, records)
+    others = [p for p in list_files(source) if p not in listed and p not in set(masks.values())]
+    others = [p for p in others if not any(part in MASK_FOLDERS for part in p.relative_to(source).parts)]
+    notes = [f"{source}: {len(others)} files are not listed in {MANIFEST} and are left out"] if others else []
+    problem = ("unlisted", f"not listed in {MANIFEST}")
+    records += [Record(path=p, image_id=relative_id(p, source), problem=problem) for p in others]
+    return Listing("csv", records, boxes=_boxes(source, listed), masks=masks, notes=notes)
+
+
+MASK_FOLDERS = ("masks", "lung_masks")
+
+
+def _record(source: Path, inside: str, row: dict[str, str]) -> Record:
+    path = source / inside
+    absent = not path.exists() and not path.is_symlink()
+    return Record(
+        path=path,
+        image_id=readable(inside),
+        label=row["label"] or None,
+        patient_id=row["patient_id"],
+        problem=("not_found", f"listed in {MANIFEST}, but not there") if absent else None,
+        **{name: row.get(name, "") for name in OPTIONAL},
+    )
+
+
+def read_rows(
+    path: Path, required: tuple[str, ...], delimiter: str = ","
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (row number, row) of a CSV table, values stripped; the header is row 1.
+
+    Raises `UsageError` with the row number: not UTF-8, a missing or repeated column, a ragged row.
+    """
+    text = _text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        missing = [name for name in required if name not in header]
+        if missing:
+            raise UsageError(
+                f"{path}: row 1: column {', '.join(missing)} is missing; needed are {', '.join(required)}"
+            )
+        if len(set(header)) != len(header):
+            raise UsageError(f"{path}: row 1: a column name stands twice; rename one")
+        for number, row in enumerate(reader, start=2):
+            if not row or row == [""]:
+                continue
+            if len(row) != len(header):
+                raise UsageError(
+                    f"{path}: row {number}: {len(row)} fields, the header has {len(header)}; mend the row"
+                )
+            yield number, {name: value.strip() for name, value in zip(header, row, strict=True)}
+    except csv.Error as error:
+        raise UsageError(
+            f"{path}: row {reader.line_num}: not readable as CSV ({error}); mend the row"
+        ) from error
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_MANIFEST:
+            raise UsageError(f"{path}: larger than {MAX_MANIFEST >> 20} MiB; split the collection")
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = error.object[: error.start].count(b"\n") + 1
+        raise UsageError(f"{path}: row {row}: not UTF-8; save the table as UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}; make it readable") from error
+
+
+def _inside(text: str, where: str) -> str:
+    """The relative path `text`, normalised; it must not leave the folder."""
+    path = PurePosixPath(text.replace("\\", "/") if "/" not in text else text)
+    outside = path.is_absolute() or PureWindowsPath(text).drive or ".." in path.parts
+    if not text or "\x00" in text or outside:
+        reason = "leaves the folder" if outside else "empty or impossible path"
+        raise UsageError(f"{where}: {printable(text)!r}: {reason}; use paths relative to {MANIFEST}")
+    return path.as_posix()
+
+
+def _refuse_split_patients(records: list[Record], path: Path) -> None:
+    """A patient in two given splits leaks from one to the other."""
+    split_of: dict[str, str] = {}
+    for number, record in enumerate(records, start=2):
+        if not record.split or not record.patient_id:
+            continue
+        split = split_of.setdefault(record.patient_id, record.split)
+        if split != record.split:
+            raise UsageError(f"{path}: row {number}: its patient is in two splits; keep each patient in one")
+
+
+def _boxes(source: Path, listed: set[Path]) -> pd.DataFrame | None:
+    path = source / "boxes.csv"
+    if not path.is_file():
+        return None
+    import pandas as pd
+
+    rows = []
+    for number, row in read_rows(path, ("path", "x", "y", "width", "height")):
+        where = f"{path}: row {number}"
+        inside = _inside(row["path"], where)
+        if source / inside not in listed:
+            raise UsageError(f"{where}: {printable(inside)} is not in {MANIFEST}; list it or remove the box")
+        rows.append({"image_id": readable(inside), "label": row.get("label", ""), **_numbers(row, where)})
+    return pd.DataFrame(rows)
+
+
+def _numbers(row: dict[str, str], where: str) -> dict[str, float]:
+    try:
+        numbers = {name: float(row[name]) for name in ("x", "y", "width", "height")}
+    except ValueError as error:
+        raise UsageError(f"{where}: x, y, width, height must be numbers") from error
+    if not (
+        0 < numbers["width"] < 1e6
+        and 0 < numbers["height"] < 1e6
+        and abs(numbers["x"]) < 1e6 > abs(numbers["y"])
+    ):
+        raise UsageError(f"{where}: a box needs a positive width and height, in pixels")
+    return numbers
+
+
+def _masks(source: Path, records: list[Record]) -> dict[str, Path]:
+    """Mask pictures by image: the same path under masks/ or lung_masks/ by class folder and stem."""
+    found: dict[tuple[str, str], Path] = {}
+    for name in MASK_FOLDERS:
+        if (source / name).is_dir():
+            for path in list_files(source / name):
+                found.setdefault((path.parent.name if path.parent != source / name else "", path.stem), path)
+    by_stem = {stem: path for (_, stem), path in found.items()}
+    masks = {}
+    for record in records:
+        place = (record.path.parent.name, record.path.stem)
+        mask = found.get(place) or by_stem.get(record.path.stem)
+        if mask is not None:
+            masks[record.image_id] = mask
+    return masks
