@@ -1,0 +1,46 @@
+"""What train and cv share: take the run's lock, train the folds that are left, score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from magsd_cli.artifacts.files import lock, sweep_orphans
+from magsd_cli.artifacts.runs import create_run, lock_path
+from magsd_cli.console import say
+from magsd_cli.stages.fold import train_fold
+from magsd_cli.stages.provenance import begin_session, end_session
+from magsd_cli.stages.scoring import in_words, score
+from magsd_cli.stages.setup import Planned
+from magsd_cli.stages.workers import train_side_by_side
+
+
+def crossfit(planned: Planned, devices: Sequence[torch.device]) -> Path:
+    """Make the planned run, or what is left of it, with one process for each device; return its folder.
+
+    Raises `LockedError` when another process makes it, `ArtifactError` when a run of that name has other
+    settings, and what training raises.
+    """
+    run, cache, folds = planned
+    with lock(lock_path(run.path)):
+        run = create_run(run, folds)
+        sweep_orphans(run.path)
+        if run.complete:
+            say(f"{run.path}: every fold is trained and scored; nothing is left to do")
+            return run.path
+        left = [fold for fold in run.trained if not run.fold_is_done(fold)]
+        if len(left) < len(run.trained):
+            say(f"{run.path}: {len(run.trained) - len(left)} of {len(run.trained)} folds are done already")
+        begin_session(run, devices)
+        try:
+            if len(devices) > 1 and len(left) > 1:
+                train_side_by_side(run.path, cache.path, left, devices)
+            else:
+                for fold in left:
+                    train_fold(run, cache, folds, fold, devices[0])
+            say(f"{run.path}: {in_words(score(run))}")
+        finally:
+            end_session(run)
+    return run.path

@@ -1,0 +1,33 @@
+"""`magsd cv`: k networks, each tested on the images that it never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from magsd_cli.recipe import Recipe
+from magsd_cli.stages.crossfit import crossfit
+from magsd_cli.stages.device import choose_devices
+from magsd_cli.stages.setup import plan
+
+
+def cv(
+    *,
+    cache: Path | None,
+    recipe: Recipe | None,
+    runs: Path,
+    name: str | None = None,
+    folds: int = 5,
+    device: str = "auto",
+    gpus: int | None = None,
+    resume: Path | None = None,
+) -> Path:
+    """Cross-validate `recipe` on `cache` (None: the newest) in `folds` folds; return the run's folder.
+
+    The folds are stratified by class and never split a patient. With `gpus` they are trained side by side.
+    Started again, a run is continued; `resume` names one to continue with the recipe that it has.
+    """
+    devices = choose_devices(device, gpus)
+    threads = max(1, torch.get_num_threads() // min(len(devices), folds))
+    return crossfit(plan("cv", cache, recipe, runs, name, folds, resume, threads), devices)

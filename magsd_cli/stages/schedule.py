@@ -1,0 +1,62 @@
+"""Learning rate and order of the images, as pure functions of where the training stands."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.recipe import Train
+
+Integers = npt.NDArray[np.int64]
+
+
+def learning_rate(settings: Train, step: int, steps_per_epoch: int) -> float:
+    """The rate of optimiser step `step`, counted from 0 over the whole training.
+
+    The first `warmup_epochs` rise linearly to `lr`, reached at their last step. Then `multistep` multiplies
+    by `lr_gamma` from each epoch `milestone * epochs` on, `cosine` falls to 0, and `constant` stays.
+    """
+    warmup = min(settings.warmup_epochs, settings.epochs) * steps_per_epoch
+    total = settings.epochs * steps_per_epoch
+    if step < warmup:
+        return settings.lr * (step + 1) / warmup
+    if settings.schedule == "cosine":
+        return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+    if settings.schedule == "multistep":
+        epoch = step // steps_per_epoch
+        passed = sum(epoch >= round(share * settings.epochs) for share in settings.milestones)
+        return settings.lr * settings.lr_gamma**passed
+    return settings.lr
+
+
+def epoch_batches(labels: Integers, settings: Train, seed: int, fold: int, epoch: int) -> list[Integers]:
+    """Positions in `labels` [N] for each batch of one epoch; the same arguments give the same batches.
+
+    `shuffle` takes every image once; `balanced` draws as many images, equally many of each class, by going
+    through each class's images again and again in new orders. A last batch of one image joins the one before
+    it: batch norm cannot learn from a single image.
+    """
+    rng = np.random.default_rng([seed, fold, epoch])
+    balanced = settings.sampling == "balanced"
+    order = _balanced(labels, rng) if balanced else rng.permutation(len(labels))
+    cuts = list(range(settings.batch_size, len(order), settings.batch_size))
+    if settings.batch_size > 1 and cuts and len(order) - cuts[-1] == 1:
+        cuts.pop()
+    return np.split(order, cuts)
+
+
+def _balanced(labels: Integers, rng: np.random.Generator) -> Integers:
+    members = [np.flatnonzero(labels == k) for k in np.unique(labels)]
+    each = math.ceil(len(labels) / len(members))
+    drawn = []
+    for positions in members:
+        rounds = math.ceil(each / len(positions))
+        drawn.append(np.concatenate([rng.permutation(positions) for _ in range(rounds)])[:each])
+    return rng.permutation(np.concatenate(drawn))[: len(labels)]
+
+
+def generator_seed(seed: int, fold: int, epoch: int, stream: int) -> int:
+    """A seed for a torch generator, independent for each fold, epoch and stream."""
+    return int(np.random.SeedSequence([seed, fold, epoch, stream]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,95 @@
+"""From the predictions of the folds to the run's table and metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from magsd_cli.artifacts.files import check_hash, hashed_path, sha256_bytes
+from magsd_cli.artifacts.runs import (
+    Run,
+    fold_predictions_path,
+    metrics_path,
+    predictions_path,
+    read_parquet,
+    weights_path,
+    write_json_hashed,
+)
+from magsd_cli.artifacts.tables import OUT_OF_FOLD, probability_column, table_bytes
+from magsd_cli.metrics.rates import METRICS, summary
+
+
+def score(run: Run) -> dict[str, Any]:
+    """Join the folds' predictions into the out-of-fold table, and write it and the metrics. Returns these.
+
+    Raises `ArtifactError` when a fold's predictions or weights are damaged, or an image was tested twice.
+    """
+    table = pd.concat(
+        [read_parquet(fold_predictions_path(run.path, fold)) for fold in run.trained], ignore_index=True
+    )
+    digests = [check_hash(weights_path(run.path, fold)) for fold in run.trained]
+    metadata = {
+        "classes": list(run.classes),
+        "model_sha256": sha256_bytes("".join(digests).encode()),
+        "recipe": run.recipe.model_dump(mode="json"),
+        "recipe_sha256": run.recipe.hash(),
+        "cache_sha256": run.cache_digest,
+    }
+    with hashed_path(predictions_path(run.path)) as temporary:
+        temporary.write_bytes(table_bytes(table, OUT_OF_FOLD, metadata))
+    metrics = cross_validated(table, run.classes) | {"kind": run.kind, "patients_known": run.patients_known}
+    write_json_hashed(metrics_path(run.path), metrics)
+    return metrics
+
+
+def cross_validated(table: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Metrics of an out-of-fold table: `folds` (a list), their `mean` and `std`, and `pooled` over all.
+
+    `std` is the sample standard deviation over the folds (divisor: folds - 1), None for fewer than two. A
+    fold in which a metric is undefined is left out of its mean and std; `undefined` names it and says why.
+    """
+    folds = [
+        {"fold": int(fold), **_summary(table[table["fold"] == fold], classes)}
+        for fold in sorted(table["fold"].unique())
+    ]
+    mean: dict[str, float | None] = {}
+    deviation: dict[str, float | None] = {}
+    for metric in METRICS:
+        values = [row[metric] for row in folds if row[metric] is not None]
+        mean[metric] = float(np.mean(values)) if values else None
+        deviation[metric] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    undefined = {
+        f"fold {row['fold']} {metric}": reason for row in folds for metric, reason in row["undefined"].items()
+    }
+    return {
+        "classes": list(classes),
+        "folds": folds,
+        "mean": mean,
+        "std": deviation,
+        "std_divisor": "folds - 1",
+        "pooled": _summary(table, classes),
+        "undefined": undefined,
+    }
+
+
+def _summary(table: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, Any]:
+    number = {name: k for k, name in enumerate(classes)}
+    truth = table["label"].map(number).to_numpy()
+    probabilities = table[[probability_column(name) for name in classes]].to_numpy()
+    return summary(truth, probabilities, classes)
+
+
+def in_words(metrics: dict[str, Any]) -> str:
+    """The headline of a run's metrics, in percent: mean over the folds with its standard deviation."""
+    parts = []
+    for metric in ("accuracy", "sensitivity", "specificity", "f1", "auc"):
+        mean, deviation = metrics["mean"][metric], metrics["std"][metric]
+        if mean is None:
+            parts.append(f"{metric} undefined")
+        else:
+            parts.append(
+                f"{metric} {100 * mean:.2f}" + ("" if deviation is None else f" +- {100 * deviation:.2f}")
+            )
+    return ", ".join(parts)

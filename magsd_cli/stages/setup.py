@@ -1,0 +1,139 @@
+"""Before the first batch: which cache, does the recipe fit it, which folds, what is the run called."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from magsd_cli.artifacts.cache import Cache, find_newest_cache, open_cache
+from magsd_cli.artifacts.runs import Run, name_path, open_run
+from magsd_cli.console import say
+from magsd_cli.data.folds import make_folds
+from magsd_cli.errors import ArtifactError, NoInputError, UsageError
+from magsd_cli.recipe import Recipe
+
+Planned = tuple[Run, Cache, pd.DataFrame]
+
+
+def plan(
+    kind: str,
+    cache: Path | None,
+    recipe: Recipe | None,
+    runs: Path,
+    name: str | None,
+    folds: int,
+    resume: Path | None,
+    threads: int,
+) -> Planned:
+    """The run to make or to continue, its cache, and the folds table (nothing is written).
+
+    Raises `UsageError` for options that do not go together, `ArtifactError` for a cache that is missing,
+    damaged or does not fit the recipe, `NoInputError` when it has no two classes to tell apart.
+    """
+    if resume is not None:
+        return _plan_again(kind, resume, cache)
+    if recipe is None:
+        raise UsageError("--recipe: none given; name a recipe, or a run with --resume")
+    if cache is None:
+        cache = find_newest_cache(runs)
+        say(f"cache: {cache} (the newest; another one with --cache)")
+    opened = open_cache(cache)
+    check_fit(recipe, opened)
+    table = folds_table(opened, folds, recipe.seed)
+    known = any(opened.patient_ids)
+    path = name_path(runs, name or default_name(kind, recipe, opened, folds))
+    run = Run(
+        path=path,
+        kind=kind,
+        recipe=recipe,
+        classes=opened.classes,
+        cache_path=opened.path.resolve(),
+        cache_digest=opened.digest,
+        size=opened.size,
+        clahe=opened.clahe,
+        clip_limit=opened.clip_limit,
+        tiles=opened.tiles,
+        fold_count=folds,
+        trained=tuple(range(folds)) if kind == "cv" else (0,),
+        threads=threads,
+        patients_known=known,
+    )
+    return run, opened, table
+
+
+def _plan_again(kind: str, resume: Path, cache: Path | None) -> Planned:
+    run = open_run(resume)
+    if run.kind != kind:
+        raise UsageError(f"--resume {resume}: was made by `magsd {run.kind}`; continue it with that command")
+    opened = open_cache(cache or run.cache_path)
+    if opened.digest != run.cache_digest:
+        raise ArtifactError(
+            f"{opened.path}: is another cache than the run's (digest {opened.digest[:8]}, not "
+            f"{run.cache_digest[:8]}); give the run's own cache with --cache"
+        )
+    return run, opened, run.folds()
+
+
+def check_fit(recipe: Recipe, cache: Cache) -> None:
+    """Raise `ArtifactError` when the recipe asks for other images than the cache can give."""
+    image = recipe.image
+    if image.size > cache.size:
+        raise ArtifactError(
+            f"{cache.path}: its images are {cache.size} px, image.size={image.size} is larger; "
+            f"use --set image.size={cache.size}, or `magsd prepare --size {image.size}`"
+        )
+    if image.clahe != cache.clahe:
+        option = "--clahe" if image.clahe else "--no-clahe"
+        raise ArtifactError(
+            f"{cache.path}: was made with clahe={cache.clahe}, image.clahe={image.clahe} is asked for; "
+            f"make one with `magsd prepare {option}`"
+        )
+    for key in ("clip_limit", "tiles") if cache.clahe else ():
+        asked, has = getattr(image, key), getattr(cache, key)
+        if asked is not None and asked != has:
+            option = f"--{key.replace('_', '-')} {asked}"
+            raise ArtifactError(
+                f"{cache.path}: was made with {key}={has}, image.{key}={asked} is asked for; "
+                f"make one with `magsd prepare {option}`"
+            )
+
+
+def folds_table(cache: Cache, folds: int, seed: int) -> pd.DataFrame:
+    """Every labelled image of the cache with its test fold: index, image_id, patient_id, label, fold.
+
+    Images of one group (same patient, or the cache's `group_ids`) share a fold.
+    """
+    index = np.flatnonzero(cache.labels >= 0)
+    labels = cache.labels[index]
+    if len(np.unique(labels)) < 2:
+        raise NoInputError(
+            f"{cache.path}: its images have fewer than two labels; there is nothing to tell apart"
+        )
+    groups = cache.group_ids if any(cache.group_ids) else cache.patient_ids
+    if not any(groups):
+        say(
+            f"{cache.path.name}: patients are unknown, so images of one patient may stand in training "
+            "and test; the figures will be too good (give patient_id in metadata.csv)",
+            level="warning",
+        )
+    return pd.DataFrame(
+        {
+            "index": index.astype(np.int64),
+            "image_id": [cache.image_ids[i] for i in index],
+            "patient_id": [cache.patient_ids[i] for i in index],
+            "label": [cache.classes[k] for k in labels],
+            "fold": make_folds(labels, [groups[i] for i in index], folds, seed),
+        }
+    )
+
+
+def default_name(kind: str, recipe: Recipe, cache: Cache, folds: int) -> str:
+    """A name that the same command line finds again: kind, recipe's title, cache, and a hash of all three."""
+    words = re.sub(r"[^a-z0-9]+", "-", recipe.title.lower()).strip("-")[:24].strip("-") or "recipe"
+    source = re.sub(r"[^A-Za-z0-9._-]+", "-", cache.path.stem)[:48]
+    digest = hashlib.sha256(f"{recipe.hash()} {cache.digest} {folds}".encode()).hexdigest()
+    return f"{kind}-{words}-{source}-{digest[:8]}"

@@ -1,0 +1,46 @@
+"""Stopping at a good moment: SIGTERM and Ctrl-C are noted, and asked for between two batches."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from magsd_cli.errors import Interrupted
+
+Asked = Callable[[], int | None]
+
+
+@contextmanager
+def stop_requests(parent: int | None = None) -> Iterator[Asked]:
+    """Yield a function that gives the signal number that asked us to stop, or None.
+
+    A second signal does not wait: it raises `Interrupted` where it finds us. With `parent`, a process id, its
+    death counts as SIGTERM: an orphaned worker must not go on writing. Outside the main thread, where Python
+    delivers no signals, only the parent is watched.
+    """
+    noted: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if noted:
+            raise Interrupted(number, "stopped at once; run the same command again to continue")
+        noted.append(number)
+
+    def asked() -> int | None:
+        if parent is not None and os.getppid() != parent:
+            return int(signal.SIGTERM)
+        return noted[0] if noted else None
+
+    watched = (signal.SIGTERM, signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = [signal.signal(number, note) for number in watched]
+    try:
+        yield asked
+    finally:
+        for number, handler in zip(watched, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,37 @@
+"""`magsd train`: one network, tested on the fifth of the images that it never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from magsd_cli.console import say
+from magsd_cli.recipe import Recipe
+from magsd_cli.stages.crossfit import crossfit
+from magsd_cli.stages.device import choose_devices
+from magsd_cli.stages.setup import plan
+
+FOLDS = 5
+
+
+def train(
+    *,
+    cache: Path | None,
+    recipe: Recipe | None,
+    runs: Path,
+    name: str | None = None,
+    device: str = "auto",
+    gpus: int | None = None,
+    resume: Path | None = None,
+) -> Path:
+    """Train `recipe` on `cache` (None: the newest) but for a held-out fifth, and test it there.
+
+    The split is the first fold of a stratified five-fold split that never splits a patient. Returns the run's
+    folder. Started again, a run is continued; `resume` names one to continue with the recipe that it has.
+    """
+    devices = choose_devices(device, gpus)
+    if len(devices) > 1:
+        say("--gpus: one network is trained on one device; `magsd cv` trains its folds side by side")
+    planned = plan("train", cache, recipe, runs, name, FOLDS, resume, torch.get_num_threads())
+    return crossfit(planned, devices[:1])
