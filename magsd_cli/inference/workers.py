@@ -26,6 +26,8 @@ from magsd_cli.errors import DeviceError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Handler = Callable[[list[Item]], list[Result]]
+#: From an item, a code (crashed, timeout or unexpected) and a reason to the item's result.
+OnCrash = Callable[[Item, str, str], Result]
 
 ATTEMPTS = 2
 STARTS = 3
@@ -62,7 +64,7 @@ def run_isolated(
     setup: Callable[..., Handler[Item, Result]],
     arguments: Sequence[Any],
     items: Iterable[Item],
-    on_crash: Callable[[Item, str], Result],
+    on_crash: OnCrash[Item, Result],
     workers: int = 1,
     chunk: int = 8,
     seconds: float = 120.0,
@@ -71,8 +73,8 @@ def run_isolated(
 
     In each worker `setup(*arguments)` (importable, picklable) makes the handler that turns a list of items
     into a list of results of the same length. An item that crashes its worker, raises there, or takes longer
-    than `seconds`, twice and alone, gets `on_crash(item, reason)`. Raises `DeviceError` when workers cannot
-    be started at all.
+    than `seconds`, twice and alone, gets `on_crash(item, code, reason)`. Raises `DeviceError` when workers
+    cannot be started at all.
     """
     pool = _Pool(pickle.dumps((setup, tuple(arguments))), on_crash, seconds)
     chunks = _chunks(items, chunk)
@@ -106,7 +108,7 @@ def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 class _Pool(Generic[Item, Result]):
-    def __init__(self, welcome: bytes, on_crash: Callable[[Item, str], Result], seconds: float) -> None:
+    def __init__(self, welcome: bytes, on_crash: OnCrash[Item, Result], seconds: float) -> None:
         self._welcome, self._on_crash, self._seconds = welcome, on_crash, seconds
         self._workers: list[_Worker[Item, Result]] = []
         self._failed_starts = 0
@@ -129,7 +131,7 @@ class _Pool(Generic[Item, Result]):
             if worker.connection in ready:
                 again += self._receive(worker)
             elif worker.deadline <= time.monotonic():
-                again += self._lose(worker, f"took longer than {self._seconds:.0f} seconds")
+                again += self._lose(worker, "timeout", f"took longer than {self._seconds:g} seconds")
         return again
 
     def close(self) -> None:
@@ -175,7 +177,7 @@ class _Pool(Generic[Item, Result]):
         try:
             kind, value = worker.connection.recv()
         except (EOFError, OSError, pickle.UnpicklingError):
-            return self._lose(worker, "")
+            return self._lose(worker, "crashed", "")
         task = worker.task
         if kind == "ready":
             worker.ready, self._failed_starts = True, 0
@@ -185,7 +187,7 @@ class _Pool(Generic[Item, Result]):
             raise value
         assert task is not None
         if kind == "failed":
-            self._count_crash(task, value)
+            self._count_crash(task, "unexpected", value)
         else:
             task.results += value
             task.crashes = 0
@@ -196,10 +198,11 @@ class _Pool(Generic[Item, Result]):
         self._send(worker)
         return []
 
-    def _lose(self, worker: _Worker[Item, Result], reason: str) -> list[_Task[Item, Result]]:
+    def _lose(self, worker: _Worker[Item, Result], code: str, reason: str) -> list[_Task[Item, Result]]:
         """Bury a worker; its task comes back, without the file that killed it twice."""
         worker.process.kill()
-        reason = reason or _cause(worker.process.wait())
+        cause = _cause(worker.process.wait())
+        reason = reason or cause
         worker.connection.close()
         self._workers.remove(worker)
         if not worker.ready:
@@ -207,16 +210,16 @@ class _Pool(Generic[Item, Result]):
             if self._failed_starts >= STARTS:
                 raise DeviceError(f"worker process: cannot start ({reason}); try fewer --workers")
         elif worker.task is not None:
-            self._count_crash(worker.task, reason)
+            self._count_crash(worker.task, code, reason)
         return [] if worker.task is None or worker.task.is_done() else [worker.task]
 
-    def _count_crash(self, task: _Task[Item, Result], reason: str) -> None:
+    def _count_crash(self, task: _Task[Item, Result], code: str, reason: str) -> None:
         if not task.alone:
             task.alone, task.crashes = True, 0
             return
         task.crashes += 1
         if task.crashes >= ATTEMPTS:
-            task.results.append(self._on_crash(task.batch()[0], reason))
+            task.results.append(self._on_crash(task.batch()[0], code, reason))
             task.crashes = 0
 
 
@@ -247,7 +250,7 @@ def serve(descriptor: int) -> None:
                 results = handler(items)
             except Exception as error:
                 # Only the type: the message may hold text of a DICOM header.
-                connection.send(("failed", f"unexpected {type(error).__name__}"))
+                connection.send(("failed", f"reading it raised {type(error).__name__}"))
             else:
                 connection.send(("done", results))
 

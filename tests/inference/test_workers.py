@@ -50,8 +50,8 @@ def _die() -> Callable[[list[str]], list[str]]:
     os._exit(1)
 
 
-def _crashed(item: str, reason: str) -> str:
-    return f"{item}: {reason}"
+def _crashed(item: str, code: str, reason: str) -> str:
+    return f"{item} {code}: {reason}"
 
 
 def _run(items: list[str], log: str = "", **options: object) -> list[str]:
@@ -69,9 +69,16 @@ def test_one_bad_item_never_affects_another() -> None:
     items = ["a", "segv-1", "b", "c", "exit-1", "d", "raise-1", "e", "f"]
     found = _run(items, workers=2, chunk=4)
     assert found == [
-        "A", "segv-1: the process that read it was killed by SIGSEGV", "B", "C",
-        "exit-1: the process that read it ended with code 3", "D", "raise-1: unexpected ValueError", "E", "F",
-    ]  # fmt: skip
+        "A",
+        "segv-1 crashed: the process that read it was killed by SIGSEGV",
+        "B",
+        "C",
+        "exit-1 crashed: the process that read it ended with code 3",
+        "D",
+        "raise-1 unexpected: reading it raised ValueError",
+        "E",
+        "F",
+    ]
 
 
 def test_an_innocent_item_of_a_killed_worker_is_done_again(tmp_path: Path) -> None:
@@ -81,7 +88,7 @@ def test_an_innocent_item_of_a_killed_worker_is_done_again(tmp_path: Path) -> No
 
 def test_a_hanging_item_is_given_up() -> None:
     found = _run(["hang-1", "b"], chunk=1, seconds=0.3, workers=2)
-    assert found == ["hang-1: took longer than 0 seconds", "B"]
+    assert found == ["hang-1 timeout: took longer than 0.3 seconds", "B"]
 
 
 def test_a_setup_that_fails_is_raised_here() -> None:

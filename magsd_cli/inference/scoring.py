@@ -1,0 +1,86 @@
+"""From files to scores: every file gets exactly one answer, in the order of the files.
+
+Worker processes decode ahead of the network; what they hand over is small (the prepared picture), so memory
+stays flat however long the list is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.data.ingest import Ingested, Order, ingest
+from magsd_cli.inference.workers import run_isolated
+
+#: uint8 [N,1,S,S] -> probabilities float32 [N,K]
+Score = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+CHUNK = 8
+CRASH_CODES = {"crashed": "decoder_crashed", "timeout": "decoder_timeout"}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What every picture goes through before the network: the cache's side, CLAHE and its settings."""
+
+    size: int
+    clahe: bool
+    clip_limit: float
+    tiles: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The answer for one file: `probabilities` [K], or None with a code and a reason."""
+
+    path: Path
+    sha256: str = ""
+    probabilities: npt.NDArray[np.float32] | None = None
+    error_code: str = ""
+    error: str = ""
+    warnings: tuple[str, ...] = field(default=())
+
+
+def score_files(
+    files: Sequence[Path], preparation: Preparation, score: Score, workers: int, batch_size: int
+) -> Iterator[list[Scored]]:
+    """Decode and prepare `files` in worker processes, score them here with `score`; answers in order."""
+    for files_read, pictures in prepare_files(files, preparation, workers, max(CHUNK, batch_size)):
+        usable = [picture.image for picture in pictures if picture.image is not None]
+        scores = iter(score(np.stack(usable)[:, None]) if usable else ())
+        yield [
+            _answer(path, picture, None if picture.image is None else next(scores))
+            for path, picture in zip(files_read, pictures, strict=True)
+        ]
+
+
+def prepare_files(
+    files: Sequence[Path], preparation: Preparation, workers: int, chunk: int = CHUNK
+) -> Iterator[tuple[list[Path], list[Ingested]]]:
+    """Decode and prepare `files` in worker processes; yield (files, pictures) in order, `chunk` at a time."""
+    orders = [
+        Order(path, preparation.size, preparation.clahe, preparation.clip_limit, preparation.tiles)
+        for path in files
+    ]
+    chunk = max(1, min(chunk, -(-len(orders) // workers)))
+    done = 0
+    for pictures in run_isolated(_reader, (), orders, _crashed, workers, chunk):
+        yield list(files[done : done + len(pictures)]), pictures
+        done += len(pictures)
+
+
+def _reader() -> Callable[[list[Order]], list[Ingested]]:
+    return lambda orders: [ingest(order) for order in orders]
+
+
+def _crashed(_order: Order, code: str, reason: str) -> Ingested:
+    return Ingested(error_code=CRASH_CODES.get(code, code), error=reason)
+
+
+def _answer(path: Path, picture: Ingested, probabilities: npt.NDArray[np.float32] | None) -> Scored:
+    return Scored(
+        path, picture.sha256, probabilities, picture.error_code, picture.error, tuple(picture.warnings)
+    )
