@@ -56,6 +56,7 @@ def fit(task: Task, state: dict[str, Any] | None, save: Save, asked: Asked) -> n
         with progress(task.title, left) if task.watched else nullcontext() as bar:
             while position.epoch < epochs:
                 seed_generators(task, learner, position, state)
+                state = None
                 position = _run_epoch(task, learner, images, labels, position, bar, asked)
                 _check_weights(task, learner, position)
                 save(take_state(task, learner, position), learner.result)

@@ -83,20 +83,20 @@ def new_learner(task: Task) -> Learner:
 
 
 def seed_generators(task: Task, learner: Learner, position: Position, state: dict[str, Any] | None) -> None:
-    """Set every generator for an epoch, or as `state` left them in the middle of it.
+    """Set every generator at the start of an epoch; in the middle of one, as `state` left them.
 
     torch's global generator is among them: dropout layers draw from it.
     """
-    if state is None or position.batch == 0:
+    if position.batch == 0:
         seed, fold, epoch = task.recipe.seed, task.fold, position.epoch
         learner.generator.manual_seed(generator_seed(seed, fold, epoch, AUGMENTATION))
         torch.manual_seed(generator_seed(seed, fold, epoch, NETWORK))
-        return
-    generators = state["generators"]
-    learner.generator.set_state(generators["augmentation"])
-    torch.set_rng_state(generators["network"])
-    if task.device.type == "cuda" and "cuda" in generators:
-        torch.cuda.set_rng_state(generators["cuda"], task.device)
+    elif state is not None:
+        generators = state["generators"]
+        learner.generator.set_state(generators["augmentation"])
+        torch.set_rng_state(generators["network"])
+        if task.device.type == "cuda" and "cuda" in generators:
+            torch.cuda.set_rng_state(generators["cuda"], task.device)
 
 
 def learn(

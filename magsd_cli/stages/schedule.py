@@ -26,7 +26,7 @@ def learning_rate(settings: Train, step: int, steps_per_epoch: int) -> float:
         return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
     if settings.schedule == "multistep":
         epoch = step // steps_per_epoch
-        passed = sum(epoch >= round(share * settings.epochs) for share in settings.milestones)
+        passed = sum(epoch >= share * settings.epochs - 1e-9 for share in settings.milestones)
         return settings.lr * settings.lr_gamma**passed
     return settings.lr
 
