@@ -16,15 +16,17 @@ from magsd_cli.artifacts.files import check_hash, hashed_path
 from magsd_cli.errors import ArtifactError
 
 SCHEMA_VERSION = 1
+METADATA = "magsd"
 AGAIN = "train it again, or take an older copy"
 
 
 def write_weights(path: Path, weights: Mapping[str, torch.Tensor], classes: Sequence[str]) -> None:
     """Write a network's state dict with its class names, atomically and with its hash beside it."""
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
-    metadata = {"schema_version": str(SCHEMA_VERSION), "classes": json.dumps(list(classes))}
+    # One key: safetensors writes several in random order, and equal weights must be equal files.
+    head = json.dumps({"schema_version": SCHEMA_VERSION, "classes": list(classes)}, sort_keys=True)
     with hashed_path(path) as temporary:
-        safetensors.torch.save_file(plain, temporary, metadata)
+        safetensors.torch.save_file(plain, temporary, {METADATA: head})
 
 
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
@@ -35,11 +37,11 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     check_hash(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            head = json.loads((file.metadata() or {})[METADATA])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        classes = tuple(json.loads(metadata["classes"]))
-        version = int(metadata["schema_version"])
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        classes = tuple(head["classes"])
+        version = int(head["schema_version"])
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise ArtifactError(f"{path}: no weights of magsd ({type(error).__name__}); {AGAIN}") from error
     _check_version(path, version)
     for name, value in weights.items():

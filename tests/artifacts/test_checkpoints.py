@@ -35,6 +35,13 @@ def test_weights_come_back_bit_for_bit(tmp_path):
         assert torch.equal(value, other.state_dict()[name])
 
 
+def test_equal_weights_are_equal_files(tmp_path):
+    model = network()
+    for name in ("one", "two"):
+        write_weights(tmp_path / name, model.state_dict(), CLASSES)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
 @pytest.mark.parametrize("damage", ["absent", "cut", "flipped", "no sidecar", "pickle", "nan", "schema"])
 def test_damaged_weights_are_refused(weights, damage, tmp_path):
     data = weights.read_bytes()
@@ -61,7 +68,7 @@ def test_damaged_weights_are_refused(weights, damage, tmp_path):
 
 
 def metadata(version: int = 1) -> dict[str, str]:
-    return {"schema_version": str(version), "classes": json.dumps(CLASSES)}
+    return {"magsd": json.dumps({"schema_version": version, "classes": CLASSES})}
 
 
 class Bomb:

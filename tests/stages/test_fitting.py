@@ -188,7 +188,7 @@ def test_one_step_by_hand():
 
 
 def test_averaged_weights_by_hand():
-    """mean <- mean + (1 - min(0.5, (1 + t) / (10 + t))) * (weights - mean), batch norm too; one batch an epoch."""
+    """mean <- mean + (1 - min(0.5, (1 + t) / (10 + t))) * (weights - mean), with one batch an epoch."""
     keys = {"batch_size": IMAGES, "weight_average": 0.5, "epochs": 2, "warmup_epochs": 0}
     states: list[dict[str, Any]] = []
     fit(a_task(**keys), None, lambda state, model: states.append(copy_of(state)), never)

@@ -1,0 +1,254 @@
+"""The whole of train and cv on a tiny network: what is left on disk, and what a second start does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn import metrics as sk
+from tiny_cache import CLASSES, write_tiny_cache
+
+from magsd_cli.artifacts.checkpoints import read_weights
+from magsd_cli.artifacts.files import check_hash, lock
+from magsd_cli.artifacts.runs import find_newest_run, open_run, state_path, weights_path
+from magsd_cli.artifacts.tables import OUT_OF_FOLD, read_table
+from magsd_cli.errors import ArtifactError, DeviceError, DivergedError, LockedError, NoInputError, UsageError
+from magsd_cli.recipe import Recipe, load_recipe
+from magsd_cli.stages.cv import cv
+from magsd_cli.stages.train import train
+
+KEYS = (
+    "model.backbone=resnet18", "model.weights=none", "model.attention_maps=4", "image.size=64",
+    "train.batch_size=6", "train.epochs=2", "train.lr=0.01", "train.weight_average=0.5",
+)  # fmt: skip
+
+
+def recipe(*keys: str) -> Recipe:
+    return load_recipe("base", [*KEYS, *keys])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return write_tiny_cache(tmp_path_factory.mktemp("data") / "cache")
+
+
+@pytest.fixture(scope="module")
+def finished(cache, tmp_path_factory) -> Path:
+    """A cv run that nothing disturbed."""
+    return cv(cache=cache, recipe=recipe(), runs=tmp_path_factory.mktemp("runs"), folds=2, device="cpu")
+
+
+def weights(run: Path, fold: int) -> dict[str, torch.Tensor]:
+    return read_weights(weights_path(run, fold))[0]
+
+
+def assert_same_run(run: Path, expected: Path) -> None:
+    for fold in open_run(expected).trained:
+        ours, theirs = weights(run, fold), weights(expected, fold)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for name in ("predictions.parquet", "metrics.json", "folds.parquet", "recipe.json"):
+        assert (run / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+def command(cache: Path, runs: Path, *options: str, word: str = "cv") -> list[str]:
+    sets = [part for key in KEYS for part in ("--set", key)]
+    folds = ["--folds", "2"] if word == "cv" else []
+    given = ["--runs", str(runs), "--cache", str(cache), "--device", "cpu", *folds, *sets, *options]
+    return [sys.executable, "-m", "magsd_cli", word, *given]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(arguments, env=environment, **pipes)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_a_run_leaves(finished, cache):
+    names = {str(path.relative_to(finished)) for path in finished.rglob("*") if not path.name.startswith(".")}
+    for name in ("recipe.json", "provenance.json", "folds.parquet", "predictions.parquet", "metrics.json"):
+        assert {name, f"{name}.sha256"} <= names
+    for fold in (0, 1):
+        for name in ("weights.safetensors", "state.pt", "history.parquet"):
+            assert {f"fold{fold}/{name}", f"fold{fold}/{name}.sha256"} <= names
+    for path in finished.rglob("*"):
+        if path.is_file() and path.suffix != ".sha256" and not path.name.startswith("."):
+            check_hash(path)
+    history = pd.read_parquet(finished / "fold1/history.parquet")
+    assert history["epoch"].tolist() == [1, 2]
+    provenance = json.loads((finished / "provenance.json").read_text())
+    assert provenance["cache"]["sha256"] in cache.name or provenance["cache"]["sha256"][:8] in cache.name
+    assert provenance["sessions"][0]["threads"] == 1
+    assert open_run(finished).complete
+    assert find_newest_run(finished.parent) == finished
+
+
+def test_each_image_is_tested_once_by_a_network_that_never_saw_its_patient(finished):
+    table = read_table(finished / "predictions.parquet", OUT_OF_FOLD).to_pandas()
+    folds = pd.read_parquet(finished / "folds.parquet").set_index("image_id")
+    assert sorted(table["image_id"]) == sorted(f"image{i}" for i in range(18))
+    assert (table.set_index("image_id")["fold"] == folds.loc[table["image_id"], "fold"]).all()
+    assert (folds.groupby("patient_id")["fold"].nunique() == 1).all()
+    assert table["path"].iloc[0].startswith("/xrays/")
+
+
+def test_metrics_agree_with_scikit_learn(finished):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    table = read_table(finished / "predictions.parquet", OUT_OF_FOLD).to_pandas()
+    accuracies = []
+    for row in metrics["folds"]:
+        part = table[table["fold"] == row["fold"]]
+        accuracies.append(sk.accuracy_score(part["label"], part["predicted"]))
+        assert row["accuracy"] == pytest.approx(accuracies[-1])
+        assert row["f1"] == pytest.approx(sk.f1_score(part["label"], part["predicted"], average="macro"))
+        assert row["auc"] == pytest.approx(
+            sk.roc_auc_score(part["label"] == CLASSES[0], part[f"p_{CLASSES[0]}"])
+        )
+    assert metrics["mean"]["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert metrics["std"]["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
+    recall = sk.recall_score(table["label"], table["predicted"], average="macro")
+    assert metrics["pooled"]["sensitivity"] == pytest.approx(recall)
+    assert metrics["pooled"]["n"] == 18
+
+
+def test_the_same_command_again_has_nothing_to_do(finished, cache, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    again = cv(cache=cache, recipe=recipe(), runs=finished.parent, folds=2, device="cpu")
+    assert again == finished
+    assert "nothing is left to do" in capsys.readouterr().err
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+
+
+def test_finished_folds_are_not_trained_again(finished, cache, tmp_path, monkeypatch, capsys):
+    run = cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu")
+    assert_same_run(run, finished)  # and so the same command elsewhere gives the same bits
+    (run / "metrics.json").unlink()
+    monkeypatch.setattr("magsd_cli.stages.crossfit.train_fold", pytest.fail)
+    assert cv(cache=None, recipe=None, runs=tmp_path, resume=run) == run
+    assert "2 of 2 folds are done already" in capsys.readouterr().err
+    assert_same_run(run, finished)
+
+
+def test_killed_and_started_again_gives_the_same_bits(finished, cache, tmp_path):
+    process = start(command(cache, tmp_path))
+    run = tmp_path / finished.name
+    wait_for(state_path(run, 0), process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (run / "metrics.json").exists()
+    assert cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu") == run
+    assert_same_run(run, finished)
+    sessions = json.loads((run / "provenance.json").read_text())["sessions"]
+    assert [session["end"] is None for session in sessions] == [True, False]
+
+
+def test_terminated_in_a_worker_it_saves_and_leaves_with_143(finished, cache, tmp_path):
+    process = start(command(cache, tmp_path, "--gpus", "2"))
+    run = tmp_path / finished.name
+    wait_for(run / "fold0" / ".lock", process)
+    process.terminate()
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 143, errors
+    assert output == ""
+    assert "again to continue" in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+    assert cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu", gpus=2) == run
+    assert_same_run(run, finished)
+
+
+def test_another_recipe_under_the_same_name_is_refused(finished, cache):
+    with pytest.raises(ArtifactError, match=r"train\.lr 0\.01 -> 0\.02") as error:
+        cv(cache=cache, recipe=recipe("train.lr=0.02"), runs=finished.parent, name=finished.name, folds=2)
+    assert error.value.exit_code == 5
+    with pytest.raises(ArtifactError, match="fold_count 2 -> 3"):
+        cv(cache=cache, recipe=recipe(), runs=finished.parent, name=finished.name, folds=3)
+
+
+def test_a_changed_folds_file_is_refused(cache, tmp_path):
+    run = cv(cache=cache, recipe=recipe("train.epochs=1"), runs=tmp_path, folds=2, device="cpu")
+    (run / "metrics.json").unlink()
+    data = (run / "folds.parquet").read_bytes()
+    (run / "folds.parquet").write_bytes(data[:50] + bytes([data[50] ^ 1]) + data[51:])
+    with pytest.raises(ArtifactError, match=r"folds\.parquet"):
+        cv(cache=cache, recipe=recipe("train.epochs=1"), runs=tmp_path, folds=2, device="cpu")
+
+
+def test_a_second_run_on_the_same_output_is_refused_at_once(finished, cache):
+    before = sorted(finished.rglob("*"))
+    with lock(finished / ".lock"):
+        process = start(command(cache, finished.parent))
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == LockedError.exit_code, errors
+    assert sorted(finished.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "key", ["image.size=128", "image.clahe=false", "image.clip_limit=2.0", "image.tiles=8"]
+)
+def test_images_that_the_cache_cannot_give_are_refused(cache, tmp_path, key):
+    with pytest.raises(ArtifactError, match=key.split("=")[0].replace(".", r"\.")):
+        cv(cache=cache, recipe=recipe(key), runs=tmp_path, folds=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_folds_than_patients_is_refused(cache, tmp_path):
+    with pytest.raises(UsageError, match="--folds 7"):
+        cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=7)
+
+
+def test_more_gpus_than_there_are_is_refused(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="leave --gpus away"):
+        cv(cache=cache, recipe=recipe(), runs=tmp_path, gpus=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_holds_out_a_fifth_and_takes_smaller_images(tmp_path, capsys):
+    """On a cache of 96 px whose patients are unknown, with the newest cache and the default name."""
+    write_tiny_cache(tmp_path / "cache", size=96, patients=False)
+    run = train(cache=None, recipe=recipe("train.epochs=1"), runs=tmp_path, device="cpu")
+    words = capsys.readouterr().err
+    assert "the newest" in words
+    assert "patients are unknown" in words
+    table = read_table(run / "predictions.parquet", OUT_OF_FOLD)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert 3 <= len(table) <= 4
+    assert len(metrics["folds"]) == 1
+    assert metrics["mean"]["accuracy"] == metrics["folds"][0]["accuracy"]
+    assert metrics["std"]["accuracy"] is None
+    assert "unknown" in json.loads((run / "provenance.json").read_text())["patients"]
+
+
+def test_divergence_keeps_the_run_and_says_what_to_try(cache, tmp_path):
+    with pytest.raises(DivergedError, match=r"train\.lr"):
+        cv(cache=cache, recipe=recipe("train.lr=1e30"), runs=tmp_path, folds=2, device="cpu")
+    assert not list(tmp_path.glob("*/metrics.json"))
+
+
+def test_one_label_is_nothing_to_tell_apart(tmp_path):
+    path = write_tiny_cache(tmp_path / "cache", count=3)
+    with pytest.raises(NoInputError):
+        cv(cache=path, recipe=recipe(), runs=tmp_path, folds=2)
