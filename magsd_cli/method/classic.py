@@ -1,0 +1,83 @@
+"""Classic augmentation (Table 2), batched on the device of the images."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from magsd_cli.method.zscore import statistics
+from magsd_cli.recipe import Classic, Recipe
+
+
+def training_images(images: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
+    """uint8 [B, 1, H, W] -> what the network trains on: augmented, z-scored float32 [B, 1, H, W].
+
+    The z-score takes the clean image's mean and deviation; with the augmented image's own it would undo every
+    change of brightness and contrast.
+    """
+    clean = images.float() / 255
+    mean, deviation = statistics(clean)
+    augmented = classic_augment(clean, recipe.classic, generator) if recipe.classic.enabled else clean
+    return (augmented - mean) / deviation
+
+
+def classic_augment(images: Tensor, settings: Classic, generator: Generator) -> Tensor:
+    """Table 2. float [B, 1, H, W] in [0, 1] -> the same shape; what comes in from outside is black (0)."""
+    on = _choose_operations(len(images), images.device, settings, generator)
+    moved = F.grid_sample(
+        images,
+        F.affine_grid(_matrices(images, on, settings, generator), list(images.shape), align_corners=False),
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=False,
+    )
+    brightness = _draw(settings.brightness, images, generator)
+    contrast = _draw(settings.contrast, images, generator)
+    brightness = torch.where(on["brightness"], brightness, 1.0).view(-1, 1, 1, 1)
+    contrast = torch.where(on["contrast"], contrast, 1.0).view(-1, 1, 1, 1)
+    moved = moved * brightness
+    mean = moved.mean((1, 2, 3), keepdim=True)
+    return mean + contrast * (moved - mean)
+
+
+def _choose_operations(
+    batch: int, device: torch.device, settings: Classic, generator: Generator
+) -> dict[str, Tensor]:
+    """Which operations each image gets: a random number of them, or each with its probability. bool [B] each."""
+    count = len(settings.operations)
+    draws = torch.rand(batch, max(count, 1), device=device, generator=generator)
+    if settings.choose == "random_number":
+        number = torch.randint(0, count + 1, (batch, 1), device=device, generator=generator)
+        chosen = draws.argsort(1).argsort(1) < number
+    else:
+        chosen = draws < settings.probability
+    off = torch.zeros(batch, dtype=torch.bool, device=device)
+    names = ("brightness", "contrast", "crop", "rotation", "translation", "horizontal_flip", "vertical_flip")
+    position = {name: i for i, name in enumerate(settings.operations)}
+    return {name: chosen[:, position[name]] if name in position else off for name in names}
+
+
+def _matrices(images: Tensor, on: dict[str, Tensor], settings: Classic, generator: Generator) -> Tensor:
+    """One 2x3 matrix per image from output to input positions: crop, shift, rotate and flip in one resampling."""
+    height, width = images.shape[-2:]
+    scale = torch.where(on["crop"], _draw(settings.crop_area, images, generator).sqrt(), 1.0)
+    room = 1 - scale  # a crop's centre may move this far without leaving the image
+    shift_x = room * _draw((-1.0, 1.0), images, generator)
+    shift_y = room * _draw((-1.0, 1.0), images, generator)
+    reach = 2 * settings.translation
+    shift_x = shift_x + torch.where(on["translation"], _draw((-reach, reach), images, generator), 0.0)
+    shift_y = shift_y + torch.where(on["translation"], _draw((-reach, reach), images, generator), 0.0)
+    angle = torch.where(on["rotation"], _draw(settings.rotation, images, generator), 0.0) * (math.pi / 180)
+    flip_x = torch.where(on["horizontal_flip"], -1.0, 1.0)
+    flip_y = torch.where(on["vertical_flip"], -1.0, 1.0)
+    cosine, sine = angle.cos() * scale, angle.sin() * scale
+    across = torch.stack([cosine * flip_x, -sine * flip_y * (height / width), shift_x], 1)
+    down = torch.stack([sine * flip_x * (width / height), cosine * flip_y, shift_y], 1)
+    return torch.stack([across, down], 1)
+
+
+def _draw(limits: tuple[float, float], images: Tensor, generator: Generator) -> Tensor:
+    return torch.empty(len(images), device=images.device).uniform_(*limits, generator=generator)

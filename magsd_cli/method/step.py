@@ -1,0 +1,83 @@
+"""One training step: the primary view and its attention-guided views (Fig. 1), or the primary view alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from magsd_cli.method.guided import AUGMENTATIONS, choose_maps
+from magsd_cli.method.soft_distance import LOSSES, soft_label
+from magsd_cli.recipe import Recipe
+
+
+class StepResult(NamedTuple):
+    """0-d detached tensors: `loss` = `cross_entropy` + weighted `distance`; `correct` images of the batch."""
+
+    loss: Tensor
+    cross_entropy: Tensor
+    distance: Tensor
+    correct: Tensor
+
+
+def plain_step(
+    model: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe, _generator: Generator
+) -> StepResult:
+    """MAG-SD (0AUG): cross-entropy of the primary view alone; its gradient is added to `.grad`."""
+    entropy, logits, _ = _primary(model, images, targets, recipe)
+    correct = (logits.argmax(1) == targets).sum()
+    return StepResult(entropy, entropy, torch.zeros_like(entropy), correct)
+
+
+def attention_guided_step(
+    model: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe, generator: Generator
+) -> StepResult:
+    """Eq. 7. L = CE(P, y) + d', over up to three views guided by the primary view's own attention.
+
+    The soft label is detached and no gradient flows through the augmentation, so each view is back-propagated
+    as soon as its loss is known: the gradients are those of the joint loss, and one graph is held at a time.
+    images [B, 1, H, W] z-scored, targets [B]; gradients are added to `.grad`.
+    """
+    entropy, logits, attention = _primary(model, images, targets, recipe)
+    correct = (logits.argmax(1) == targets).sum()
+    names = recipe.train.augment
+    if not names or attention is None:
+        return StepResult(entropy, entropy, torch.zeros_like(entropy), correct)
+    soft = soft_label(logits, targets, recipe.soft_distance)
+    maps = choose_maps(attention, recipe.guide.map_choice, len(names), generator)
+    share = recipe.soft_distance.weight / (len(names) if recipe.soft_distance.over_views == "mean" else 1)
+    total = torch.zeros_like(entropy)
+    for number, name in enumerate(names):
+        view = AUGMENTATIONS[name](images, maps[:, number : number + 1], recipe.guide, generator)
+        with _precision(view, recipe):
+            output = model(view)
+        distance = share * LOSSES[recipe.train.loss](soft, output.logits, targets)
+        distance.backward()
+        total = total + distance.detach()
+    return StepResult(entropy + total, entropy, total, correct)
+
+
+def _primary(
+    model: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Forward and backward of the primary view: its cross-entropy, logits and attention, all detached."""
+    with _precision(images, recipe):
+        output = model(images)
+    entropy = F.cross_entropy(output.logits.float(), targets, label_smoothing=recipe.train.label_smoothing)
+    entropy.backward()
+    attention = None if output.attention is None else output.attention.detach()
+    return entropy.detach(), output.logits.detach(), attention
+
+
+def _precision(images: Tensor, recipe: Recipe) -> AbstractContextManager[object]:
+    return torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.train.precision == "bf16")
+
+
+STEPS: dict[str, Callable[[nn.Module, Tensor, Tensor, Recipe, Generator], StepResult]] = {
+    "attention_guided": attention_guided_step,
+    "plain": plain_step,
+}
