@@ -1,6 +1,6 @@
 """Eq. 12 and what goes with it: how well a region that was found fits a region that is true.
 
-Masks are bool [H,W]. Boxes are (x, y, width, height) in pixels, (x, y) the upper left corner, as in the public
+Masks are bool [H,W]. Boxes are (x, y, width, height) in pixels, (x, y) the upper left corner, as in public
 box lists; a pixel is the unit square whose upper left corner is its index.
 """
 
