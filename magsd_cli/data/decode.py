@@ -159,10 +159,15 @@ def _decode_picture(data: bytes, warnings: list[str]) -> Pixels:
         warnings.append("palette read as gray")
     if gray.dtype == np.uint16:
         refuse_constant(gray)
+        if header.white_is_zero:  # OpenCV turns only 8-bit TIFFs of this kind the right way
+            gray = np.uint16((1 << header.bits) - 1) - gray
         gray = to_eight_bits(gray, warnings, header.significant_bits)
     elif header.bits < 8:
         warnings.append(f"{header.bits}-bit picture")
-    return turn_upright(gray, header.orientation, warnings)
+    if header.orientation != 1:
+        warnings.append(f"turned upright (EXIF orientation {header.orientation})")
+    # OpenCV turns TIFFs by itself, whatever the flags.
+    return gray if header.format == "TIFF" else turn_upright(gray, header.orientation)
 
 
 def _refuse_kind(header: ImageHeader) -> None:
@@ -188,7 +193,9 @@ def _decode_samples(data: bytes, header: ImageHeader) -> npt.NDArray[Any]:
         samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise DecodeError("corrupt", f"the {header.format} data cannot be decoded") from error
-    if samples is None or samples.shape[:2] != (header.height, header.width):
+    sides = (header.height, header.width)
+    turned = header.format == "TIFF" and header.orientation >= 5
+    if samples is None or samples.shape[:2] != (sides[::-1] if turned else sides):
         raise DecodeError("corrupt", f"the {header.format} data cannot be decoded")
     if samples.dtype not in (np.uint8, np.uint16):
         raise DecodeError("unsupported_depth", f"{samples.dtype} samples; convert to 8 or 16 bits")

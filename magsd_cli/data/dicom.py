@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_modality_lut, apply_voi
 from pydicom.pixels.utils import pixel_array
 
 from magsd_cli.data.faults import DecodeError
@@ -166,9 +165,8 @@ def _to_display(dataset: Any, samples: npt.NDArray[Any], warnings: list[str]) ->
     """Modality LUT, then VOI LUT or window, then 0..255."""
     low, high = _stored_range(dataset, samples)
     if dataset.get("ModalityLUTSequence"):
-        values = apply_modality_lut(samples, dataset).astype(np.float64)
-        bits = int(dataset.ModalityLUTSequence[0].LUTDescriptor[2])
-        low, high = 0.0, float((1 << bits) - 1)
+        values, high = _look_up(dataset.ModalityLUTSequence[0], samples)
+        low = 0.0
     else:
         slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
         if slope == 0:
@@ -177,15 +175,31 @@ def _to_display(dataset: Any, samples: npt.NDArray[Any], warnings: list[str]) ->
         values = samples * slope + intercept
         low, high = sorted((low * slope + intercept, high * slope + intercept))
     if dataset.get("VOILUTSequence"):
-        values = apply_voi(np.round(values).astype(np.int64), dataset).astype(np.float64)
-        low, high = 0.0, float((1 << int(dataset.VOILUTSequence[0].LUTDescriptor[2])) - 1)
-        return _spread(values, low, high)
+        values, high = _look_up(dataset.VOILUTSequence[0], values)
+        return _spread(values, 0.0, high)
     windowed = _window(dataset, values, warnings)
     if windowed is not None:
         return windowed
     if high > 255 or low < 0:
         warnings.append(f"no window in the file: {int(low)} to {int(high)} shown as black to white")
     return _spread(values, low, high)
+
+
+def _look_up(item: Any, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float]:
+    """PS3.3 C.11.1.1 and C.11.2.1.1: values through a table, and the table's highest possible output.
+
+    pydicom's own `apply_voi` fails on tables with one byte an entry.
+    """
+    entries, first, bits = (int(number) for number in item.LUTDescriptor)
+    entries, first = entries or MAX_LUT, first - 65_536 if first >= 32_768 and values.min() < 0 else first
+    data = item.LUTData
+    if isinstance(data, bytes):
+        kind = np.dtype(np.uint8 if len(data) < 2 * entries else np.uint16)
+        data = np.frombuffer(data[: entries * kind.itemsize], kind)
+    table = np.asarray(data, np.float64)[:entries]
+    if len(table) != entries or not 8 <= bits <= 16:
+        raise DecodeError("corrupt", "a lookup table does not fit its description")
+    return table[np.clip(np.round(values).astype(np.int64) - first, 0, entries - 1)], float((1 << bits) - 1)
 
 
 def _stored_range(dataset: Any, samples: npt.NDArray[Any]) -> tuple[float, float]:
@@ -221,7 +235,7 @@ def _window(dataset: Any, values: npt.NDArray[Any], warnings: list[str]) -> Pixe
 
 def _spread(values: npt.NDArray[Any], low: float, high: float) -> Pixels:
     """Linear from [low, high] to 0..255, clipped."""
-    scaled = (values - low) * (255.0 / (high - low))
+    scaled = (values - low) / (high - low) * 255.0
     return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
 
 

@@ -31,8 +31,7 @@ def to_eight_bits(samples: npt.NDArray[np.uint16], warnings: list[str], bits: in
     highest = int(samples.max())
     depth = bits if bits and 8 <= bits <= 16 and highest < 1 << bits else used_depth(highest)
     warnings.append(f"16-bit samples read as {depth} bits (highest value {highest})")
-    scaled: Pixels = cv2.convertScaleAbs(samples, alpha=255.0 / ((1 << depth) - 1))
-    return scaled
+    return np.asarray(cv2.convertScaleAbs(samples, alpha=255.0 / ((1 << depth) - 1)), np.uint8)
 
 
 def merge_colours(samples: Samples, warnings: list[str]) -> Samples:
@@ -60,11 +59,10 @@ def merge_alpha(gray: Samples, alpha: Samples, warnings: list[str]) -> Samples:
     return cv2.multiply(gray, alpha, scale=1.0 / full)
 
 
-def turn_upright(pixels: Pixels, orientation: int, warnings: list[str]) -> Pixels:
+def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
     """Undo an EXIF orientation 1..8 (2, 4, 5, 7 are mirrored ones)."""
     if orientation == 1:
         return pixels
-    warnings.append(f"turned upright (EXIF orientation {orientation})")
     if orientation in (5, 6, 7, 8):
         pixels = pixels.T
     if orientation in (2, 3, 6, 7):

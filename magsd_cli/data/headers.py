@@ -28,6 +28,7 @@ class ImageHeader:
     palette: bool = False
     is_float: bool = False
     is_cmyk: bool = False
+    white_is_zero: bool = False
     significant_bits: int | None = None
     missing_codec: str | None = None
 
@@ -140,7 +141,7 @@ def _read_bmp(data: bytes) -> ImageHeader:
     needed = offset + (abs(width) * bits + 31) // 32 * 4 * abs(height)
     if compression in (0, 3) and len(data) < needed:
         raise DecodeError("truncated", "the BMP holds fewer pixels than its header announces")
-    return ImageHeader("BMP", max(width, 0), abs(height), palette=bits <= 8)
+    return ImageHeader("BMP", max(width, 0), abs(height))
 
 
 def _read_webp(data: bytes) -> ImageHeader:
@@ -192,6 +193,7 @@ def _read_tiff(data: bytes) -> ImageHeader:
         palette=photometric == 3,
         is_float=3 in tags.get(339, (1,)),
         is_cmyk=photometric == 5,
+        white_is_zero=photometric == 0,
     )
 
 

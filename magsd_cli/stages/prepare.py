@@ -218,9 +218,8 @@ def _summarise(samples: pd.DataFrame, path: Path) -> None:
             codes = ", ".join(f"{code} {count}" for code, count in common)
             first = rows.iloc[0]
             reason = f"{printable(first['path'])}: {first['error']}"
-            say(
-                f"prepare: {len(rows)} {'left out' if status == 'excluded' else 'errors'}: {codes}; first: {reason}"
-            )
+            word = "left out" if status == "excluded" else "errors"
+            say(f"prepare: {len(rows)} {word}: {codes}; first: {reason}")
     warned = int((used["warnings"].map(len) > 0).sum())
     if warned:
         say(f"prepare: {warned} images with a warning; see the samples table")

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "metadata.csv"
 REQUIRED = ("path", "label", "patient_id")
-OPTIONAL = ("sex", "age", "view", "source", "findings", "exam_id", "split")
 MAX_MANIFEST = 512 * 2**20
 
 
@@ -69,15 +68,18 @@ MASK_FOLDERS = ("masks", "lung_masks")
 
 
 def _record(source: Path, inside: str, row: dict[str, str]) -> Record:
-    path = source / inside
-    absent = not path.exists() and not path.is_symlink()
     return Record(
-        path=path,
+        path=source / inside,
         image_id=readable(inside),
         label=row["label"] or None,
         patient_id=row["patient_id"],
-        problem=("not_found", f"listed in {MANIFEST}, but not there") if absent else None,
-        **{name: row.get(name, "") for name in OPTIONAL},
+        sex=row.get("sex", ""),
+        age=row.get("age", ""),
+        view=row.get("view", ""),
+        source=row.get("source", ""),
+        findings=row.get("findings", ""),
+        exam_id=row.get("exam_id", ""),
+        split=row.get("split", ""),
     )
 
 

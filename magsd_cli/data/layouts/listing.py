@@ -12,20 +12,8 @@ if TYPE_CHECKING:
 
 # Names that operating systems and archivers leave behind; never images, never worth an error row.
 CLUTTER = {"thumbs.db", "desktop.ini", ".ds_store", "__macosx"}
-NOT_IMAGES = {
-    ".csv",
-    ".txt",
-    ".md",
-    ".json",
-    ".xlsx",
-    ".xls",
-    ".tsv",
-    ".html",
-    ".pdf",
-    ".bib",
-    ".yml",
-    ".yaml",
-}
+# Tables and texts that come with a collection; any other file, whatever its name, gets a row.
+NOT_IMAGES = {".csv", ".tsv", ".json", ".xlsx", ".xls", ".md", ".html", ".bib", ".yml", ".yaml", ".sha256"}
 
 
 @dataclass(frozen=True)
