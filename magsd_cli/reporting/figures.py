@@ -1,0 +1,171 @@
+"""The report's pictures as PNG bytes. Figures are objects of their own: no pyplot, no global state.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines differ in style as well.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from magsd_cli.console import printable
+
+Floats = npt.NDArray[np.float64]
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
+DPI = 110
+_META = {"Software": None}  # the same figures give the same bytes
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A ROC curve: false and true positive rates [T] in 0..1, and the area under it (None: undefined)."""
+
+    name: str
+    false_rate: Floats = field(repr=False)
+    true_rate: Floats = field(repr=False)
+    area: float | None = None
+    emphasised: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of a gallery: pixels uint8 [H,W], attention [h,w] at any scale or None, and its words."""
+
+    title: str
+    pixels: npt.NDArray[np.uint8] = field(repr=False)
+    attention: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+
+
+def roc_figure(curves: Sequence[Curve], title: str) -> bytes:
+    """Fig. 6. ROC curves with their AUC in the legend; those emphasised (or the last) are drawn thick."""
+    figure, (axes,) = _figure(1, (6.4, 5.6))
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="chance (AUC 50.00 %)")
+    for number, curve in enumerate(curves):
+        area = "n/a" if curve.area is None else f"{100 * curve.area:.2f} %"
+        axes.plot(
+            curve.false_rate,
+            curve.true_rate,
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=STYLES[number % len(STYLES)],
+            linewidth=2.6 if curve.emphasised else 1.5,
+            label=plain(f"{curve.name} (AUC {area})"),
+        )
+    axes.set(xlabel="1 - specificity (share of the others called so)", ylabel="sensitivity (share)")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title=plain(title))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8)
+    return _png(figure)
+
+
+def confusion_figure(confusion: npt.ArrayLike, classes: Sequence[str], title: str) -> bytes:
+    """Fig. 8. Confusion matrix [K,K] of counts, rows the truth: share of the row above, count below."""
+    counts = np.asarray(confusion, np.float64)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    side = max(4.2, 1.15 * len(classes) + 1.9)
+    figure, (axes,) = _figure(1, (side + 0.8, side))
+    picture = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    for (row, column), share in np.ndenumerate(shares):
+        ink = "white" if share > 0.55 else "black"
+        text = f"{share:.2f}" if totals[row, 0] else "n/a"
+        axes.text(column, row - 0.12, text, ha="center", va="center", color=ink, fontsize=12)
+        axes.text(column, row + 0.2, f"{counts[row, column]:.0f}", ha="center", va="center", color=ink)
+    names = [plain(shorten(name)) for name in classes]
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted class", ylabel="true class", title=plain(title))
+    figure.colorbar(picture, ax=axes, label="share of the true class", fraction=0.046, pad=0.04)
+    return _png(figure)
+
+
+def training_figure(histories: Mapping[int, Mapping[str, Sequence[float]]]) -> bytes:
+    """Loss (left) and share called right in training (right) of each fold, epoch by epoch."""
+    figure, (left, right) = _figure(2, (9.2, 3.8))
+    for fold, history in sorted(histories.items()):
+        style: dict[str, Any] = {
+            "color": COLOURS[fold % len(COLOURS)],
+            "linestyle": STYLES[fold % len(STYLES)],
+            "marker": "o" if len(history["loss"]) == 1 else None,
+        }
+        epochs = np.arange(1, len(history["loss"]) + 1)
+        left.plot(epochs, history["loss"], label=f"fold {fold + 1}", **style)
+        right.plot(epochs, 100 * np.asarray(history["train_share_correct"]), **style)
+    left.set(xlabel="epoch", ylabel="training loss (nats)", title="Loss")
+    right.set(xlabel="epoch", ylabel="called right in training (%)", title="Training accuracy")
+    right.set_ylim(0, 101)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    left.legend(fontsize=8)
+    return _png(figure)
+
+
+def gallery_figure(cases: Sequence[Case]) -> bytes:
+    """Each case in two pictures: the image as the network gets it, and its attention laid over it."""
+    columns = 2 if len(cases) > 1 else 1
+    rows = -(-len(cases) // columns)
+    figure = Figure(figsize=(columns * 4.9, rows * 2.95), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns * 2, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for number, case in enumerate(cases):
+        plain_axes, overlay_axes = grid[2 * number], grid[2 * number + 1]
+        plain_axes.imshow(case.pixels, cmap="gray", vmin=0, vmax=255)
+        plain_axes.set_title(plain(case.title), fontsize=8, loc="left")
+        overlay_axes.imshow(case.pixels, cmap="gray", vmin=0, vmax=255)
+        if case.attention is not None:
+            _lay_over(overlay_axes, case)
+    return _png(figure)
+
+
+def _lay_over(axes: Axes, case: Case) -> None:
+    """The attention, scaled to its own maximum, clearer where it is stronger."""
+    assert case.attention is not None
+    attention = np.asarray(case.attention, np.float64)
+    attention = attention - attention.min()
+    attention = attention / max(float(attention.max()), 1e-12)
+    height, width = case.pixels.shape
+    axes.imshow(
+        attention,
+        cmap="inferno",
+        alpha=0.6 * attention,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        interpolation="bilinear",
+        vmin=0,
+        vmax=1,
+    )
+    axes.set_title("attention (white: strongest)", fontsize=8, loc="left")
+
+
+def plain(text: str) -> str:
+    """Words as matplotlib should print them: no mathematics, no control characters."""
+    return printable(text.replace("\n", "\0")).replace("\\x00", "\n").replace("$", r"\$")
+
+
+def shorten(text: str, longest: int = 24) -> str:
+    """A name that fits an axis."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _figure(columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(1, columns, squeeze=False).ravel())
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():  # a class name in a script that the font lacks: boxes, not a crash
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(buffer, format="png", dpi=DPI, metadata=_META)
+    return buffer.getvalue()
