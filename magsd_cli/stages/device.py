@@ -64,7 +64,7 @@ def make_repeatable(device: torch.device, threads: int) -> None:
     """
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time; nothing reads such memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
 

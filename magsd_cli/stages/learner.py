@@ -111,8 +111,7 @@ def learn(
     views = training_images(pixels.to(task.device, non_blocking=True), task.recipe, learner.generator)
     if settings.channels_last:
         views = views.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(task.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-        result = STEPS[settings.step](learner.model, views, targets, task.recipe, learner.generator)
+    result = STEPS[settings.step](learner.model, views, targets, task.recipe, learner.generator)
     learner.optimiser.step()
     _average_weights(learner, settings.weight_average, step)
     count = len(targets)
