@@ -220,7 +220,9 @@ def predict(
     engine: Annotated[Engine, typer.Option(help="What runs the network.")] = Engine.auto,
     device: DeviceOption = "auto",
     gpus: GpusOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images at a time (default: 1 on the CPU, 16 on a GPU).")
+    ] = None,
     workers: WorkersOption = None,
 ) -> int:
     """Classify images: one row for every input file, as Parquet on stdout or in --out."""

@@ -1,4 +1,4 @@
-"""A picture of where the network looked: the radiograph, and beside it the radiograph with the attention on it.
+"""A picture of where the network looked: the radiograph, and beside it the same with the attention on it.
 
 Colours are told apart by the colour-blind too and again by line style: what the network marks is a solid
 yellow line, what is true is a dashed cyan one.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -57,7 +58,7 @@ def draw_overlay(overlay: Overlay) -> Pixels:
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     gray = np.asarray(cv2.resize(overlay.pixels, size, interpolation=method), np.uint8)
     left = Image.fromarray(gray).convert("RGB")
-    right = Image.fromarray(_heated(gray, cv2.resize(overlay.attention, size)))
+    right = Image.fromarray(_heated(gray, np.asarray(cv2.resize(overlay.attention, size), np.float32)))
     _draw_marks(right, overlay, scale)
     return np.asarray(_composed(left, right, overlay))
 
@@ -80,8 +81,8 @@ def attention_colours(attention: Floats) -> tuple[Floats, Floats]:
 _STOPS: tuple[Colour, ...] = ((40, 10, 90), (110, 25, 140), (190, 50, 120), (240, 105, 60), (255, 200, 70))
 
 
-def _heated(gray: Pixels, attention: npt.NDArray[np.floating]) -> Pixels:
-    colours, opacity = attention_colours(np.asarray(attention, np.float32))
+def _heated(gray: Pixels, attention: Floats) -> Pixels:
+    colours, opacity = attention_colours(attention)
     mixed = gray[..., None] * (1 - opacity) + colours * opacity
     return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
 
@@ -89,6 +90,7 @@ def _heated(gray: Pixels, attention: npt.NDArray[np.floating]) -> Pixels:
 def _draw_marks(panel: Image.Image, overlay: Overlay, scale: float) -> None:
     draw = ImageDraw.Draw(panel)
     for line in _outlines(overlay.mask, panel.size):
+        draw.line(line, fill=PAPER, width=3)  # the white line must show on white bone as well
         draw.line(line, fill=(255, 255, 255), width=1)
     if overlay.true_mask is not None:
         for line in _outlines(overlay.true_mask, panel.size):
@@ -118,7 +120,7 @@ def _dashes(
 ) -> None:
     """A dashed line through the points; the dashes run on around corners."""
     place = 0.0
-    for (x, y), (to_x, to_y) in zip(line, line[1:], strict=False):
+    for (x, y), (to_x, to_y) in pairwise(line):
         length = float(np.hypot(to_x - x, to_y - y))
         at = 0.0
         while at < length:
