@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ def write_weights(path: Path, weights: Mapping[str, torch.Tensor], classes: Sequ
     # One key: safetensors writes several in random order, and equal weights must be equal files.
     head = json.dumps({"schema_version": SCHEMA_VERSION, "classes": list(classes)}, sort_keys=True)
     with hashed_path(path) as temporary:
-        safetensors.torch.save_file(plain, temporary, {METADATA: head})
+        temporary.write_bytes(safetensors.torch.save(plain, {METADATA: head}))
 
 
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
@@ -74,8 +75,10 @@ def _shape(shape: torch.Size | None) -> str:
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a resumable training state, atomically and hashed: tensors, numbers, text, lists, dicts."""
+    buffer = io.BytesIO()  # on a full disk torch itself would fail with an error that names no reason
+    torch.save({"schema_version": SCHEMA_VERSION, **state}, buffer)
     with hashed_path(path) as temporary:
-        torch.save({"schema_version": SCHEMA_VERSION, **state}, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def read_state(path: Path) -> dict[str, Any] | None:

@@ -89,10 +89,13 @@ def _finished(worker: Worker) -> bool:
     code = worker.process.exitcode
     if code == 0:
         return True
-    if worker.pipe.poll():
+    try:
         name, text, exit_code = worker.pipe.recv()
-        if name == "Interrupted":
-            raise Interrupted(exit_code - 128, text)
+    except EOFError:  # it died without a word
+        name = None
+    if name == "Interrupted":
+        raise Interrupted(exit_code - 128, text)
+    if name is not None:
         raise getattr(errors, name)(text)
     cause = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
     if worker.tries >= TRIES:

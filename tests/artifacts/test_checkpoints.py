@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 
 from magsd_cli.artifacts.checkpoints import load_weights, read_state, read_weights, write_state, write_weights
 from magsd_cli.artifacts.files import hash_sidecar, record_hash
-from magsd_cli.errors import ArtifactError
+from magsd_cli.errors import ArtifactError, OutputError
 
 CLASSES = ("a", "b")
 
@@ -114,3 +115,20 @@ def test_a_damaged_state_is_refused(tmp_path, damage):
     with pytest.raises(ArtifactError, match=r"state\.pt"):
         read_state(path)
     assert not (tmp_path / "exploded").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_checkpoint(tmp_path):
+    state, weights = tmp_path / "state.pt", tmp_path / "weights.safetensors"
+    write_state(state, {"epoch": 1})
+    write_weights(weights, network().state_dict(), CLASSES)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"state\.pt: .*; free some space"):
+            write_state(state, {"epoch": 2, "tensor": torch.zeros(9999)})
+        with pytest.raises(OutputError, match=r"weights\.safetensors: .*; free some space"):
+            write_weights(weights, nn.Linear(99, 99).state_dict(), CLASSES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
