@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from magsd_cli.artifacts.files import lock, sweep_orphans
-from magsd_cli.artifacts.runs import create_run, lock_path
+from magsd_cli.artifacts.runs import create_run, lock_path, run_file
 from magsd_cli.console import say
+from magsd_cli.models.build import build_model
 from magsd_cli.stages.fold import train_fold
 from magsd_cli.stages.provenance import begin_session, end_session
 from magsd_cli.stages.scoring import in_words, score
@@ -24,6 +25,9 @@ def crossfit(planned: Planned, devices: Sequence[torch.device]) -> Path:
     settings, and what training raises.
     """
     run, cache, folds = planned
+    if not run_file(run.path).exists():
+        # A network that cannot be built, or whose ImageNet weights are missing, must not leave a run behind.
+        build_model(run.recipe.model, len(run.classes), run.recipe.seed)
     with lock(lock_path(run.path)):
         run = create_run(run, folds)
         sweep_orphans(run.path)
@@ -33,6 +37,8 @@ def crossfit(planned: Planned, devices: Sequence[torch.device]) -> Path:
         left = [fold for fold in run.trained if not run.fold_is_done(fold)]
         if len(left) < len(run.trained):
             say(f"{run.path}: {len(run.trained) - len(left)} of {len(run.trained)} folds are done already")
+        words = ", ".join(str(device) for device in devices)
+        say(f"{run.path}: {len(folds)} images, {len(left)} networks to train on {words}")
         begin_session(run, devices)
         try:
             if len(devices) > 1 and len(left) > 1:

@@ -161,11 +161,10 @@ def _history_row(epoch: int, sums: list[float], rate: float, seconds: float) -> 
 
 
 def _words(sums: list[float], seconds: float) -> str:
+    """For the bar: the loss and its two parts (eq. 7), short enough for 80 columns."""
     row = _history_row(0, sums, 0.0, seconds)
-    return (
-        f"loss {row['loss']:.3f} = cross-entropy {row['cross_entropy']:.3f}, distance {row['distance']:.3f}; "
-        f"{row['images_per_second']:.1f} images/s"
-    )
+    parts = f"loss {row['loss']:.2f} = CE {row['cross_entropy']:.2f} + d' {row['distance']:.2f}"
+    return f"{parts}, {row['images_per_second']:.1f} images/s"
 
 
 def _say_epoch(task: Task, position: Position) -> None:

@@ -66,7 +66,7 @@ def _task(
     run: Run, cache: Cache, folds: pd.DataFrame, fold: int, device: torch.device, watched: bool
 ) -> Task:
     index = folds.loc[folds["fold"] != fold, "index"].to_numpy()
-    words = f"fold {fold} (of {run.fold_count})" if run.kind == "cv" else "training"
+    words = f"fold {fold}" if run.kind == "cv" else "training"
     return Task(
         images=_network_images(cache.images[index], run.recipe.image.size),
         labels=cache.labels[index],

@@ -280,6 +280,12 @@ def test_images_that_the_cache_cannot_give_are_refused(cache, tmp_path, key):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_network_that_cannot_be_built_leaves_nothing(cache, tmp_path):
+    with pytest.raises((UsageError, ArtifactError)):
+        cv(cache=cache, recipe=recipe("model.backbone=resnet17"), runs=tmp_path, folds=2)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_more_folds_than_patients_is_refused(cache, tmp_path):
     with pytest.raises(UsageError, match="--folds 5"):
         cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=5)
