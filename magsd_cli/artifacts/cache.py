@@ -33,22 +33,27 @@ SAMPLE_COLUMNS: dict[str, bool] = {
     "image_id": True,
     "path": False,
     "sha256": True,
+    "pixels_sha256": False,
+    "perceptual_hash": False,
     "status": True,
     "error_code": True,
     "error": False,
     "warnings": False,
     "label": True,
     "patient_id": True,
+    "exam_id": True,
     "group_id": True,
     "sex": True,
     "age": True,
     "view": True,
     "source": True,
     "findings": True,
+    "split": True,
     "width": False,
     "height": False,
     "index": True,
 }
+IDS = ("patient_id", "exam_id", "group_id")
 
 
 @dataclass(frozen=True)
@@ -95,14 +100,31 @@ def boxes_path(cache: Path) -> Path:
 
 
 def dataset_digest(samples: pd.DataFrame, settings: Preprocessing, classes: Iterable[str]) -> str:
-    """SHA-256 over settings, classes, and each row's content hash, label, patient, group."""
+    """SHA-256 over settings, classes, and each row's content hash, label, patient, group.
+
+    Ids of people count by who shares them, not by their names, which may be hashes under a site's own key.
+    """
     digest = hashlib.sha256()
     head = {"schema": SCHEMA_VERSION, "classes": list(classes), **asdict(settings)}
     digest.update(json.dumps(head, sort_keys=True).encode())
     columns = [name for name, counts in SAMPLE_COLUMNS.items() if counts]
-    for row in zip(*(samples[name] for name in columns), strict=True):
+    facts = (_order(samples[name]) if name in IDS else samples[name] for name in columns)
+    for row in zip(*facts, strict=True):
         digest.update(json.dumps([str(value) for value in row]).encode())
     return digest.hexdigest()
+
+
+def _order(names: Iterable[str]) -> list[int]:
+    """Number names in order of appearance, -1 for ""."""
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(name, len(numbers)) if name else -1 for name in names]
+
+
+def cache_path(
+    folder: Path, name: str, samples: pd.DataFrame, settings: Preprocessing, classes: Iterable[str]
+) -> Path:
+    """The name that a cache of this dataset gets."""
+    return folder / f"{name}-{dataset_digest(samples, settings, classes)[:8]}{SUFFIX}"
 
 
 def write_cache(
@@ -121,7 +143,7 @@ def write_cache(
     in that order as [B,1,S,S] batches: they never need to be in memory together. Raises `OutputError`.
     """
     digest = dataset_digest(samples, settings, classes)
-    path = folder / f"{name}-{digest[:8]}{SUFFIX}"
+    path = cache_path(folder, name, samples, settings, classes)
     _write_parquet(samples_path(path), _samples_table(samples))
     if boxes is not None and len(boxes):
         import pyarrow as pa
@@ -218,7 +240,10 @@ def _texts(dataset: h5py.Dataset) -> list[str]:
 
 
 def find_newest_cache(runs: Path) -> Path:
-    """The newest complete cache under ``runs/cache``. Raises `ArtifactError` when there is none."""
+    """The newest complete cache under ``runs/cache`` that can be trained on, and where none can, the newest.
+
+    Raises `ArtifactError` when there is none.
+    """
     folder = runs / "cache"
     found = [path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith(".")]
     complete = [path for path in found if hash_sidecar(path).is_file() and samples_path(path).is_file()]
@@ -226,7 +251,16 @@ def find_newest_cache(runs: Path) -> Path:
         raise ArtifactError(
             f"{folder}: no cache here; make one with `magsd prepare FOLDER`, or name it with --cache"
         )
-    return max(complete, key=lambda path: (path.stat().st_mtime_ns, path.name))
+    return max(complete, key=lambda path: (_has_classes(path), path.stat().st_mtime_ns, path.name))
+
+
+def _has_classes(path: Path) -> bool:
+    """Whether the images of a cache have labels to tell apart; a damaged one is for `open_cache` to refuse."""
+    try:
+        with h5py.File(path) as file:
+            return len(json.loads(file.attrs["classes"])) > 1
+    except (OSError, KeyError, ValueError):
+        return True
 
 
 def read_samples(cache: Path) -> pd.DataFrame:

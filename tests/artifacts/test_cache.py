@@ -38,6 +38,7 @@ def samples_frame() -> pd.DataFrame:
     frame["warnings"] = [[], ["16 bits"], [], []]
     frame["label"] = ["Normal", "COVID-19", "Normal", ""]
     frame["patient_id"] = ["p1", "p2", "p1", ""]
+    frame["exam_id"] = ""
     frame["group_id"] = ["p1", "p2", "", ""]
     frame["width"] = frame["height"] = 8
     frame["index"] = [0, 1, -1, 2]
@@ -155,3 +156,14 @@ def test_boxes_travel_beside(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(
         read_boxes(make_cache(tmp_path / "2", boxes=boxes)), boxes, check_dtype=False
     )  # type: ignore[arg-type]
+
+
+def test_a_newer_cache_without_labels_is_passed_over(tmp_path: Path) -> None:
+    labelled = make_cache(tmp_path / "cache")
+    unlabelled = write_cache(
+        tmp_path / "cache", "raw", samples_frame().assign(label=""), [IMAGES], (), SETTINGS
+    )
+    os.utime(labelled, (1, 1))
+    assert find_newest_cache(tmp_path) == labelled
+    labelled.unlink()
+    assert find_newest_cache(tmp_path) == unlabelled
