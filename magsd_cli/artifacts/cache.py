@@ -94,11 +94,6 @@ def samples_path(cache: Path) -> Path:
     return cache.with_name(cache.name.removesuffix(SUFFIX) + ".samples.parquet")
 
 
-def boxes_path(cache: Path) -> Path:
-    """Where the lesion boxes of a cache stand, if its sources have any."""
-    return cache.with_name(cache.name.removesuffix(SUFFIX) + ".boxes.parquet")
-
-
 def dataset_digest(samples: pd.DataFrame, settings: Preprocessing, classes: Iterable[str]) -> str:
     """SHA-256 over settings, classes, and each row's content hash, label, patient, group.
 
@@ -135,20 +130,16 @@ def write_cache(
     classes: tuple[str, ...],
     settings: Preprocessing,
     source_digest: str = "",
-    boxes: pd.DataFrame | None = None,
 ) -> Path:
     """Write a cache and the tables beside it; the ``.h5`` comes last: a cache that is there is complete.
 
-    `samples` has the columns of `SAMPLE_COLUMNS`; rows with index >= 0 are the images, which `images` yields
+    `samples` has the columns of `SAMPLE_COLUMNS`, absent ones are empty; rows with index >= 0 are the images, which `images` yields
     in that order as [B,1,S,S] batches: they never need to be in memory together. Raises `OutputError`.
     """
+    samples = samples.assign(**{name: "" for name in SAMPLE_COLUMNS if name not in samples})
     digest = dataset_digest(samples, settings, classes)
     path = cache_path(folder, name, samples, settings, classes)
-    _write_parquet(samples_path(path), _samples_table(samples))
-    if boxes is not None and len(boxes):
-        import pyarrow as pa
-
-        _write_parquet(boxes_path(path), pa.Table.from_pandas(boxes, preserve_index=False))
+    write_parquet(samples_path(path), _samples_table(samples))
     used = samples[samples["index"] >= 0].sort_values("index")
     code = {label: number for number, label in enumerate(classes)}
     columns: dict[str, Any] = {
@@ -255,7 +246,7 @@ def find_newest_cache(runs: Path) -> Path:
 
 
 def _has_classes(path: Path) -> bool:
-    """Whether the images of a cache have labels to tell apart; a damaged one is for `open_cache` to refuse."""
+    """Whether a cache's images have labels to tell apart; a damaged one is for `open_cache` to refuse."""
     try:
         with h5py.File(path) as file:
             return len(json.loads(file.attrs["classes"])) > 1
@@ -265,17 +256,12 @@ def _has_classes(path: Path) -> bool:
 
 def read_samples(cache: Path) -> pd.DataFrame:
     """The samples table of the cache file `cache`. Raises `ArtifactError` when it is missing or damaged."""
-    return _read_parquet(samples_path(cache))
-
-
-def read_boxes(cache: Path) -> pd.DataFrame | None:
-    """Boxes beside the cache file (image_id, label, x, y, width, height in source pixels), or None."""
-    return _read_parquet(boxes_path(cache)) if boxes_path(cache).is_file() else None
+    return read_parquet(samples_path(cache))
 
 
 def write_samples(cache: Path, samples: pd.DataFrame) -> None:
     """Write the samples table of `cache` anew: for the same images, moved to other paths."""
-    _write_parquet(samples_path(cache), _samples_table(samples))
+    write_parquet(samples_path(cache), _samples_table(samples))
 
 
 def _samples_table(samples: pd.DataFrame) -> pa.Table:
@@ -291,14 +277,16 @@ def _samples_table(samples: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(samples[list(SAMPLE_COLUMNS)], schema=pa.schema(fields), preserve_index=False)
 
 
-def _write_parquet(path: Path, table: pa.Table) -> None:
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a table with its checksums. Raises `OutputError`."""
     import pyarrow.parquet as pq
 
     with hashed_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a table that `write_parquet` wrote. Raises `ArtifactError` when it is missing or damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.data.clahe import prepare_pixels
+from magsd_cli.data.audit import perceptual_hash
+from magsd_cli.data.clahe import equalise, resize
 from magsd_cli.data.decode import DecodeError, Header, read_image
 
 
@@ -31,6 +33,8 @@ class Ingested:
 
     image: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
     sha256: str = ""
+    pixels_sha256: str = ""
+    perceptual_hash: str = ""
     error_code: str = ""
     error: str = ""
     warnings: tuple[str, ...] = ()
@@ -49,12 +53,22 @@ def ingest(order: Order) -> Ingested:
     except MemoryError:
         return Ingested(error_code="too_large", error="not enough memory to decode it")
     height, width = decoded.pixels.shape
-    image = prepare_pixels(decoded.pixels, order.size, order.clahe, order.clip_limit, order.tiles)
+    resized = resize(decoded.pixels, order.size)
+    image = equalise(resized, order.clip_limit, order.tiles) if order.clahe else resized
     return Ingested(
         image=image,
         sha256=decoded.sha256,
+        pixels_sha256=_pixels_hash(decoded.pixels),
+        perceptual_hash=perceptual_hash(resized),
         warnings=decoded.warnings,
         width=width,
         height=height,
         meta=decoded.meta,
     )
+
+
+def _pixels_hash(pixels: npt.NDArray[np.uint8]) -> str:
+    """SHA-256 of a picture whatever its file: the same pixels as PNG and as TIFF are the same."""
+    digest = hashlib.sha256(f"{pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()

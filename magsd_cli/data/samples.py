@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magsd_cli.data.layouts.listing import Record, readable
+import numpy as np
+
+from magsd_cli.data.layouts.listing import VIEWS, Record, readable
 from magsd_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +62,16 @@ def _rename(record: Record, renamed: Mapping[str, str]) -> Record:
     return replace(record, label=new)
 
 
+def refuse_lateral(records: Sequence[Record]) -> list[Record]:
+    """Leave out the images that their source calls lateral."""
+    problem = ("lateral_view", "a lateral view; frontal ones are used (--view all allows it)")
+    lateral = (VIEWS.get(record.view.replace("_", " ").upper()) == "L" for record in records)
+    return [
+        replace(record, problem=record.problem or problem) if is_lateral else record
+        for record, is_lateral in zip(records, lateral, strict=True)
+    ]
+
+
 def choose(records: Sequence[Record], per_class: int | None, seed: int, failed: set[int]) -> list[int]:
     """Positions of the records to use: all without a problem, or the first `per_class` of each label.
 
@@ -94,11 +106,13 @@ def build_samples(
         _sample(record, rows.get(position), position in wanted, key)
         for position, record in enumerate(records)
     ]
-    frame = pd.DataFrame(table)
-    frame["index"] = -1
-    used = frame["status"] == "ok"
-    frame.loc[used, "index"] = range(int(used.sum()))
-    return frame
+    return number_rows(pd.DataFrame(table))
+
+
+def number_rows(samples: pd.DataFrame) -> pd.DataFrame:
+    """Set `index`, the place in the cache: 0, 1, ... for the usable rows in order, -1 for the others."""
+    used = samples["status"] == "ok"
+    return samples.assign(index=np.where(used, used.cumsum() - 1, -1))
 
 
 def _sample(record: Record, row: Row | None, wanted: bool, key: Callable[[], bytes]) -> dict[str, Any]:
@@ -115,18 +129,22 @@ def _sample(record: Record, row: Row | None, wanted: bool, key: Callable[[], byt
         "image_id": record.image_id,
         "path": readable(str(record.path.absolute())),
         "sha256": row.get("sha256", ""),
+        "pixels_sha256": row.get("pixels_sha256", ""),
+        "perceptual_hash": row.get("perceptual_hash", ""),
         "status": status,
         "error_code": code,
         "error": reason,
         "warnings": list(row.get("warnings", ())),
         "label": record.label or "",
         "patient_id": patient,
+        "exam_id": record.exam_id or _hashed(row.get("exam_id", ""), key),
         "group_id": patient,
         "sex": record.sex or row.get("sex", ""),
         "age": record.age or row.get("age", ""),
         "view": record.view or row.get("view", ""),
         "source": record.source,
         "findings": record.findings,
+        "split": record.split,
         "width": row.get("width", 0),
         "height": row.get("height", 0),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from magsd_cli.artifacts.cache import Preprocessing, open_cache, write_cache
+from magsd_cli.artifacts.cache import Preprocessing, cache_path, open_cache, write_cache
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.shards import (
     done_cache,
@@ -30,21 +30,26 @@ from magsd_cli.artifacts.shards import (
     write_shard,
 )
 from magsd_cli.artifacts.site_key import site_key
+from magsd_cli.artifacts.truth import write_boxes, write_masks
 from magsd_cli.console import printable, progress, say
+from magsd_cli.data.audit import guard
+from magsd_cli.data.decode import DecodeError
 from magsd_cli.data.ingest import Ingested, Order, ingest
 from magsd_cli.data.isolate import Crashed, run_isolated
-from magsd_cli.data.layouts import Listing, Record
-from magsd_cli.data.samples import build_samples, choose, used_classes
+from magsd_cli.data.layouts import Record
+from magsd_cli.data.masks import draw_mask
+from magsd_cli.data.samples import build_samples, choose, number_rows, used_classes
 from magsd_cli.errors import ArtifactError, NoInputError, UsageError
-from magsd_cli.stages.sources import list_sources, source_key
+from magsd_cli.stages.sources import Sources, list_sources, source_key
 
 SHARD_IMAGES = 64
 SHARD_BYTES = 16 * 2**20
 
 
-def prepare(
+def prepare(  # noqa: PLR0913 (a command's options)
     sources: Sequence[Path],
     runs: Path,
+    *,
     layout: str = "auto",
     name: str | None = None,
     size: int = 224,
@@ -55,16 +60,19 @@ def prepare(
     per_class: int | None = None,
     workers: int | None = None,
     seed: int = 0,
+    view: str = "frontal",
+    key_file: Path | None = None,
 ) -> tuple[Path, int]:
     """Decode, resize and equalise the images of `sources` into one cache; return its path and 0 or 3.
 
     3 says that some inputs have an error row. `per_class` takes the first N of each label in an order that
-    `seed` shuffles. Raises `NoInputError` when nothing is usable, `UsageError` for options and manifests that
-    cannot be right, `LockedError` when the same work is being done already.
+    `seed` shuffles; `view` is frontal or all; `key_file` holds the site key with which patient ids of DICOM
+    headers are hashed. Raises `NoInputError` when nothing is usable, `UsageError` for options and manifests
+    that cannot be right, `LockedError` when the same work is being done already.
     """
     settings = _settings(size, clahe, clip_limit, tiles)
-    listed = list_sources(sources, layout, label_map)
-    key = source_key(listed, settings, name, per_class, seed)
+    listed = list_sources(sources, layout, label_map, view)
+    key = source_key(listed, settings, name, per_class, seed, view)
     folder = runs / "cache"
     work = work_folder(folder, key)
     with lock(work / "lock"):
@@ -75,19 +83,23 @@ def prepare(
             return finished, _exit_code(open_cache(finished).samples())
         records = listed.records
         rows, shards = read_rows(work)
-        chosen = _ingest_all(records, settings, per_class, seed, workers, work, rows, shards)
-        samples = build_samples(records, rows, chosen, lru_cache(partial(site_key, runs)))
+        order = partial(Order, **asdict(settings), lateral=view == "all")
+        chosen = _ingest_all(records, order, per_class, seed, workers, work, rows, shards)
+        samples = _judge(build_samples(records, rows, chosen, lru_cache(partial(site_key, runs, key_file))))
         _refuse_empty(samples, sources)
         positions = [i for i, status in enumerate(samples["status"]) if status == "ok"]
+        name = name or _cache_name(listed.names)
+        _write_truth(
+            listed, cache_path(folder, name, samples, settings, used_classes(samples)), samples, size
+        )
         path = write_cache(
             folder,
-            name or _cache_name(listed.names),
+            name,
             samples,
             read_images(positions, shards),
             used_classes(samples),
             settings,
             source_digest=key,
-            boxes=_boxes(listed.listings, samples),
         )
         mark_done(work, path)
     _summarise(samples, path)
@@ -119,7 +131,7 @@ def _finished(work: Path) -> Path | None:
 
 def _ingest_all(
     records: Sequence[Record],
-    settings: Preprocessing,
+    order: partial[Order],
     per_class: int | None,
     seed: int,
     workers: int | None,
@@ -136,20 +148,20 @@ def _ingest_all(
             return chosen
         if rows and not failed:
             say(f"prepare: continuing, {len(rows)} of {len(chosen)} images are done")
-        _ingest(records, missing, settings, workers or _cores(), work, rows, shards)
+        _ingest(records, missing, order, workers or _cores(), work, rows, shards)
 
 
 def _ingest(
     records: Sequence[Record],
     positions: Sequence[int],
-    settings: Preprocessing,
+    order: partial[Order],
     workers: int,
     work: Path,
     rows: dict[int, dict[str, Any]],
     shards: dict[int, Path],
 ) -> None:
-    orders = (Order(records[position].path, **asdict(settings)) for position in positions)
-    batch = max(1, min(SHARD_IMAGES, SHARD_BYTES // settings.size**2))
+    orders = (order(records[position].path) for position in positions)
+    batch = max(1, min(SHARD_IMAGES, SHARD_BYTES // order.keywords["size"] ** 2))
     finished: dict[int, tuple[dict[str, Any], npt.NDArray[np.uint8] | None]] = {}
     start = time.perf_counter()
 
@@ -195,14 +207,32 @@ def _refuse_empty(samples: pd.DataFrame, sources: Sequence[Path]) -> None:
     raise NoInputError(f"{names}: no usable image ({reasons}); check the folder and its files")
 
 
-def _boxes(listings: Sequence[Listing], samples: pd.DataFrame) -> pd.DataFrame | None:
-    """The boxes of all sources, for images that are used."""
-    frames = [listing.boxes for listing in listings if listing.boxes is not None and len(listing.boxes)]
-    if not frames:
-        return None
-    used = set(samples.loc[samples["status"] == "ok", "image_id"])
-    boxes = pd.concat(frames, ignore_index=True)
-    return boxes[boxes["image_id"].isin(used)].reset_index(drop=True)
+def _judge(samples: pd.DataFrame) -> pd.DataFrame:
+    """Groups that must share a fold, and conflicting labels left out."""
+    samples, notes = guard(samples)
+    for note in notes:
+        say(f"prepare: {note}")
+    return number_rows(samples)
+
+
+def _write_truth(listed: Sources, path: Path, samples: pd.DataFrame, size: int) -> None:
+    """Boxes and masks of images that are used, beside the cache to come; an unreadable mask is named."""
+    ids = samples.loc[samples["status"] == "ok", "image_id"]
+    if listed.boxes is not None and listed.boxes["image_id"].isin(ids).any():
+        write_boxes(path, listed.boxes[listed.boxes["image_id"].isin(ids)].reset_index(drop=True))
+    used = [image_id for image_id in ids if image_id in listed.masks]
+
+    def drawn() -> Iterator[tuple[str, str, npt.NDArray[np.uint8]]]:
+        for image_id in used:
+            kind, mask = listed.masks[image_id]
+            try:
+                yield image_id, kind, draw_mask(mask, size)
+            except DecodeError as error:
+                say(f"prepare: mask of {printable(image_id)}: {error}; it is left out")
+
+    if used:
+        write_masks(path, drawn(), size)
+        say(f"prepare: {len(used)} masks and their images")
 
 
 def _summarise(samples: pd.DataFrame, path: Path) -> None:

@@ -11,25 +11,34 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from magsd_cli.artifacts.cache import Preprocessing
 from magsd_cli.console import say
 from magsd_cli.data.layouts import Listing, Record, read_layout
-from magsd_cli.data.samples import distinct_ids, map_labels, stamp
+from magsd_cli.data.layouts.listing import Outlines
+from magsd_cli.data.samples import distinct_ids, map_labels, refuse_lateral, stamp
 from magsd_cli.errors import UsageError
 
-PIPELINE = 1  # raise when decoding or preprocessing changes pixels: old work must not be continued
+PIPELINE = 2  # raise when decoding or preprocessing changes pixels: old work must not be continued
 
 
 @dataclass(frozen=True)
 class Sources:
-    """All that is listed: records of every source with labels mapped, and truth for localization."""
+    """All that is listed: records of every source with labels mapped, and truth for localization.
+
+    `boxes` as in `Listing`; `masks` maps an image's id to its kind ("lung", "lesion") and its mask.
+    """
 
     names: list[str]
     records: list[Record]
-    listings: list[Listing]
+    boxes: pd.DataFrame | None
+    masks: dict[str, tuple[str, Path | Outlines]]
 
 
-def list_sources(sources: Sequence[Path], layout: str, label_map: Sequence[str]) -> Sources:
+def list_sources(
+    sources: Sequence[Path], layout: str, label_map: Sequence[str], view: str = "frontal"
+) -> Sources:
     """Read the layout of every source, say what was found, and map the labels."""
     if not sources:
         raise UsageError("SOURCE: none given; name a folder of X-rays")
@@ -40,7 +49,27 @@ def list_sources(sources: Sequence[Path], layout: str, label_map: Sequence[str])
         names.append(_plain_name(source.absolute()))
         _say_listing(source, listing)
     records = distinct_ids([(n, listing.records) for n, listing in zip(names, listings, strict=True)])
-    return Sources(names, map_labels(records, label_map), listings)
+    boxes, masks = _truth(listings, records)
+    if view == "frontal":
+        records = refuse_lateral(records)
+    return Sources(names, map_labels(records, label_map), boxes, masks)
+
+
+def _truth(
+    listings: Sequence[Listing], records: Sequence[Record]
+) -> tuple[pd.DataFrame | None, dict[str, tuple[str, Path | Outlines]]]:
+    """Boxes and masks of all sources, under the ids that the images have now."""
+    boxes: list[pd.DataFrame] = []
+    masks: dict[str, tuple[str, Path | Outlines]] = {}
+    start = 0
+    for listing in listings:
+        now = records[start : start + len(listing.records)]
+        start += len(listing.records)
+        ids = {old.image_id: new.image_id for old, new in zip(listing.records, now, strict=True)}
+        if listing.boxes is not None and len(listing.boxes):
+            boxes.append(listing.boxes.assign(image_id=listing.boxes["image_id"].map(ids)))
+        masks |= {ids[old]: (listing.mask_kind, mask) for old, mask in listing.masks.items()}
+    return pd.concat(boxes, ignore_index=True) if boxes else None, masks
 
 
 def _say_listing(source: Path, listing: Listing) -> None:
@@ -57,11 +86,18 @@ def _say_listing(source: Path, listing: Listing) -> None:
 
 
 def source_key(
-    listed: Sources, settings: Preprocessing, name: str | None, per_class: int | None, seed: int
+    listed: Sources, settings: Preprocessing, name: str | None, per_class: int | None, seed: int, view: str
 ) -> str:
     """SHA-256 over all that decides the result without opening an image: the identity of this work."""
     digest = hashlib.sha256()
-    head = {"pipeline": PIPELINE, "name": name, "per_class": per_class, "seed": seed, **asdict(settings)}
+    head = {
+        "pipeline": PIPELINE,
+        "name": name,
+        "per_class": per_class,
+        "seed": seed,
+        "view": view,
+        **asdict(settings),
+    }
     digest.update(json.dumps(head, sort_keys=True).encode())
     for record in listed.records:
         facts = {
@@ -70,11 +106,11 @@ def source_key(
             "stamp": stamp(record.path),
         }
         digest.update(json.dumps(facts, sort_keys=True).encode())
-    for listing in listed.listings:
-        if listing.boxes is not None:
-            digest.update(listing.boxes.to_csv(index=False).encode())
-        for image_id, mask in sorted(listing.masks.items()):
-            digest.update(json.dumps([image_id, stamp(mask)]).encode())
+    if listed.boxes is not None:
+        digest.update(listed.boxes.to_csv(index=False).encode())
+    for image_id, (_, mask) in sorted(listed.masks.items()):
+        content = stamp(mask) if isinstance(mask, Path) else asdict(mask)
+        digest.update(json.dumps([image_id, content]).encode())
     return digest.hexdigest()
 
 

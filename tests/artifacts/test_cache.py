@@ -16,7 +16,6 @@ from magsd_cli.artifacts.cache import (
     dataset_digest,
     find_newest_cache,
     open_cache,
-    read_boxes,
     samples_path,
     write_cache,
 )
@@ -84,6 +83,13 @@ def test_same_content_same_bytes(tmp_path: Path) -> None:
     assert one.read_bytes() == two.read_bytes()
 
 
+def test_names_of_patients_do_not_count_only_who_shares_them() -> None:
+    before = dataset_digest(samples_frame(), SETTINGS, CLASSES)
+    renamed = samples_frame()
+    renamed["patient_id"] = renamed["patient_id"].replace({"p1": "h-1", "p2": "h-2"})
+    assert dataset_digest(renamed, SETTINGS, CLASSES) == before
+
+
 @pytest.mark.parametrize(("column", "changes"), [("label", True), ("patient_id", True), ("path", False)])
 def test_digest_follows_content_not_place(column: str, changes: bool) -> None:
     before = dataset_digest(samples_frame(), SETTINGS, CLASSES)
@@ -146,24 +152,3 @@ def test_failure_leaves_no_half_file(tmp_path: Path) -> None:
         write_cache(tmp_path, "cxr", samples_frame(), [IMAGES[:1]], CLASSES, SETTINGS)
     assert not list(tmp_path.glob("*.h5"))
     assert not list(tmp_path.glob("*.tmp"))
-
-
-def test_boxes_travel_beside(tmp_path: Path) -> None:
-    assert read_boxes(make_cache(tmp_path / "1")) is None
-    boxes = pd.DataFrame(
-        {"image_id": ["a.png"], "label": ["x"], "x": [1.0], "y": [2.0], "width": [3.0], "height": [4.0]}
-    )
-    pd.testing.assert_frame_equal(
-        read_boxes(make_cache(tmp_path / "2", boxes=boxes)), boxes, check_dtype=False
-    )  # type: ignore[arg-type]
-
-
-def test_a_newer_cache_without_labels_is_passed_over(tmp_path: Path) -> None:
-    labelled = make_cache(tmp_path / "cache")
-    unlabelled = write_cache(
-        tmp_path / "cache", "raw", samples_frame().assign(label=""), [IMAGES], (), SETTINGS
-    )
-    os.utime(labelled, (1, 1))
-    assert find_newest_cache(tmp_path) == labelled
-    labelled.unlink()
-    assert find_newest_cache(tmp_path) == unlabelled

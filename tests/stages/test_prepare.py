@@ -12,9 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pictures import dicom_bytes, radiograph
 
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.artifacts.files import lock
+from magsd_cli.artifacts.truth import read_boxes, read_masks
 from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.errors import LockedError, NoInputError, UsageError
 from magsd_cli.stages import prepare as stage
@@ -262,3 +264,58 @@ def test_real_xrays(shared_data: Path, tmp_path: Path) -> None:
     assert cache.classes == ("COVID-19", "Normal", "Pneumonia")
     assert np.bincount(cache.labels).tolist() == [106, 387, 397]
     assert len(set(cache.patient_ids)) == 611
+
+
+def test_duplicates_share_a_group_and_masks_travel(xrays: Path, tmp_path: Path) -> None:
+    first = cv2.imread(str(xrays / "Normal/1.png"), 0)
+    cv2.imwrite(str(xrays / "Normal/copy.jpg"), first)
+    rows = [
+        "path,label,patient_id,view",
+        "Normal/1.png,N,,PA",
+        "Normal/copy.jpg,N,p,PA",
+        "COVID-19/0.png,C,,L",
+    ]
+    (xrays / "metadata.csv").write_text("\n".join([*rows, "COVID-19/2.png,C,,AP"]))
+    (xrays / "boxes.csv").write_text("path,x,y,width,height\nNormal/1.png,1,2,3,4\nCOVID-19/0.png,1,2,3,4\n")
+    (xrays / "masks/Normal").mkdir(parents=True)
+    cv2.imwrite(str(xrays / "masks/Normal/1.png"), np.eye(80, dtype=np.uint8) * 255)
+    path, code = run(xrays, runs=tmp_path / "runs")
+    cache = open_cache(path)
+    assert code == 0
+    assert cache.group_ids == ["p", "p", ""]
+    boxes = read_boxes(path)
+    assert boxes is not None
+    assert list(boxes["image_id"]) == ["Normal/1.png"]
+    masks = read_masks(path)
+    assert masks is not None
+    assert (masks.image_ids, masks.kinds, masks.masks.shape) == (["Normal/1.png"], ["lesion"], (1, 64, 64))
+    samples = cache.samples().set_index("image_id")
+    assert samples.loc["COVID-19/0.png", "error_code"] == "lateral_view"
+    everything, _ = run(xrays, runs=tmp_path / "runs", view="all")
+    assert len(open_cache(everything).images) == 4
+
+
+def test_a_site_key_hides_patients_and_keeps_the_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dicom").mkdir()
+    for number in range(3):
+        dataset = radiograph(
+            picture(number), PatientID="Doe-1" if number else "Doe-0", PatientName="Planted^Jane"
+        )
+        (tmp_path / "dicom" / f"{number}.dcm").write_bytes(dicom_bytes(dataset))
+    one, _ = run(tmp_path / "dicom", runs=tmp_path / "1")
+    monkeypatch.setenv("MAGSD_SITE_KEY", "a key of the hospital")
+    two, _ = run(tmp_path / "dicom", runs=tmp_path / "2")
+    first, second = open_cache(one), open_cache(two)
+    assert one.name == two.name
+    assert first.patient_ids != second.patient_ids
+    assert first.patient_ids[1] == first.patient_ids[2] != first.patient_ids[0]
+    assert (tmp_path / "1/site.key").stat().st_mode & 0o777 == 0o600
+    for file in tmp_path.glob("?/**/*"):
+        if file.is_file():
+            assert b"Doe-" not in file.read_bytes()
+            assert b"Jane" not in file.read_bytes()
+    monkeypatch.setenv("MAGSD_SITE_KEY", "short")
+    with pytest.raises(UsageError, match="at least 16"):
+        run(tmp_path / "dicom", runs=tmp_path / "3")

@@ -10,7 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from magsd_cli.data.layouts import csv, folder, unlabelled
+from magsd_cli.data.layouts import (
+    bimcv,
+    chestxray8,
+    covid_chestxray,
+    csv,
+    figure1,
+    folder,
+    kermany,
+    unlabelled,
+    v7,
+)
 from magsd_cli.data.layouts.listing import Listing, Record
 from magsd_cli.errors import NoInputError, UsageError
 
@@ -49,6 +59,12 @@ def read_layout(source: Path, layout: str = "auto") -> Listing:
 
 # Tried in this order: the known public sets, a manifest, one subfolder per class, else loose images.
 LAYOUTS: dict[str, Layout] = {
+    "chestxray8": Layout(chestxray8.recognise, chestxray8.read),
+    "covid-chestxray": Layout(covid_chestxray.recognise, covid_chestxray.read),
+    "v7": Layout(v7.recognise, v7.read),
+    "kermany": Layout(kermany.recognise, kermany.read),
+    "figure1": Layout(figure1.recognise, figure1.read),
+    "bimcv": Layout(bimcv.recognise, bimcv.read),
     "csv": Layout(csv.recognise, csv.read),
     "folder": Layout(folder.recognise, folder.read),
     "unlabelled": Layout(unlabelled.recognise, unlabelled.read),

@@ -10,14 +10,12 @@ and ``masks/`` or ``lung_masks/`` with one picture per image.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from magsd_cli.console import printable
-from magsd_cli.data.layouts.listing import Listing, Record, list_files, readable, relative_id
+from magsd_cli.data.layouts.listing import Listing, Record, count_notes, list_files, readable, unlisted
+from magsd_cli.data.layouts.table import header_of, strict_rows
 from magsd_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,21 +23,16 @@ if TYPE_CHECKING:
 
 MANIFEST = "metadata.csv"
 REQUIRED = ("path", "label", "patient_id")
-MAX_MANIFEST = 512 * 2**20
 
 
 def recognise(source: Path) -> bool:
     """A ``metadata.csv`` with a path column."""
-    path = source / MANIFEST
-    if not path.is_file():
-        return False
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        return "path" in next(csv.reader(file), [])
+    return "path" in header_of(source / MANIFEST)
 
 
 def read(source: Path) -> Listing:
     """List the images of the manifest. Raises `UsageError` with the row number of the first contradiction."""
-    rows = list(read_rows(source / MANIFEST, REQUIRED))
+    rows = list(strict_rows(source / MANIFEST, REQUIRED))
     seen: dict[str, tuple[int, str]] = {}
     records = []
     for number, row in rows:
@@ -56,12 +49,15 @@ def read(source: Path) -> Listing:
     _refuse_split_patients(records, source / MANIFEST)
     listed = {record.path for record in records}
     masks = _masks(source, records)
-    others = [p for p in list_files(source) if p not in listed and p not in set(masks.values())]
-    others = [p for p in others if not any(part in MASK_FOLDERS for part in p.relative_to(source).parts)]
-    notes = [f"{source}: {len(others)} files are not listed in {MANIFEST} and are left out"] if others else []
-    problem = ("unlisted", f"not listed in {MANIFEST}")
-    records += [Record(path=p, image_id=relative_id(p, source), problem=problem) for p in others]
-    return Listing("csv", records, boxes=_boxes(source, listed), masks=masks, notes=notes)
+    records += unlisted(source, listed | set(masks.values()), MANIFEST, skip=MASK_FOLDERS)
+    return Listing(
+        "csv",
+        records,
+        boxes=_boxes(source, listed),
+        masks=dict(masks),
+        mask_kind="lesion" if (source / "masks").is_dir() else "lung",
+        notes=count_notes(source, records),
+    )
 
 
 MASK_FOLDERS = ("masks", "lung_masks")
@@ -81,50 +77,6 @@ def _record(source: Path, inside: str, row: dict[str, str]) -> Record:
         exam_id=row.get("exam_id", ""),
         split=row.get("split", ""),
     )
-
-
-def read_rows(
-    path: Path, required: tuple[str, ...], delimiter: str = ","
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (row number, row) of a CSV table, values stripped; the header is row 1.
-
-    Raises `UsageError` with the row number: not UTF-8, a missing or repeated column, a ragged row.
-    """
-    text = _text(path)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        missing = [name for name in required if name not in header]
-        if missing:
-            raise UsageError(
-                f"{path}: row 1: column {', '.join(missing)} is missing; needed are {', '.join(required)}"
-            )
-        if len(set(header)) != len(header):
-            raise UsageError(f"{path}: row 1: a column name stands twice; rename one")
-        for number, row in enumerate(reader, start=2):
-            if not row or row == [""]:
-                continue
-            if len(row) != len(header):
-                raise UsageError(
-                    f"{path}: row {number}: {len(row)} fields, the header has {len(header)}; mend the row"
-                )
-            yield number, {name: value.strip() for name, value in zip(header, row, strict=True)}
-    except csv.Error as error:
-        raise UsageError(
-            f"{path}: row {reader.line_num}: not readable as CSV ({error}); mend the row"
-        ) from error
-
-
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_MANIFEST:
-            raise UsageError(f"{path}: larger than {MAX_MANIFEST >> 20} MiB; split the collection")
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = error.object[: error.start].count(b"\n") + 1
-        raise UsageError(f"{path}: row {row}: not UTF-8; save the table as UTF-8") from error
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}; make it readable") from error
 
 
 def _inside(text: str, where: str) -> str:
@@ -155,7 +107,7 @@ def _boxes(source: Path, listed: set[Path]) -> pd.DataFrame | None:
     import pandas as pd
 
     rows = []
-    for number, row in read_rows(path, ("path", "x", "y", "width", "height")):
+    for number, row in strict_rows(path, ("path", "x", "y", "width", "height")):
         where = f"{path}: row {number}"
         inside = _inside(row["path"], where)
         if source / inside not in listed:

@@ -1,0 +1,89 @@
+"""Truth for localization that a cache's sources bring, beside the cache.
+
+``<name>-<hash8>.boxes.parquet``: lesion boxes in pixels of the source images; ``<name>-<hash8>.masks.h5``:
+masks at the size of the cached images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.artifacts.cache import SUFFIX, read_parquet, write_parquet
+from magsd_cli.artifacts.files import check_hash, hashed_path
+from magsd_cli.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+
+
+def boxes_path(cache: Path) -> Path:
+    """Where the lesion boxes of a cache stand, if its sources have any."""
+    return cache.with_name(cache.name.removesuffix(SUFFIX) + ".boxes.parquet")
+
+
+def write_boxes(cache: Path, boxes: pd.DataFrame) -> None:
+    """Write the boxes: image_id, label, x, y, width, height in pixels of the source image."""
+    import pyarrow as pa
+
+    write_parquet(boxes_path(cache), pa.Table.from_pandas(boxes, preserve_index=False))
+
+
+def read_boxes(cache: Path) -> pd.DataFrame | None:
+    """The boxes beside the cache file, or None. Raises `ArtifactError` when they are damaged."""
+    return read_parquet(boxes_path(cache)) if boxes_path(cache).is_file() else None
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Masks uint8 [M,S,S], 0 or 255, of the images `image_ids`; of what: "lung" or "lesion" each."""
+
+    masks: npt.NDArray[np.uint8] = field(repr=False)
+    image_ids: list[str] = field(repr=False)
+    kinds: list[str] = field(repr=False)
+
+
+def masks_path(cache: Path) -> Path:
+    """Where the masks of a cache file stand, if its sources have any."""
+    return cache.with_name(cache.name.removesuffix(SUFFIX) + ".masks.h5")
+
+
+def write_masks(cache: Path, masks: Iterable[tuple[str, str, npt.NDArray[np.uint8]]], size: int) -> None:
+    """Write (image id, kind, mask uint8 [S,S]) one after the other. Raises `OutputError`."""
+    image_ids: list[str] = []
+    kinds: list[str] = []
+    with hashed_path(masks_path(cache)) as temporary, h5py.File(temporary, "w") as file:
+        shape, chunk = (0, size, size), (1, size, size)
+        stored = file.create_dataset(
+            "masks", shape, np.uint8, maxshape=(None, size, size), chunks=chunk, compression="gzip"
+        )
+        for image_id, kind, mask in masks:
+            stored.resize(len(image_ids) + 1, axis=0)
+            stored[-1] = mask
+            image_ids.append(image_id)
+            kinds.append(kind)
+        for name, values in (("image_id", image_ids), ("kind", kinds)):
+            file.create_dataset(name, data=values, dtype=h5py.string_dtype())
+        file.attrs["schema_version"] = SCHEMA_VERSION
+
+
+def read_masks(cache: Path) -> Masks | None:
+    """The masks beside the cache file, or None. Raises `ArtifactError` when they are damaged."""
+    path = masks_path(cache)
+    if not path.is_file():
+        return None
+    check_hash(path)
+    try:
+        with h5py.File(path, "r") as file:
+            names = {name: [str(v) for v in file[name].asstr()[()]] for name in ("image_id", "kind")}
+            return Masks(file["masks"][()], names["image_id"], names["kind"])
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise ArtifactError(f"{path}: not masks of magsd ({type(error).__name__}); prepare again") from error

@@ -1,0 +1,62 @@
+"""covid-chestxray-dataset (Cohen et al. 2020, github.com/ieee8023/covid-chestxray-dataset), as cloned.
+
+Contract: ``metadata.csv`` with patientid, finding, view, modality, folder, filename; images in ``images/``.
+A finding is a path such as "Pneumonia/Viral/COVID-19": label "COVID-19" where that is part of it, "Pneumonia"
+for any other pneumonia, "Normal" for "No Finding", else the finding's first part; "todo" and "Unknown" are
+unlabelled. The path stays in `findings`. CT rows are left out (ct_slice), lateral views too unless they are
+asked for. Patients are ``cohen-<patientid>``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from magsd_cli.data.layouts.listing import (
+    VIEWS,
+    Listing,
+    Record,
+    count_notes,
+    label_of_finding,
+    readable,
+    unlisted,
+)
+from magsd_cli.data.layouts.table import header_of, lenient_rows
+
+TABLE = "metadata.csv"
+COLUMNS = ("patientid", "finding", "view", "modality", "filename")
+
+
+def recognise(source: Path) -> bool:
+    """Its own metadata.csv is there."""
+    return set(COLUMNS) <= set(header_of(source / TABLE))
+
+
+def read(source: Path) -> Listing:
+    """List the rows of the table; a file that is listed twice counts once."""
+    records: dict[Path, Record] = {}
+    for row in lenient_rows(source / TABLE, COLUMNS):
+        path = source / (row.get("folder") or "images") / row["filename"]
+        records.setdefault(path, _record(source, path, row))
+    listed = list(records.values())
+    listed += unlisted(source, set(records), TABLE, skip=("annotations", "scripts", "docs", "volumes"))
+    return Listing("covid-chestxray", listed, notes=count_notes(source, listed))
+
+
+def _record(source: Path, path: Path, row: dict[str, str]) -> Record:
+    problem = None
+    if row["modality"].strip().lower() not in ("x-ray", "xray", "cxr", ""):
+        problem = ("ct_slice", "the table says that it is a CT, not a radiograph")
+    elif not path.is_file():
+        problem = ("not_found", f"listed in {TABLE}, but not there")
+    return Record(
+        path=path,
+        image_id=readable(path.relative_to(source).as_posix()),
+        label=label_of_finding(row["finding"]),
+        patient_id=f"cohen-{row['patientid']}" if row["patientid"] else "",
+        sex=row.get("sex", ""),
+        age=row.get("age", ""),
+        view=VIEWS.get(row["view"].replace("_", " ").upper(), ""),
+        source="covid-chestxray-dataset",
+        findings=row["finding"],
+        problem=problem,
+    )
