@@ -58,6 +58,7 @@ _LOCALIZED = (
     ("folds", pa.list_(pa.int32())),
     ("unseen", pa.bool_()),
     ("truth", pa.string()),
+    ("label", pa.string()),
     ("iou_box", pa.float32()),
     ("iou_mask", pa.float32()),
     ("pointing_hit", pa.bool_()),

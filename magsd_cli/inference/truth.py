@@ -18,8 +18,8 @@ import numpy as np
 
 from magsd_cli.console import printable
 from magsd_cli.data.decode import DecodeError, read_bytes
-from magsd_cli.data.layouts.csv import read_rows
 from magsd_cli.data.layouts.listing import list_files
+from magsd_cli.data.layouts.table import strict_rows
 from magsd_cli.errors import UsageError
 from magsd_cli.inference.regions import Box, Mask
 
@@ -72,7 +72,7 @@ def read_mask(path: Path, shape: tuple[int, int]) -> Mask:
 
 
 def _read_boxes(table: Path, files: Sequence[Path]) -> Iterable[tuple[Path, Box, str]]:
-    rows = list(read_rows(table, COLUMNS))
+    rows = list(strict_rows(table, COLUMNS))
     ends = _ends(files)
     names: dict[str, set[str]] = defaultdict(set)
     for _, row in rows:

@@ -36,8 +36,9 @@ STRONGEST = 0.55  # opacity of the strongest attention: the lung must stay visib
 class Overlay:
     """What a picture shows.
 
-    pixels uint8 [H,W]; attention float32 [H,W] in 0..1; mask bool [H,W] and box (x, y, width, height) as the
-    network marks them; true_mask and true_boxes where they are known; title and lines of text below.
+    pixels uint8 [h,w], the image or a smaller copy of it; attention float32 [H,W] in 0..1; mask bool [H,W]
+    and box (x, y, width, height) in its pixels, as the network marks them; true_mask [H,W] and true_boxes
+    where they are known; title and lines of text below.
     """
 
     pixels: Pixels = field(repr=False)
@@ -52,10 +53,10 @@ class Overlay:
 
 def draw_overlay(overlay: Overlay) -> Pixels:
     """The picture, uint8 [h,w,3] (RGB): original left, overlay right, legend and text below."""
-    height, width = overlay.pixels.shape
+    height, width = overlay.mask.shape
     scale = PANEL / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    method = cv2.INTER_AREA if max(overlay.pixels.shape) > PANEL else cv2.INTER_CUBIC
     gray = np.asarray(cv2.resize(overlay.pixels, size, interpolation=method), np.uint8)
     left = Image.fromarray(gray).convert("RGB")
     right = Image.fromarray(_heated(gray, np.asarray(cv2.resize(overlay.attention, size), np.float32)))

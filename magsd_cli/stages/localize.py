@@ -1,0 +1,291 @@
+"""`magsd localize`: where the network looked, as pictures, masks and boxes, and how that fits the truth."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from magsd_cli import __version__
+from magsd_cli.artifacts.files import lock, sha256_bytes, sweep_orphans, write_bytes
+from magsd_cli.artifacts.localizations import (
+    finished_summary,
+    localization_path,
+    lock_path,
+    mask_path,
+    overlay_path,
+    table_path,
+    write_summary,
+)
+from magsd_cli.artifacts.runs import Run
+from magsd_cli.artifacts.tables import LOCALIZATION, path_text, probability_column, table_schema, write_table
+from magsd_cli.console import progress, say
+from magsd_cli.data.decode import DecodeError, read_bytes
+from magsd_cli.errors import NoInputError
+from magsd_cli.inference.inputs import list_inputs
+from magsd_cli.inference.regions import Region, find_region
+from magsd_cli.inference.truth import Truth, read_truth
+from magsd_cli.inference.views import View, view_files
+from magsd_cli.metrics.localization import summarise
+from magsd_cli.reporting.overlays import draw_overlay
+from magsd_cli.stages.captions import in_words, overlay_of
+from magsd_cli.stages.device import choose_devices, describe
+from magsd_cli.stages.marking import MEASURES, Marked, Target, chance, describe_truth, mark, measure, target
+from magsd_cli.stages.networks import load_ensemble
+from magsd_cli.stages.trained import fold_of_content, model_sha256, open_trained, preparation
+
+Row = dict[str, Any]
+IN_TRAINING_DATA = "in_training_data"
+
+
+@dataclass
+class Findings:
+    """What the pass over the images gathers: a row each, and the truth and attention for the control."""
+
+    rows: dict[Path, Row] = field(default_factory=dict)
+    aims: dict[Path, Target] = field(default_factory=dict)
+    attention: dict[Path, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+
+def localize(
+    *,
+    inputs: Sequence[Path],
+    model: Path | None,
+    runs: Path,
+    boxes: Path | None = None,
+    masks: Path | None = None,
+    threshold: float = 0.5,
+    name: str | None = None,
+    device: str = "auto",
+) -> tuple[Path, int]:
+    """Mark on each image where the run `model` (None: the newest) looked; measure it where truth is given.
+
+    Leaves ``runs/localize/<name>/`` with overlays, masks, ``localization.parquet`` and ``summary.json``;
+    started again with the same question, it has nothing to do. `boxes` is a CSV, `masks` a folder (see
+    `inference.truth`), `threshold` the share of the attention's maximum. Returns the folder and 0, or 3 when
+    an image has an error row. Raises `NoInputError` when no image could be used, and the contract's others.
+    """
+    files = list_inputs(inputs)
+    if not files:
+        names = ", ".join(str(path) for path in inputs[:3])
+        raise NoInputError(f"{names}: no files there; name images or folders of images")
+    truth = read_truth(files, boxes, masks)
+    chosen = choose_devices(device)[0]
+    run = open_trained(model, runs)
+    request = _request(run, files, truth, threshold)
+    folder = localization_path(runs, name or f"{run.path.name[:100]}-{request[:8]}")
+    with lock(lock_path(folder)):
+        summary = finished_summary(folder, request)
+        if summary is None:
+            for part in (folder, folder / "overlays", folder / "masks"):
+                sweep_orphans(part)
+            say(f"{len(files)} files, {len(truth)} of them with truth, on {describe(chosen)}")
+            found = _look(run, files, truth, threshold, folder, chosen)
+            summary = _finish(run, found, threshold, request, folder)
+        else:
+            say(f"{folder}: is finished, nothing is left to do")
+    for line in in_words(summary):
+        say(line)
+    if summary["ok"] == 0:
+        raise NoInputError(f"{len(files)} files: none is an image that can be used; see {table_path(folder)}")
+    return folder, 3 if summary["errors"] else 0
+
+
+def _request(run: Run, files: Sequence[Path], truth: Mapping[Path, Truth], threshold: float) -> str:
+    """The hash of the question: same model, same images, same truth, same threshold."""
+    asked = [
+        [
+            path_text(path),
+            _content(path),
+            [list(box) for box in truth[path].boxes] if path in truth else None,
+            _content(mask) if path in truth and (mask := truth[path].mask) else None,
+        ]
+        for path in files
+    ]
+    text = json.dumps([__version__, model_sha256(run), threshold, asked])
+    return sha256_bytes(text.encode())
+
+
+def _content(path: Path) -> str:
+    try:
+        return sha256_bytes(read_bytes(path))
+    except DecodeError as error:
+        return error.code
+
+
+def _look(
+    run: Run,
+    files: Sequence[Path],
+    truth: Mapping[Path, Truth],
+    threshold: float,
+    folder: Path,
+    device: Any,
+) -> Findings:
+    """One pass over the images: decode, ask, mark, measure, draw."""
+    ensemble = load_ensemble(run, device=device)
+    fold_of = fold_of_content(run)
+    names = _picture_names(files)
+    found = Findings()
+    hands = min(max(1, (os.cpu_count() or 1) // 2), len(files))
+    with progress("localize", len(files)) as bar:
+        for views in view_files(files, preparation(run), hands):
+            for answer in mark(views, run, ensemble, fold_of, device):
+                if isinstance(answer, View):
+                    found.rows[answer.path] = _error_row(answer)
+                else:
+                    path = answer.view.path
+                    _keep(answer, truth.get(path), run, threshold, folder, names[path], found)
+                bar.update(1)
+    return found
+
+
+def _keep(
+    answer: Marked,
+    truth: Truth | None,
+    run: Run,
+    threshold: float,
+    folder: Path,
+    name: str,
+    found: Findings,
+) -> None:
+    """Measure one image, write its mask and its overlay, and note its row."""
+    view = answer.view
+    region = find_region(answer.attention, view.shape, threshold)
+    aim = target(truth, view.shape)
+    fit = dict(zip(MEASURES, measure(region, aim) if aim else (None,) * 3, strict=True))
+    row = _row(answer, region, aim, fit, threshold, run)
+    row |= {"overlay": f"overlays/{name}.png", "mask": f"masks/{name}.png"}
+    write_bytes(mask_path(folder, name), _png(region.mask.astype(np.uint8) * 255))
+    picture = draw_overlay(overlay_of(answer, region, aim, row, run.classes))
+    write_bytes(overlay_path(folder, name), _png(picture[..., ::-1]))
+    found.rows[view.path] = row
+    if aim is not None and answer.unseen is not False:
+        found.aims[view.path] = aim
+        found.attention[view.path] = answer.attention
+
+
+def _row(
+    answer: Marked,
+    region: Region,
+    aim: Target | None,
+    fit: Mapping[str, float | None],
+    threshold: float,
+    run: Run,
+) -> Row:
+    view, best = answer.view, int(answer.probabilities.argmax())
+    x, y, width, height = region.box or (None,) * 4
+    hit = fit["pointing"]
+    return {
+        **_common(view),
+        "warnings": [*view.warnings, *([IN_TRAINING_DATA] if answer.unseen is False else [])],
+        "predicted": run.classes[best],
+        **{probability_column(c): float(p) for c, p in zip(run.classes, answer.probabilities, strict=True)},
+        "confidence": float(answer.probabilities[best]),
+        "image_width": view.shape[1],
+        "image_height": view.shape[0],
+        "threshold": threshold,
+        "x": x,
+        "y": y,
+        "width": width,
+        "height": height,
+        "area_share": region.area_share,
+        "folds": list(answer.folds),
+        "unseen": answer.unseen,
+        **describe_truth(aim),
+        "iou_box": fit["iou_box"],
+        "iou_mask": fit["iou_mask"],
+        "pointing_hit": None if hit is None else bool(hit),
+    }
+
+
+def _error_row(view: View) -> Row:
+    return _common(view) | {"error_code": view.error_code, "error": view.error, "warnings": []}
+
+
+def _common(view: View) -> Row:
+    status = "error" if view.image is None else "ok"
+    return {"path": path_text(view.path), "sha256": view.sha256 or None, "status": status}
+
+
+def _finish(run: Run, found: Findings, threshold: float, request: str, folder: Path) -> dict[str, Any]:
+    """Add the control, write the table and then the summary."""
+    controls = chance(found.aims, found.attention, threshold)
+    for path, values in controls.items():
+        control = dict(zip(("control_iou_box", "control_iou_mask", "control_pointing"), values, strict=True))
+        found.rows[path] |= control
+    digest = model_sha256(run)
+    schema = table_schema(LOCALIZATION, run.classes)
+    rows = [dict.fromkeys(schema.names) | row | {"model_sha256": digest} for row in found.rows.values()]
+    metadata = {
+        "classes": list(run.classes),
+        "model_sha256": digest,
+        "model": run.path.name,
+        "recipe": run.recipe.model_dump(mode="json"),
+        "threshold": threshold,
+    }
+    write_table(pa.Table.from_pylist(rows, schema=schema), table_path(folder), LOCALIZATION, metadata)
+    summary = _summary(rows, found) | {
+        "request": request,
+        "model": run.path.name,
+        "model_sha256": digest,
+        "threshold": threshold,
+        "version": __version__,
+    }
+    write_summary(folder, summary)
+    return summary
+
+
+def _summary(rows: Sequence[Row], found: Findings) -> dict[str, Any]:
+    ok = [row for row in rows if row["status"] == "ok"]
+    measured = [found.rows[path] for path in found.aims]
+    figures = {
+        name: summarise(
+            [float(row["pointing_hit" if name == "pointing" else name]) for row in measured],
+            [row.get(f"control_{name}") for row in measured],
+        )
+        for name in MEASURES
+    }
+    with_truth = sum(row["truth"] is not None for row in ok)
+    return {
+        "files": len(rows),
+        "ok": len(ok),
+        "errors": len(rows) - len(ok),
+        "with_truth": with_truth,
+        "measured": len(measured),
+        "left_out_as_training_data": with_truth - len(measured),
+        "own_data_by_its_unseen_fold": sum(row["unseen"] is True and len(row["folds"]) == 1 for row in ok),
+        "control": "the attention that the same networks gave to other images with truth",
+        "area_share": float(np.mean([row["area_share"] for row in ok])) if ok else None,
+        "true_area_share": float(np.mean([aim.mask.mean() for aim in found.aims.values()]))
+        if measured
+        else None,
+        **figures,
+    }
+
+
+def _picture_names(files: Sequence[Path]) -> dict[Path, str]:
+    """A short plain file name for each image's pictures, no two the same even where case does not count."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in files:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", path.stem).lstrip(".")[:80] or "image"
+        name, number = plain, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{plain}-{number}"
+        taken.add(name.lower())
+        names[path] = name
+    return names
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".png", pixels)[1].tobytes()

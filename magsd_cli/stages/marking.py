@@ -1,0 +1,146 @@
+"""What localize finds out about an image: the region, how it fits the truth, how chance would have fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from magsd_cli.artifacts.runs import Run
+from magsd_cli.errors import ArtifactError
+from magsd_cli.inference.prediction import Ensemble, predict_images
+from magsd_cli.inference.regions import Mask, Region, find_region
+from magsd_cli.inference.truth import Truth, read_mask
+from magsd_cli.inference.views import View
+from magsd_cli.metrics.iou import box_iou, boxes_mask, enclosing_box, mask_iou, pointing_hit
+
+OTHERS = 20  # images whose attention makes an image's control
+MEASURES = ("iou_box", "iou_mask", "pointing")
+
+
+@dataclass(frozen=True)
+class Marked:
+    """One image with what the networks say: `attention` [h,w] as they give it, `folds` that were asked.
+
+    `unseen`: none of them was trained on the image; None where that cannot be known.
+    """
+
+    view: View
+    probabilities: npt.NDArray[np.float32]
+    attention: npt.NDArray[np.float32] = field(repr=False)
+    folds: tuple[int, ...]
+    unseen: bool | None
+
+
+def mark(
+    views: Sequence[View],
+    run: Run,
+    ensemble: Ensemble,
+    fold_of: Mapping[str, int] | None,
+    device: torch.device,
+) -> Iterator[Marked | View]:
+    """Ask the networks about each view; a view that could not be read is handed through.
+
+    An image of the run's own data is shown only to the network that was not trained on it, if there is one.
+    Raises `ArtifactError` when the network has no attention.
+    """
+    for view in views:
+        if view.image is None:
+            yield view
+            continue
+        folds, unseen = _fold_choice(view.sha256, run, fold_of)
+        asked = ensemble if folds == ensemble.folds else ensemble.only(folds)
+        # One at a time: an image's answer must not depend on which others are asked about.
+        answer = predict_images(asked, view.image[None, None], 1, device, with_attention=True)
+        if answer.attention is None:
+            raise ArtifactError(
+                f"{run.path}: its network {run.recipe.model.name} has no attention maps; choose a magsd run"
+            )
+        yield Marked(view, answer.probabilities[0], answer.attention[0], folds, unseen)
+
+
+def _fold_choice(
+    sha256: str, run: Run, fold_of: Mapping[str, int] | None
+) -> tuple[tuple[int, ...], bool | None]:
+    if fold_of is None:
+        return run.trained, None
+    if sha256 not in fold_of:
+        return run.trained, True
+    own = fold_of[sha256]
+    return ((own,), True) if own in run.trained else (run.trained, False)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is true of one image in its pixels: `mask` bool [H,W], its boxes, and where it comes from."""
+
+    mask: Mask = field(repr=False)
+    truth: Truth
+    label: str
+    kind: str  # "boxes", "mask" or "boxes+mask"
+
+
+def target(truth: Truth | None, shape: tuple[int, int]) -> Target | None:
+    """The truth of an image of `shape`; None without one, or where its mask is empty."""
+    if truth is None:
+        return None
+    mask = boxes_mask(truth.boxes, shape) if truth.mask is None else read_mask(truth.mask, shape)
+    if not mask.any():
+        return None
+    kinds = [*(["boxes"] if truth.boxes else []), *(["mask"] if truth.mask else [])]
+    return Target(mask, truth, truth.label, "+".join(kinds))
+
+
+def measure(region: Region, aim: Target) -> tuple[float, float, float]:
+    """IoU of the boxes, IoU of the masks, and 1 or 0 for the pointing game: see `MEASURES`."""
+    return (
+        _box_fit(region, aim),
+        mask_iou(region.mask, aim.mask),
+        float(pointing_hit(region.attention, aim.mask)),
+    )
+
+
+def _box_fit(region: Region, aim: Target) -> float:
+    """Against one box as numbers, against several as their union, against a mask as the box around it."""
+    if region.box is None:
+        return 0.0
+    boxes = aim.truth.boxes
+    if len(boxes) > 1:
+        shape = (aim.mask.shape[0], aim.mask.shape[1])
+        return mask_iou(boxes_mask([region.box], shape), boxes_mask(boxes, shape))
+    box = boxes[0] if boxes else enclosing_box(aim.mask)
+    return 0.0 if box is None else box_iou(region.box, box)
+
+
+def chance(
+    aims: Mapping[Path, Target], attention: Mapping[Path, npt.NDArray[np.float32]], threshold: float
+) -> dict[Path, tuple[float, float, float]]:
+    """For each image with truth, the mean `measure` that other images' attention would have had on it.
+
+    The others are all others with truth, or `OTHERS` of them, drawn with a fixed seed; {} for fewer than two.
+    """
+    rng = np.random.default_rng(0)
+    paths = list(aims)
+    if len(paths) < 2:
+        return {}
+    found = {}
+    for path in paths:
+        others = [other for other in paths if other != path]
+        if len(others) > OTHERS:
+            others = [others[i] for i in rng.choice(len(others), OTHERS, replace=False)]
+        aim = aims[path]
+        shape = (aim.mask.shape[0], aim.mask.shape[1])
+        fits = [measure(find_region(attention[other], shape, threshold), aim) for other in others]
+        box, mask, hit = np.mean(fits, axis=0).tolist()
+        found[path] = (box, mask, hit)
+    return found
+
+
+def describe_truth(aim: Target | None) -> dict[str, Any]:
+    """The truth's columns of the localization table."""
+    return {"truth": aim.kind if aim else None, "label": aim.label or None if aim else None}
