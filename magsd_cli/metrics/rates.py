@@ -20,7 +20,7 @@ Integers = npt.NDArray[np.int64]
 
 
 class Counts(NamedTuple):
-    """True and false positives and negatives of each class, int64 [K] each."""
+    """True and false positives and negatives of each class, int64 [..., K] each."""
 
     tp: Integers
     fp: Integers
@@ -35,20 +35,20 @@ def confusion_matrix(truth: npt.ArrayLike, predicted: npt.ArrayLike, classes: in
 
 
 def class_counts(confusion: Integers) -> Counts:
-    """TP, FP, FN and TN of each class from a confusion matrix [K, K]."""
-    tp = np.diagonal(confusion).astype(np.int64)
-    fp = confusion.sum(axis=0) - tp
-    fn = confusion.sum(axis=1) - tp
-    return Counts(tp, fp, fn, confusion.sum() - tp - fp - fn)
+    """TP, FP, FN and TN of each class from a confusion matrix [K, K], or from many of them [..., K, K]."""
+    tp = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.int64)
+    fp = confusion.sum(axis=-2) - tp
+    fn = confusion.sum(axis=-1) - tp
+    return Counts(tp, fp, fn, confusion.sum(axis=(-2, -1))[..., None] - tp - fp - fn)
 
 
-def accuracy(counts: Counts) -> float:
+def accuracy(counts: Counts) -> Floats:
     """Eq. 8. Accuracy = (TP + TN) / (TP + TN + FP + FN), over all classes together: the share called right.
 
     Every image is a TP of one class or an FN of one, so the share is sum(TP) / sum(TP + FN), in 0..1.
     The mean of the one-against-rest accuracies, (TP + TN) / N of each class, would flatter: TNs count.
     """
-    return float(_ratio(counts.tp.sum(), (counts.tp + counts.fn).sum()))
+    return _ratio(counts.tp.sum(axis=-1), (counts.tp + counts.fn).sum(axis=-1))
 
 
 def sensitivity(counts: Counts) -> Floats:
@@ -102,7 +102,7 @@ def summary(
     counts = class_counts(confusion)
     by_class = {name: rate(counts) for name, rate in RATES.items()}
     by_class["auc"] = one_vs_rest_auc(labels, scores)
-    result: dict[str, Any] = {"n": len(labels), "accuracy": _number(accuracy(counts)), "undefined": {}}
+    result: dict[str, Any] = {"n": len(labels), "accuracy": _number(float(accuracy(counts))), "undefined": {}}
     for metric, values in by_class.items():
         absent = [name for name, value in zip(names, values, strict=True) if np.isnan(value)]
         result[metric] = None if absent else float(np.mean(values))

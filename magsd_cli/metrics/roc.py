@@ -42,6 +42,25 @@ def auc(positive: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
 
 
+def weighted_auc(positive: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
+    """`auc` where each image counts as often as its weight says: [D], for D rows of weights [D, N] at once.
+
+    positive: bool [N]; scores: [N]. NaN for rows in which one kind has no weight.
+    """
+    truth, values = np.asarray(positive, bool), np.asarray(scores, np.float64)
+    counts = np.asarray(weights, np.float64)
+    if len(values) == 0:
+        return np.full(len(counts), np.nan)
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))  # the first of each run of equal scores
+    ours = np.add.reduceat(np.where(truth, counts, 0)[:, order], starts, axis=1)
+    others = np.add.reduceat(np.where(truth, 0, counts)[:, order], starts, axis=1)
+    beaten = np.cumsum(others, axis=1) - others / 2
+    pairs = ours.sum(axis=1) * others.sum(axis=1)
+    wins = (ours * beaten).sum(axis=1)
+    return np.where(pairs > 0, wins / np.where(pairs > 0, pairs, 1), np.nan)
+
+
 def mid_ranks(values: npt.ArrayLike) -> Floats:
     """Ranks from 1 of `values` [N]; equal values share the mean of their ranks."""
     _, inverse, counts = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)

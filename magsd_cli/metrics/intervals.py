@@ -1,0 +1,124 @@
+"""95% intervals: Wilson's for one proportion, the bootstrap over patients for everything else.
+
+A bootstrap sample is a row of weights: how often each image is in it. Weights [D, N] of D samples at once
+make every rate a product of matrices, so that 2,000 samples take a moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.metrics.rates import RATES, accuracy, class_counts
+from magsd_cli.metrics.roc import weighted_auc
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+LEVEL = 0.95
+DRAWS = 2000
+
+
+class Interval(NamedTuple):
+    """The lower and the upper bound; None where there is too little to say."""
+
+    low: float | None
+    high: float | None
+
+
+UNKNOWN = Interval(None, None)
+
+
+def normal_quantile(level: float) -> float:
+    """The z that leaves (1 - level) / 2 in each tail of the normal distribution: 1.96 for 0.95."""
+    return NormalDist().inv_cdf(0.5 + level / 2)
+
+
+def wilson(successes: int, total: int, level: float = LEVEL) -> Interval:
+    """Wilson's score interval of a proportion: the shares p with |x/n - p| <= z sqrt(p (1 - p) / n).
+
+    successes: 0..total, of independent trials. Honest for small n and at 0 and 1, where the textbook's
+    interval has no width. Unknown for total 0. Wilson, J. Am. Stat. Assoc. 22 (1927).
+    """
+    if total == 0:
+        return UNKNOWN
+    z = normal_quantile(level)
+    share = successes / total
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
+    # Rounding must not push the bounds past the share itself at 0 and 1.
+    return Interval(min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))
+
+
+def patient_weights(groups: Sequence[str], draws: int, rng: np.random.Generator) -> Integers:
+    """Bootstrap samples of whole patients, as weights int64 [D, N]: how often each image is in each sample.
+
+    groups: the patient of each image [N]; an image with the empty name is a patient of its own. As many
+    patients as there are come with replacement, each with all its images: images of one patient resemble
+    each other, and drawing images one by one would make every interval too narrow.
+    """
+    numbers: dict[str | int, int] = {}
+    place = np.array([numbers.setdefault(name or i, len(numbers)) for i, name in enumerate(groups)], np.int64)
+    count = len(numbers)
+    if count == 0:
+        return np.zeros((draws, 0), np.int64)
+    return rng.multinomial(count, np.full(count, 1 / count), size=draws)[:, place]
+
+
+def rate_draws(truth: npt.ArrayLike, probabilities: npt.ArrayLike, weights: Integers) -> dict[str, Floats]:
+    """Every metric of `rates.summary` for each bootstrap sample: name -> [D], NaN where undefined.
+
+    truth: class numbers [N]; probabilities: [N, K]; weights: [D, N]. `<metric>` is the macro mean,
+    `<metric>.<k>` that of class number k.
+    """
+    labels, scores = np.asarray(truth, np.int64), np.asarray(probabilities, np.float64)
+    classes = scores.shape[1]
+    cells = np.eye(classes**2)[labels * classes + scores.argmax(axis=1)]
+    confusion = (weights @ cells).astype(np.int64).reshape(-1, classes, classes)
+    counts = class_counts(confusion)
+    by_class = {name: rate(counts) for name, rate in RATES.items()}
+    areas = [weighted_auc(labels == k, scores[:, k], weights) for k in range(classes)]
+    by_class["auc"] = np.stack(areas, axis=1)
+    draws = {"accuracy": accuracy(counts)}
+    for name, values in by_class.items():
+        draws[name] = values.mean(axis=1)
+        draws |= {f"{name}.{k}": values[:, k] for k in range(classes)}
+    return draws
+
+
+def rate_intervals(
+    truth: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    groups: Sequence[str],
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+) -> dict[str, Interval]:
+    """Bootstrap interval over patients of every metric, named as in `rate_draws`. Deterministic by `rng`."""
+    weights = patient_weights(groups, draws, rng)
+    found = rate_draws(truth, probabilities, weights)
+    return {name: percentile_interval(values, level) for name, values in found.items()}
+
+
+def bootstrap(
+    statistic: Callable[[Integers], Floats],
+    groups: Sequence[str],
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+) -> Interval:
+    """Bootstrap interval over patients of any figure: `statistic` takes weights [D, N] and gives [D]."""
+    return percentile_interval(statistic(patient_weights(groups, draws, rng)), level)
+
+
+def percentile_interval(values: npt.ArrayLike, level: float = LEVEL) -> Interval:
+    """The central `level` of bootstrap figures [D]; unknown when more than half of them are NaN."""
+    all_values = np.asarray(values, np.float64)
+    known = all_values[~np.isnan(all_values)]
+    if len(known) * 2 <= len(all_values):
+        return UNKNOWN
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
