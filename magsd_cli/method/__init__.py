@@ -1,0 +1,1 @@
+"""The method of MAG-SD on batches: preprocessing, augmentation, soft distance, the training step."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from magsd_cli.method.zscore import statistics
+from magsd_cli.method.zscore import statistics, unit_range
 from magsd_cli.recipe import Classic, Recipe
 
 
@@ -18,14 +18,18 @@ def training_images(images: Tensor, recipe: Recipe, generator: Generator) -> Ten
     The z-score takes the clean image's mean and deviation; with the augmented image's own it would undo every
     change of brightness and contrast.
     """
-    clean = images.float() / 255
+    clean = unit_range(images)
     mean, deviation = statistics(clean)
     augmented = classic_augment(clean, recipe.classic, generator) if recipe.classic.enabled else clean
     return (augmented - mean) / deviation
 
 
 def classic_augment(images: Tensor, settings: Classic, generator: Generator) -> Tensor:
-    """Table 2. float [B, 1, H, W] in [0, 1] -> the same shape; what comes in from outside is black (0)."""
+    """Table 2. float [B, 1, H, W] in [0, 1] -> the same, each image with its own choice of the operations.
+
+    Crop, shift, turn and flips are one affine resampling (bilinear); what comes in from outside is black (0).
+    Brightness multiplies the gray levels; contrast multiplies their distance to the image's mean.
+    """
     on = _choose_operations(len(images), images.device, settings, generator)
     moved = F.grid_sample(
         images,
@@ -40,13 +44,13 @@ def classic_augment(images: Tensor, settings: Classic, generator: Generator) -> 
     contrast = torch.where(on["contrast"], contrast, 1.0).view(-1, 1, 1, 1)
     moved = moved * brightness
     mean = moved.mean((1, 2, 3), keepdim=True)
-    return mean + contrast * (moved - mean)
+    return (mean + contrast * (moved - mean)).clamp(0, 1)
 
 
 def _choose_operations(
     batch: int, device: torch.device, settings: Classic, generator: Generator
 ) -> dict[str, Tensor]:
-    """Which operations each image gets: a random number of them, or each with its probability. bool [B] each."""
+    """Which operations each image gets: a random number of them, or each with its probability. bool [B]."""
     count = len(settings.operations)
     draws = torch.rand(batch, max(count, 1), device=device, generator=generator)
     if settings.choose == "random_number":
@@ -61,7 +65,7 @@ def _choose_operations(
 
 
 def _matrices(images: Tensor, on: dict[str, Tensor], settings: Classic, generator: Generator) -> Tensor:
-    """One 2x3 matrix per image from output to input positions: crop, shift, rotate and flip in one resampling."""
+    """A matrix per image from output to input positions: crop, shift, turn and flips in one, [B, 2, 3]."""
     height, width = images.shape[-2:]
     scale = torch.where(on["crop"], _draw(settings.crop_area, images, generator).sqrt(), 1.0)
     room = 1 - scale  # a crop's centre may move this far without leaving the image

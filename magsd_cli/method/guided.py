@@ -1,7 +1,7 @@
 """Attention-guided augmentation (section 3.3): mix-up, patching and dimming, for a whole batch at once.
 
-Images are [B, 1, H, W]; the map that guides an augmentation is [B, 1, h, w], not negative. Boxes are half-open
-pixel ranges [B, 4] as (top, left, bottom, right). Nothing here waits for the device or loops over images.
+Images are [B, 1, H, W]; the map that guides an augmentation is [B, 1, h, w], not negative. Boxes are
+half-open pixel ranges [B, 4]: top, left, bottom, right. Nothing waits for the device or loops over images.
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ from magsd_cli.recipe import Guide
 def choose_maps(attention: Tensor, how: str, draws: int, generator: Generator) -> Tensor:
     """Draw `draws` maps for each image, independently: [B, M, h, w] -> [B, draws, h, w].
 
-    `sqrt_sum`: with probability proportional to the square root of the map's sum; `uniform`: any map alike. An
-    image whose maps are all zero draws uniformly. Maps that are not finite stay so, for the loss to notice.
+    `sqrt_sum`: with probability proportional to the square root of the map's sum; `uniform`: any map alike.
+    An image whose maps are all zero draws uniformly.
     """
-    weights = attention.sum((2, 3)).sqrt() if how == "sqrt_sum" else torch.ones_like(attention[:, :, 0, 0])
-    weights = torch.nan_to_num(weights.float(), nan=0.0, posinf=1.0)
+    sums = attention.float().sum((2, 3))
+    weights = torch.nan_to_num(
+        sums.sqrt() if how == "sqrt_sum" else torch.ones_like(sums), nan=0.0, posinf=1.0
+    )
     weights = weights + (weights.sum(1, keepdim=True) <= 0)
     # An exponential race draws with the right probabilities and, unlike multinomial, waits for nothing.
     noise = torch.empty(len(weights), draws, weights.shape[1], device=weights.device)
     noise.exponential_(generator=generator)
-    chosen = (weights[:, None] / noise).argmax(2)
+    chosen = (weights[:, None] / noise.clamp_min(1e-30)).argmax(2)
     index = chosen[:, :, None, None].expand(-1, -1, *attention.shape[2:])
     return attention.gather(1, index)
 
 
 def normalise_map(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """A*: the map brought to the image's size (bilinear) and divided by its maximum. [B, 1, h, w] -> [B, 1, H, W].
+    """A*: the map brought to the image's size (bilinear) and divided by its maximum.
 
-    An all-zero map stays zero.
+    [B, 1, h, w] -> [B, 1, H, W] in [0, 1]; an all-zero map stays zero.
     """
     large = F.interpolate(maps.float(), size=size, mode="bilinear", align_corners=False)
     return large / large.amax((2, 3), keepdim=True).clamp_min(1e-12)
@@ -47,7 +49,7 @@ def region(normalised: Tensor, threshold: Tensor) -> Tensor:
 
 
 def bounding_box(inside: Tensor, padding: float) -> Tensor:
-    """The box around each region, `padding` (share of the side) wider on each side, cut at the image's border.
+    """The box around each region, `padding` (share of the side) wider on each side, cut at the border.
 
     An empty region gives the whole image, so that the view stays a copy. bool [B, 1, H, W] -> int64 [B, 4].
     """
@@ -58,7 +60,7 @@ def bounding_box(inside: Tensor, padding: float) -> Tensor:
 
 
 def _extent(hit: Tensor, padding: int) -> tuple[Tensor, Tensor]:
-    """First and past-the-last index of the hits in each row of [B, L], padded; all of it where nothing hits."""
+    """First and past-the-last index of the hits in rows of [B, L], padded; all of L where nothing hits."""
     length = hit.shape[1]
     index = torch.arange(length, device=hit.device).expand_as(hit)
     first = index.masked_fill(~hit, length).amin(1) - padding
@@ -88,7 +90,7 @@ def enlarge(images: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _positions(start: Tensor, stop: Tensor, length: int) -> Tensor:
-    """Pixel positions [B, length] that spread the range start..stop over `length` pixels, centres to centres."""
+    """Pixel positions [B, length] that spread start..stop over `length` pixels, centres to centres."""
     steps = (torch.arange(length, device=start.device) + 0.5) / length
     positions = start[:, None] + steps * (stop - start)[:, None] - 0.5
     return torch.minimum(torch.maximum(positions, start[:, None].float()), stop[:, None].float() - 1)
@@ -106,37 +108,39 @@ def mix_up(images: Tensor, maps: Tensor, settings: Guide, generator: Generator) 
 
 
 def patch(images: Tensor, maps: Tensor, settings: Guide, generator: Generator) -> Tensor:
-    """I2 (section 3.3, 2): the box around D pasted at another place of the image, drawn uniformly.
+    """I2 (section 3.3, 2). The box around D pasted at another place, all places being equally likely.
 
-    The paste lies inside the image. Where the box fills the image there is no other place: the view is a copy.
+    The paste lies inside the image. Where the box fills the image no other place is left: a copy.
     """
     boxes = guided_boxes(images, maps, settings, generator)
-    rows, row_shift = _paste(boxes[:, 0], boxes[:, 2], images.shape[2], generator)
-    columns, column_shift = _paste(boxes[:, 1], boxes[:, 3], images.shape[3], generator)
-    source_rows = (torch.arange(images.shape[2], device=images.device) - row_shift[:, None]).clamp(
-        0, images.shape[2] - 1
-    )
-    source_columns = (torch.arange(images.shape[3], device=images.device) - column_shift[:, None]).clamp(
-        0, images.shape[3] - 1
-    )
-    moved = images.gather(2, source_rows[:, None, :, None].expand_as(images))
-    moved = moved.gather(3, source_columns[:, None, None, :].expand_as(images))
+    top, left = other_place(boxes, (images.shape[2], images.shape[3]), generator)
+    rows, from_rows = _pasted(boxes[:, 0], boxes[:, 2], top, images.shape[2])
+    columns, from_columns = _pasted(boxes[:, 1], boxes[:, 3], left, images.shape[3])
+    moved = images.gather(2, from_rows[:, None, :, None].expand_as(images))
+    moved = moved.gather(3, from_columns[:, None, None, :].expand_as(images))
     return torch.where(rows[:, None, :, None] & columns[:, None, None, :], moved, images)
 
 
-def _paste(start: Tensor, stop: Tensor, length: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Draw where a range goes along one axis: a mask of its new pixels [B, length] and its shift [B].
+def other_place(boxes: Tensor, size: tuple[int, int], generator: Generator) -> tuple[Tensor, Tensor]:
+    """Draw for each box a place inside the image other than its own: boxes [B, 4] -> tops [B], lefts [B].
 
-    All free places but the present one are equally likely.
+    A box that fills the image stays where it is.
     """
-    room = length - (stop - start)
-    draw = torch.rand(len(start), device=start.device, generator=generator)
-    place = (draw * room).long().clamp_max(length)
-    place = place + (place >= start)
-    place = torch.where(room > 0, place, start)
+    rows = size[0] - (boxes[:, 2] - boxes[:, 0]) + 1  # places along each axis, the present one among them
+    columns = size[1] - (boxes[:, 3] - boxes[:, 1]) + 1
+    others = rows * columns - 1
+    present = boxes[:, 0] * columns + boxes[:, 1]
+    draw = torch.rand(len(boxes), device=boxes.device, generator=generator)
+    place = torch.minimum((draw * others).long(), (others - 1).clamp_min(0))
+    place = torch.where(others > 0, place + (place >= present), present)
+    return place // columns, place % columns
+
+
+def _pasted(start: Tensor, stop: Tensor, place: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Along one axis: the pixels that start..stop covers, pasted at `place`, and where each comes from."""
     index = torch.arange(length, device=start.device)
-    inside = (index >= place[:, None]) & (index < (place + stop - start)[:, None])
-    return inside, place - start
+    covered = (index >= place[:, None]) & (index < (place + stop - start)[:, None])
+    return covered, (index - (place - start)[:, None]).clamp(0, length - 1)
 
 
 def dim(images: Tensor, maps: Tensor, settings: Guide, generator: Generator) -> Tensor:

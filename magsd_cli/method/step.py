@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from magsd_cli.errors import UsageError
 from magsd_cli.method.guided import AUGMENTATIONS, choose_maps
 from magsd_cli.method.soft_distance import LOSSES, soft_label
 from magsd_cli.recipe import Recipe
@@ -40,23 +41,28 @@ def attention_guided_step(
 
     The soft label is detached and no gradient flows through the augmentation, so each view is back-propagated
     as soon as its loss is known: the gradients are those of the joint loss, and one graph is held at a time.
-    images [B, 1, H, W] z-scored, targets [B]; gradients are added to `.grad`.
+    images [B, 1, H, W] z-scored, targets [B]; gradients are added to `.grad`. A map that is not finite makes
+    the loss so. Raises `UsageError` for a network without attention maps.
     """
-    entropy, logits, attention = _primary(model, images, targets, recipe)
-    correct = (logits.argmax(1) == targets).sum()
     names = recipe.train.augment
-    if not names or attention is None:
-        return StepResult(entropy, entropy, torch.zeros_like(entropy), correct)
+    if not names:
+        return plain_step(model, images, targets, recipe, generator)
+    entropy, logits, attention = _primary(model, images, targets, recipe)
+    if attention is None:
+        raise UsageError(
+            f"train.step=attention_guided: {recipe.model.name} has no attention maps; set train.step=plain"
+        )
+    correct = (logits.argmax(1) == targets).sum()
     soft = soft_label(logits, targets, recipe.soft_distance)
     maps = choose_maps(attention, recipe.guide.map_choice, len(names), generator)
     share = recipe.soft_distance.weight / (len(names) if recipe.soft_distance.over_views == "mean" else 1)
-    total = torch.zeros_like(entropy)
+    total = 0 * attention.sum()  # not 0 where a map is not finite: thresholds alone would hide it
     for number, name in enumerate(names):
         view = AUGMENTATIONS[name](images, maps[:, number : number + 1], recipe.guide, generator)
         with _precision(view, recipe):
             output = model(view)
         distance = share * LOSSES[recipe.train.loss](soft, output.logits, targets)
-        distance.backward()
+        torch.autograd.backward(distance)
         total = total + distance.detach()
     return StepResult(entropy + total, entropy, total, correct)
 
@@ -68,8 +74,8 @@ def _primary(
     with _precision(images, recipe):
         output = model(images)
     entropy = F.cross_entropy(output.logits.float(), targets, label_smoothing=recipe.train.label_smoothing)
-    entropy.backward()
-    attention = None if output.attention is None else output.attention.detach()
+    torch.autograd.backward(entropy)
+    attention = None if output.attention is None else output.attention.detach().float()
     return entropy.detach(), output.logits.detach(), attention
 
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
 from magsd_cli.models.magsd import MANet
+from magsd_cli.models.weights import load_first_weights
 from magsd_cli.recipe import Model
 
 
 def build_model(settings: Model, classes: int, seed: int) -> nn.Module:
-    """Build the network of `settings` for `classes` classes; the same seed gives the same weights."""
+    """Build the network of `settings` for `classes` classes; the same seed gives the same weights.
+
+    The network takes z-scored X-rays [B, 1, H, W] and returns an `Output`. Raises `UsageError` for a backbone
+    that does not exist, `ArtifactError` where its first weights cannot be had or do not fit.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MODELS[settings.name](settings, classes)
+        model = MODELS[settings.name](settings, classes)
+    load_first_weights(model, getattr(model, "trunk", None), settings)
+    return model
 
 
-MODELS = {"magsd": MANet}
+MODELS: dict[str, Callable[[Model, int], nn.Module]] = {"magsd": MANet}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Output(NamedTuple):
-    """`logits` [B, K]; `attention` [B, M, h, w], not negative, or None for networks without attention maps."""
+    """`logits` [B, K]; `attention` [B, M, h, w], not negative, or None where a network has no such maps."""
 
     logits: Tensor
     attention: Tensor | None

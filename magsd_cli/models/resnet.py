@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
+
 import torchvision
 from torch import Tensor, nn
+
+from magsd_cli.errors import UsageError
 
 STAGES = ("layer2", "layer3", "layer4")
 
 
 class ResNetFeatures(nn.Module):
-    """The trunk of a ResNet. forward: [B, 1, H, W] -> [f1, f2, f3] at 1/8, 1/16 and 1/32 of the side."""
+    """The trunk of a ResNet, its parts named as torchvision names them.
+
+    `channels` are the widths of f1, f2, f3. Raises `UsageError` for a name that torchvision does not know.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()
+        check_backbone(name)
         network = torchvision.models.get_model(name, weights=None)
         self.conv1 = one_channel(network.conv1)
         self.bn1, self.relu, self.maxpool = network.bn1, network.relu, network.maxpool
@@ -21,24 +29,39 @@ class ResNetFeatures(nn.Module):
         self.channels = tuple(_width(getattr(network, stage)) for stage in STAGES)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """[B, 1, H, W] -> [f1, f2, f3], the last features before each halving.
+
+        Their sides are H and W over 8, 16 and 32, rounded up.
+        """
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         f1 = self.layer2(self.layer1(x))
         f2 = self.layer3(f1)
         return [f1, f2, self.layer4(f2)]
 
 
+def check_backbone(name: str) -> None:
+    """Raise `UsageError` with the nearest known names unless torchvision has a ResNet of this name."""
+    every = torchvision.models.list_models(module=torchvision.models)
+    known = [n for n in every if torchvision.models.get_model_builder(n).__module__.endswith(".resnet")]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or sorted(known)
+        raise UsageError(f"model.backbone={name}: no such backbone; choose {', '.join(near)}")
+
+
 def one_channel(conv: nn.Conv2d) -> nn.Conv2d:
-    """A fresh convolution like `conv` for one input channel."""
-    return nn.Conv2d(
+    """A fresh convolution like `conv` for one channel, drawn as torchvision draws its ResNets' filters."""
+    fresh = nn.Conv2d(
         1,
         conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
+        (conv.kernel_size[0], conv.kernel_size[1]),
+        (conv.stride[0], conv.stride[1]),
+        padding=conv.padding if isinstance(conv.padding, str) else (conv.padding[0], conv.padding[1]),
+        dilation=(conv.dilation[0], conv.dilation[1]),
         bias=conv.bias is not None,
     )
+    nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
+    return fresh
 
 
 def _width(stage: nn.Module) -> int:
-    return [m for m in stage.modules() if isinstance(m, nn.BatchNorm2d)][-1].num_features
+    return next(m.num_features for m in reversed(list(stage.modules())) if isinstance(m, nn.BatchNorm2d))
