@@ -133,9 +133,9 @@ def write_cache(
 ) -> Path:
     """Write a cache and the tables beside it; the ``.h5`` comes last: a cache that is there is complete.
 
-    `samples` has the columns of `SAMPLE_COLUMNS` (absent ones are empty); rows with index >= 0 are the images,
-    which `images` yields in that order as [B,1,S,S] batches: they never need to be in memory together. Raises
-    `OutputError`.
+    `samples` has the columns of `SAMPLE_COLUMNS` (absent ones are empty); rows with index >= 0 are the
+    images, which `images` yields in that order as [B,1,S,S] batches: they never need to be in memory together.
+    Raises `OutputError`.
     """
     samples = samples.assign(**{name: "" for name in SAMPLE_COLUMNS if name not in samples})
     digest = dataset_digest(samples, settings, classes)
@@ -258,11 +258,6 @@ def _has_classes(path: Path) -> bool:
 def read_samples(cache: Path) -> pd.DataFrame:
     """The samples table of the cache file `cache`. Raises `ArtifactError` when it is missing or damaged."""
     return read_parquet(samples_path(cache))
-
-
-def write_samples(cache: Path, samples: pd.DataFrame) -> None:
-    """Write the samples table of `cache` anew: for the same images, moved to other paths."""
-    write_parquet(samples_path(cache), _samples_table(samples))
 
 
 def _samples_table(samples: pd.DataFrame) -> pa.Table:

@@ -145,15 +145,3 @@ def _exclude_conflicts(samples: pd.DataFrame, used: pd.Index, same: Sequence[tup
     ]
     listed = ", ".join(ids[i] for i in wrong[:6]) + (", ..." if len(wrong) > 6 else "")
     return [f"{len(wrong)} images left out: the same picture under different labels ({listed})"]
-
-
-def flow_table(samples: pd.DataFrame) -> pd.DataFrame:
-    """What became of the inputs: counts by source, label and status ("used" or the code that stopped it)."""
-    status = samples["error_code"].where(samples["status"] != "ok", "used")
-    keys = samples[["source", "label"]].assign(status=status)
-    return (
-        keys.value_counts(sort=False)
-        .rename("images")
-        .reset_index()
-        .sort_values(["source", "label", "status"])
-    )

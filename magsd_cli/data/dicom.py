@@ -6,6 +6,8 @@ and replaced by our words.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import logging
 import re
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pydicom
+from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 
@@ -31,6 +34,11 @@ SLICES = {"CT", "MR", "PT", "NM"}
 LATERAL = re.compile(r"^(LL|RL|L|LAT|LATERAL|LLD|RLD|LEFT LATERAL|RIGHT LATERAL)$")
 FRONTAL = {"PA": "PA", "AP": "AP", "APS": "AP", "AP SUPINE": "AP", "AP ERECT": "AP"}
 MAX_LUT = 65_536
+# Packages for what python-gdcm does not decode.
+PACKAGES = {
+    uid.JPEGExtended12Bit: "pylibjpeg pylibjpeg-libjpeg",
+    **dict.fromkeys((uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL), "pylibjpeg pylibjpeg-openjpeg"),
+}
 
 # pydicom reports through Python's warnings; muting them is not thread-safe, so one file is read at a time.
 _one_at_a_time = threading.Lock()
@@ -116,12 +124,12 @@ def _samples(dataset: Any, warnings: list[str]) -> npt.NDArray[Any]:
     if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
         warnings.append("no transfer syntax in the file: read as uncompressed")
         dataset.file_meta = pydicom.dataset.FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_private or not syntax.is_transfer_syntax:
         raise DecodeError("missing_codec", "an unknown transfer syntax")
     if syntax.is_encapsulated or syntax.is_compressed:
-        _need_codec(syntax)
+        _need_codec(syntax, _integer(dataset, "BitsStored"))
     try:
         samples = pixel_array(dataset, index=0 if syntax.is_encapsulated else None)
     except Exception:
@@ -138,16 +146,23 @@ def _samples(dataset: Any, warnings: list[str]) -> npt.NDArray[Any]:
     return samples
 
 
-def _need_codec(syntax: Any) -> None:
-    if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
+def _need_codec(syntax: Any, bits: int) -> None:
+    """Raise `DecodeError` naming the package that is missing for a compressed transfer syntax."""
+    if syntax == uid.DeflatedExplicitVRLittleEndian:
         return
     try:
-        decoder = get_decoder(syntax)
+        plugins = get_decoder(syntax).available_plugins
     except NotImplementedError:
         raise DecodeError("missing_codec", f"no decoder for {syntax.name}; convert the file") from None
-    if not decoder.is_available:
-        hint = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
-        raise DecodeError("missing_codec", f"no decoder for {syntax.name}; `{hint}`")
+    if syntax == uid.JPEGExtended12Bit and bits > 8:
+        plugins = tuple(name for name in plugins if name == "pylibjpeg")
+    if not plugins:
+        package = PACKAGES.get(syntax, "python-gdcm")
+        raise DecodeError("missing_codec", f"no decoder for {syntax.name} here; `pip install {package}`")
+    with contextlib.suppress(ImportError):
+        gdcm = importlib.import_module("gdcm")
+        gdcm.Trace.WarningOff()  # it would write what it finds in headers to stderr
+        gdcm.Trace.ErrorOff()
 
 
 def _pixel_error(dataset: Any, syntax: Any) -> DecodeError:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from pictures import noise
 
-from magsd_cli.data.audit import flow_table, group_images, guard, near_pairs, perceptual_hash
+from magsd_cli.data.audit import group_images, guard, near_pairs, perceptual_hash
 
 
 def test_the_same_picture_in_other_clothes() -> None:
@@ -83,16 +83,3 @@ def test_conflicting_labels_are_left_out() -> None:
     assert samples["error_code"][0] == "conflicting_labels"
     assert samples["error"][0] == "the same picture is labelled x and y"
     assert "2 images left out" in notes[-1]
-
-
-def test_flow() -> None:
-    table = flow_table(
-        frame(
-            image_id=["a", "b", "c"],
-            label=["x", "x", "y"],
-            source=["s", "s", "s"],
-            status=["ok", "error", "ok"],
-            error_code=["", "truncated", ""],
-        )
-    )
-    assert table.values.tolist() == [["s", "x", "truncated", 1], ["s", "x", "used", 1], ["s", "y", "used", 1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,54 @@ def test_compressed(syntax: str) -> None:
     except (NotImplementedError, RuntimeError):
         pytest.skip("no encoder for this syntax here")
     np.testing.assert_array_equal(decode_image(dicom_bytes(dataset)).pixels, G)
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        "JPEGBaselineProcess1",
+        "JPEGLosslessProcess14",
+        "JPEGLosslessProcess14_1",
+        "JPEGLSLossless",
+        "JPEGLSNearLossless",
+        "JPEG2000",
+        "RLELossless",
+        "ExplicitVRBigEndian",
+    ],
+)
+@pytest.mark.parametrize("bits", [8, 12])
+def test_transfer_syntaxes_of_hospitals(syntax: str, bits: int, tmp_path: Path) -> None:
+    if (syntax, bits) == ("JPEGBaselineProcess1", 12):
+        pytest.skip("JPEG baseline has 8 bits")
+    gdcm = pytest.importorskip("gdcm")
+    pixels = G if bits == 8 else WIDE * 16 + 8
+    source, target = tmp_path / "a.dcm", tmp_path / "b.dcm"
+    source.write_bytes(dicom_bytes(radiograph(pixels, BitsStored=bits, HighBit=bits - 1)))
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(source))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFileName(str(target))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    np.testing.assert_allclose(decode_image(target.read_bytes()).pixels.astype(int), G, atol=2)
+
+
+def test_a_missing_codec_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from magsd_cli.data import dicom
+
+    class Nothing:
+        available_plugins = ()
+
+    monkeypatch.setattr(dicom, "get_decoder", lambda _syntax: Nothing)
+    dataset = radiograph()
+    dataset.compress(RLELossless)
+    with pytest.raises(DecodeError, match="RLE Lossless here; `pip install python-gdcm`") as caught:
+        decode_image(dicom_bytes(dataset))
+    assert caught.value.code == "missing_codec"
 
 
 def test_other_uncompressed_syntaxes() -> None:
