@@ -50,6 +50,25 @@ class Layout(StrEnum):
     auto = "auto"
     folder = "folder"
     csv = "csv"
+    chestxray8 = "chestxray8"
+    covid_chestxray = "covid-chestxray"
+    v7 = "v7"
+    kermany = "kermany"
+    figure1 = "figure1"
+    bimcv = "bimcv"
+    chestxray8 = "chestxray8"
+    covid_chestxray = "covid-chestxray"
+    v7 = "v7"
+    kermany = "kermany"
+    figure1 = "figure1"
+    bimcv = "bimcv"
+
+
+class View(StrEnum):
+    """Which views are used."""
+
+    frontal = "frontal"
+    all = "all"
 
 
 class Engine(StrEnum):
@@ -102,7 +121,7 @@ def _global_options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Classify COVID-19 and other pneumonia on chest X-rays, see where the network looked, and how good it is.
+    """Classify COVID-19 and other pneumonia on chest X-rays, see where the network looked, how good it is.
 
     prepare -> cv (or train) -> report; predict and localize use the newest run. Try `magsd demo` first.
     """
@@ -113,7 +132,9 @@ def _global_options(
 @app.command()
 def prepare(
     context: typer.Context,
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Folders or files of X-rays.")],
+    sources: Annotated[
+        list[Path] | None, typer.Argument(metavar="SOURCE...", help="Folders or files of X-rays.")
+    ] = None,
     layout: Annotated[Layout, typer.Option(help="How the sources are laid out.")] = Layout.auto,
     name: Annotated[str | None, typer.Option(help="The cache's name (default: the first source's).")] = None,
     size: Annotated[int, typer.Option(min=64, max=2048, help="Side of the cached images in pixels.")] = 224,
@@ -127,16 +148,33 @@ def prepare(
         typer.Option("--map", metavar="OLD=NEW", help="Rename a label; an empty NEW leaves it out."),
     ] = None,
     per_class: Annotated[
-        int | None, typer.Option(min=1, help="Use at most this many images of each class.")
+        int | None, typer.Option(min=1, help="At most this many images of each class.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Draws the images of --per-class and of data recipes.")
+    ] = 0,
+    view: Annotated[View, typer.Option(help="Lateral films are left out unless `all`.")] = View.frontal,
+    site_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="File whose content keys the hashes of DICOM patient ids.", envvar="MAGSD_SITE_KEY_FILE"
+        ),
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="A data recipe, such as data/a (Table 1).")] = None,
+    named: Annotated[
+        list[str] | None,
+        typer.Option("--source", metavar="NAME=PATH", help="An archive that the data recipe names."),
     ] = None,
     workers: WorkersOption = None,
 ) -> int:
     """Decode X-rays, equalise their contrast and pack them into one cache. Prints the cache's path."""
     from magsd_cli.stages.prepare import prepare as stage
 
+    if not sources and recipe is None:
+        raise UsageError("SOURCE: name a folder of X-rays, or a data recipe with --recipe")
     path, code = stage(
-        sources=sources,
-        runs=context.obj,
+        sources or [],
+        context.obj,
         layout=layout.value,
         name=name,
         size=size,
@@ -145,6 +183,11 @@ def prepare(
         tiles=tiles,
         label_map=label_map or [],
         per_class=per_class,
+        seed=seed,
+        view=view.value,
+        key_file=site_key,
+        recipe=recipe,
+        named=named or [],
         workers=workers,
     )
     print(path)
@@ -303,13 +346,23 @@ def demo(context: typer.Context, device: DeviceOption = "auto") -> int:
     return 0
 
 
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, a cache or a table.")],
+) -> int:
+    """Check every recorded hash of a run or a cache again."""
+    from magsd_cli.stages.verify import verify as stage
+
+    return stage(path)
+
+
 @recipes_app.command("list")
 def recipes_list() -> int:
     """List the built-in recipes."""
-    from magsd_cli.recipe import load_recipe, recipe_names
+    from magsd_cli.recipe import recipe_names, recipe_title
 
     for name in recipe_names():
-        print(f"{name:24} {load_recipe(name).title}")
+        print(f"{name:24} {recipe_title(name)}")
     return 0
 
 

@@ -205,6 +205,12 @@ def recipe_text(name: str) -> str:
     return _find(name).read_text(encoding="utf-8-sig")
 
 
+def recipe_title(name: str) -> str:
+    """The title of a recipe. Raises `UsageError` when there is none of that name or it is no TOML."""
+    path = _find(name)
+    return str(_read(path).get("title", ""))
+
+
 def resolved_keys(recipe: Recipe) -> list[tuple[str, str]]:
     """Every dotted key of `recipe` with its value as JSON."""
     return [(key, json.dumps(value)) for key, value in _flatten(recipe.model_dump(mode="json"))]
@@ -231,10 +237,7 @@ def _find(name: str) -> Path:
 def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
         raise UsageError(f"recipe {path}: extends itself; remove the circle")
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"recipe {path}: cannot be read as TOML ({error}); mend the file") from error
+    values = _read(path)
     parent = values.pop("extends", None)
     if parent is None:
         return values
@@ -244,6 +247,13 @@ def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = _read_with_parents(beside if beside.is_file() else _find(parent), (*seen, path.resolve()))
     base.pop("title", None)
     return _merge(base, values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"recipe {path}: cannot be read as TOML ({error}); mend the file") from error
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
