@@ -56,12 +56,6 @@ class Layout(StrEnum):
     kermany = "kermany"
     figure1 = "figure1"
     bimcv = "bimcv"
-    chestxray8 = "chestxray8"
-    covid_chestxray = "covid-chestxray"
-    v7 = "v7"
-    kermany = "kermany"
-    figure1 = "figure1"
-    bimcv = "bimcv"
 
 
 class View(StrEnum):
