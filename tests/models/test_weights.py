@@ -1,4 +1,4 @@
-"""Starting weights: ImageNet's from torch.hub's folder, or a file; every misfit in one line."""
+"""Starting weights: ImageNet's from torch.hub's folder, or a file."""
 
 from __future__ import annotations
 
