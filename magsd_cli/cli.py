@@ -10,7 +10,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -20,6 +19,21 @@ import typer
 from magsd_cli import __version__
 from magsd_cli.console import LOG_FORMAT_VARIABLE, printable, say
 from magsd_cli.errors import DeviceError, Interrupted, MagsdError, UsageError
+from magsd_cli.options import (
+    CacheOption,
+    DeviceOption,
+    Engine,
+    GpusOption,
+    Layout,
+    LogFormat,
+    ModelOption,
+    NameOption,
+    RecipeOption,
+    SeedOption,
+    SetOption,
+    View,
+    WorkersOption,
+)
 
 EPILOG = "--runs, --debug and --log-format may stand anywhere on the line. Not for clinical diagnosis."
 
@@ -35,64 +49,6 @@ recipes_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List, show and copy the recipes."
 )
 app.add_typer(recipes_app, name="recipes")
-
-
-class LogFormat(StrEnum):
-    """How lines on stderr look."""
-
-    text = "text"
-    json = "json"
-
-
-class Layout(StrEnum):
-    """How a source folder is laid out."""
-
-    auto = "auto"
-    folder = "folder"
-    csv = "csv"
-    chestxray8 = "chestxray8"
-    covid_chestxray = "covid-chestxray"
-    v7 = "v7"
-    kermany = "kermany"
-    figure1 = "figure1"
-    bimcv = "bimcv"
-
-
-class View(StrEnum):
-    """Which views are used."""
-
-    frontal = "frontal"
-    all = "all"
-
-
-class Engine(StrEnum):
-    """What runs the network in predict."""
-
-    auto = "auto"
-    torch = "torch"
-    onnxruntime = "onnxruntime"
-
-
-CacheOption = Annotated[
-    Path | None, typer.Option("--cache", help="The cache to train on (default: the newest).")
-]
-RecipeOption = Annotated[str, typer.Option("--recipe", help="A built-in recipe's name or a TOML file.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change one recipe key: --set train.epochs=2", metavar="KEY=VALUE"),
-]
-GpusOption = Annotated[
-    int | None, typer.Option("--gpus", min=1, help="Use this many GPUs (with --device cpu: processes).")
-]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-NameOption = Annotated[str | None, typer.Option("--name", help="The run's name (default: from the recipe).")]
-SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The same as --set seed=N.")]
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="A run or model file (default: the newest run).")
-]
-WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Processes (default: the cores).")
-]
 
 
 def _show_version(value: bool) -> None:

@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "inference": LEAVES | {"models", "method", "data"},
     "reporting": LEAVES | {"metrics"},
     "stages": LEAVES | MIDDLE | {"artifacts"},
-    "cli": LEAVES | {"stages", "artifacts"},
+    "options": set(),
+    "cli": LEAVES | {"options", "stages", "artifacts"},
     "__main__": {"cli"},
 }
 

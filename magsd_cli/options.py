@@ -1,0 +1,67 @@
+"""Options that several commands share, and the words that some of them take."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class LogFormat(StrEnum):
+    """How lines on stderr look."""
+
+    text = "text"
+    json = "json"
+
+
+class Layout(StrEnum):
+    """How a source folder is laid out."""
+
+    auto = "auto"
+    folder = "folder"
+    csv = "csv"
+    chestxray8 = "chestxray8"
+    covid_chestxray = "covid-chestxray"
+    v7 = "v7"
+    kermany = "kermany"
+    figure1 = "figure1"
+    bimcv = "bimcv"
+
+
+class View(StrEnum):
+    """Which views are used."""
+
+    frontal = "frontal"
+    all = "all"
+
+
+class Engine(StrEnum):
+    """What runs the network in predict."""
+
+    auto = "auto"
+    torch = "torch"
+    onnxruntime = "onnxruntime"
+
+
+CacheOption = Annotated[
+    Path | None, typer.Option("--cache", help="The cache to train on (default: the newest).")
+]
+RecipeOption = Annotated[str, typer.Option("--recipe", help="A built-in recipe's name or a TOML file.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one recipe key: --set train.epochs=2", metavar="KEY=VALUE"),
+]
+GpusOption = Annotated[
+    int | None, typer.Option("--gpus", min=1, help="Use this many GPUs (with --device cpu: processes).")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="The run's name (default: from the recipe).")]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The same as --set seed=N.")]
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="A run or model file (default: the newest run).")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes (default: the cores).")
+]
