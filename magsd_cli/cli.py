@@ -34,6 +34,7 @@ from magsd_cli.options import (
     View,
     WorkersOption,
 )
+from magsd_cli.recipe_commands import recipes_app
 
 EPILOG = "--runs, --debug and --log-format may stand anywhere on the line. Not for clinical diagnosis."
 
@@ -44,9 +45,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=EPILOG,
     context_settings={"max_content_width": 110},
-)
-recipes_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="List, show and copy the recipes."
 )
 app.add_typer(recipes_app, name="recipes")
 
@@ -304,48 +302,6 @@ def verify(
     from magsd_cli.stages.verify import verify as stage
 
     return stage(path)
-
-
-@recipes_app.command("list")
-def recipes_list() -> int:
-    """List the built-in recipes."""
-    from magsd_cli.recipe import recipe_names, recipe_title
-
-    for name in recipe_names():
-        print(f"{name:24} {recipe_title(name)}")
-    return 0
-
-
-@recipes_app.command("show")
-def recipes_show(
-    name: Annotated[str, typer.Argument(help="A built-in recipe's name or a TOML file.")] = "base",
-    all_keys: Annotated[bool, typer.Option("--keys", help="Every key with its resolved value.")] = False,
-) -> int:
-    """Show a recipe as it stands, or every key with its resolved value."""
-    from magsd_cli.recipe import load_recipe, recipe_text, resolved_keys
-
-    if all_keys:
-        for key, value in resolved_keys(load_recipe(name)):
-            print(f"{key} = {value}")
-    else:
-        print(recipe_text(name), end="")
-    return 0
-
-
-@recipes_app.command("copy")
-def recipes_copy(
-    name: Annotated[str, typer.Argument(help="A built-in recipe's name.")],
-    target: Annotated[Path, typer.Argument(help="The file to write.")],
-) -> int:
-    """Copy a recipe to a file of yours, to change it there."""
-    from magsd_cli.artifacts.files import write_text
-    from magsd_cli.recipe import recipe_text
-
-    if target.exists():
-        raise UsageError(f"{target}: exists already; choose another name")
-    write_text(target, recipe_text(name))
-    print(target)
-    return 0
 
 
 def _recipe(name: str, overrides: Sequence[str] | None, seed: int | None) -> Any:

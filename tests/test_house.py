@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "reporting": LEAVES | {"metrics"},
     "stages": LEAVES | MIDDLE | {"artifacts"},
     "options": set(),
-    "cli": LEAVES | {"options", "stages", "artifacts"},
+    "recipe_commands": {"errors", "recipe", "artifacts"},
+    "cli": LEAVES | {"options", "recipe_commands", "stages", "artifacts"},
     "__main__": {"cli"},
 }
 
