@@ -122,6 +122,20 @@ def fold_predictions_path(run: Path, fold: int) -> Path:
     return fold_path(run, fold) / "predictions.parquet"
 
 
+def expected_files(run: Run) -> list[Path]:
+    """The files that a run in this state must have: for each finished fold, and for a finished run."""
+    files = [run_file(run.path), recipe_path(run.path), folds_path(run.path)]
+    for fold in run.trained:
+        if run.complete or run.fold_is_done(fold):
+            files += [
+                place(run.path, fold)
+                for place in (weights_path, state_path, history_path, fold_predictions_path)
+            ]
+    if run.complete:
+        files += [predictions_path(run.path), metrics_path(run.path), provenance_path(run.path)]
+    return files
+
+
 def name_path(runs: Path, name: str) -> Path:
     """Where the run called `name` is kept. Raises `UsageError` for a name that is no plain folder name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", name) or name in RESERVED_NAMES:

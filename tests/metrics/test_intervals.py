@@ -120,6 +120,7 @@ def test_any_figure_can_be_bootstrapped():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_intervals_cover_what_they_claim():
     """1,000 simulated studies of 150 patients: the 95% intervals contain the truth in 95% +- 2 of them."""
     truth, probabilities, _ = simulate(np.random.default_rng(99), 300_000)

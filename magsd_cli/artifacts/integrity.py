@@ -1,0 +1,87 @@
+"""Is every artifact still what was written? Re-checks recorded hashes, one file or a whole folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from magsd_cli.artifacts.files import check_hash, hash_sidecar
+from magsd_cli.artifacts.runs import Run, expected_files
+from magsd_cli.artifacts.tables import LOCALIZATION, OUT_OF_FOLD, PREDICTION, read_table
+from magsd_cli.errors import ArtifactError
+
+SIDECAR = ".sha256"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found: files that are whole, problems (a line each), and files that have no hash."""
+
+    whole: tuple[Path, ...]
+    problems: tuple[str, ...]
+    unrecorded: tuple[Path, ...]
+
+
+def check_files(paths: Iterable[Path]) -> Verdict:
+    """Check each file against its recorded hash, or against the seal inside it where it is a sealed table.
+
+    A sidecar is checked for its own form too, so that a changed bit in it does not go unnoticed. Nothing is
+    written or removed.
+    """
+    whole, problems, unrecorded = [], [], []
+    for path in paths:
+        check = _check_for(path)
+        if check is None:
+            unrecorded.append(path)
+            continue
+        try:
+            check(path)
+            whole.append(path)
+        except ArtifactError as error:
+            problems.append(str(error))
+    return Verdict(tuple(whole), tuple(problems), tuple(unrecorded))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """All artifacts in a folder and below, without sidecars, locks and unfinished temporary files.
+
+    A file whose sidecar is there but which is gone itself is among them: that is a problem to be found.
+    """
+    present = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    recorded = {path.with_name(path.name.removesuffix(SIDECAR)) for path in present if path.suffix == SIDECAR}
+    return sorted(recorded | {path for path in present if path.suffix != SIDECAR})
+
+
+def missing_from(run: Run) -> list[str]:
+    """The files, or their recorded hashes, that a run of this state must have and has not: a line each."""
+    missing = [path for path in expected_files(run) if not path.is_file() or not hash_sidecar(path).is_file()]
+    return [f"{path}: the file or its {SIDECAR} is missing; make the run again" for path in missing]
+
+
+def _check_for(path: Path) -> Callable[[Path], object] | None:
+    if hash_sidecar(path).exists():
+        return _check_recorded
+    return _check_sealed if path.suffix == ".parquet" else None
+
+
+def _check_recorded(path: Path) -> None:
+    check_hash(path)
+    line = re.compile(rf"[0-9a-f]{{64}}  {re.escape(path.name)}\n")
+    text = hash_sidecar(path).read_text(encoding="utf-8")
+    if not re.fullmatch(f"({line.pattern}){{1,2}}", text):
+        raise ArtifactError(f"{hash_sidecar(path)}: damaged; make the artifact again")
+
+
+def _check_sealed(path: Path) -> None:
+    """A table without a sidecar has its hash inside; which kind of table it is does not matter here."""
+    reasons = []
+    for kind in (PREDICTION, OUT_OF_FOLD, LOCALIZATION):
+        try:
+            read_table(path, kind)
+        except ArtifactError as error:
+            reasons.append(error)
+        else:
+            return
+    raise reasons[-1]
