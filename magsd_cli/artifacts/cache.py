@@ -134,7 +134,7 @@ def write_cache(
     """Write a cache and the tables beside it; the ``.h5`` comes last: a cache that is there is complete.
 
     `samples` has the columns of `SAMPLE_COLUMNS` (absent ones are empty); rows with index >= 0 are the
-    images, which `images` yields in that order as [B,1,S,S] batches: they never need to be in memory together.
+    images, which `images` yields in that order as [B,1,S,S] batches: they are never in memory together.
     Raises `OutputError`.
     """
     samples = samples.assign(**{name: "" for name in SAMPLE_COLUMNS if name not in samples})

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom import uid
+from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 
@@ -130,6 +131,7 @@ def _samples(dataset: Any, warnings: list[str]) -> npt.NDArray[Any]:
         raise DecodeError("missing_codec", "an unknown transfer syntax")
     if syntax.is_encapsulated or syntax.is_compressed:
         _need_codec(syntax, _integer(dataset, "BitsStored"))
+        _refuse_cut_jpeg(dataset)
     try:
         samples = pixel_array(dataset, index=0 if syntax.is_encapsulated else None)
     except Exception:
@@ -163,6 +165,13 @@ def _need_codec(syntax: Any, bits: int) -> None:
         gdcm = importlib.import_module("gdcm")
         gdcm.Trace.WarningOff()  # it would write what it finds in headers to stderr
         gdcm.Trace.ErrorOff()
+
+
+def _refuse_cut_jpeg(dataset: Any) -> None:
+    """Decoders fill a cut JPEG with gray; notice that its end mark is missing."""
+    frame = next(iter(generate_frames(dataset.PixelData, number_of_frames=1)), b"")
+    if frame.startswith(b"\xff\xd8") and b"\xff\xd9" not in frame[-64:]:
+        raise DecodeError("truncated", "the compressed picture ends before its end mark")
 
 
 def _pixel_error(dataset: Any, syntax: Any) -> DecodeError:

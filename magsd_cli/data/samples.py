@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = Mapping[str, Any]
+PerClass = int | Mapping[str, int] | None
 
 # What anonymisers write into a patient's id: not a patient.
 PLACEHOLDERS = {
@@ -72,11 +73,12 @@ def refuse_lateral(records: Sequence[Record]) -> list[Record]:
     ]
 
 
-def choose(records: Sequence[Record], per_class: int | None, seed: int, failed: set[int]) -> list[int]:
+def choose(records: Sequence[Record], per_class: PerClass, seed: int, failed: set[int]) -> list[int]:
     """Positions of the records to use: all without a problem, or the first `per_class` of each label.
 
     The order within a label is that of SHA-256(seed, image id): it looks random, stays the same when images
-    are added elsewhere, and the next one takes the place of one in `failed`.
+    are added elsewhere, and the next one takes the place of one in `failed`. `per_class` is one number for
+    all labels or one for each.
     """
     usable = [i for i, record in enumerate(records) if record.problem is None]
     if per_class is None:
@@ -85,9 +87,10 @@ def choose(records: Sequence[Record], per_class: int | None, seed: int, failed: 
     for position in usable:
         by_label.setdefault(records[position].label, []).append(position)
     chosen: list[int] = []
-    for positions in by_label.values():
+    for label, positions in by_label.items():
+        most = per_class if isinstance(per_class, int) else per_class.get(label or "", 0)
         positions.sort(key=lambda i: hashlib.sha256(f"{seed}|{records[i].image_id}".encode()).digest())
-        chosen += [i for i in positions if i not in failed][:per_class]
+        chosen += [i for i in positions if i not in failed][:most]
     return sorted(chosen)
 
 
@@ -123,7 +126,7 @@ def _sample(record: Record, row: Row | None, wanted: bool, key: Callable[[], byt
     elif code:
         status = "error"
     elif not wanted:
-        status, code, reason = "excluded", "not_chosen", "more images than --per-class asks for"
+        status, code, reason = "excluded", "not_chosen", "more images of its class than are asked for"
     patient = record.patient_id or _hashed(row.get("patient_id", ""), key)
     return {
         "image_id": record.image_id,
@@ -167,20 +170,15 @@ def distinct_ids(listings: Sequence[tuple[str, Sequence[Record]]]) -> list[Recor
     """The records of several named sources in one list; ids that collide get their source's name in front."""
     counts = Counter(record.image_id for _, records in listings for record in records)
     collide = any(count > 1 for count in counts.values())
-    names: Counter[str] = Counter()
-    result: list[Record] = []
-    for name, records in listings:
-        names[name] += 1
-        front = name if names[name] == 1 else f"{name}-{names[name]}"
-        result += [
-            replace(
-                record,
-                image_id=f"{front}/{record.image_id}" if collide else record.image_id,
-                source=record.source or front,
-            )
-            for record in records
-        ]
-    return result
+    return [
+        replace(
+            record,
+            image_id=f"{name}/{record.image_id}" if collide else record.image_id,
+            source=record.source or name,
+        )
+        for name, records in listings
+        for record in records
+    ]
 
 
 def stamp(path: Path) -> list[int]:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from magsd_cli.artifacts.cache import Preprocessing, cache_path, open_cache, write_cache
+from magsd_cli.artifacts.cache import Cache, Preprocessing, cache_path, open_cache, write_cache
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.shards import (
     done_cache,
@@ -33,6 +33,7 @@ from magsd_cli.artifacts.site_key import site_key
 from magsd_cli.artifacts.truth import write_boxes, write_masks
 from magsd_cli.console import printable, progress, say
 from magsd_cli.data.audit import guard
+from magsd_cli.data.dataset_recipe import compare_counts, load_dataset_recipe, named_sources
 from magsd_cli.data.decode import DecodeError
 from magsd_cli.data.ingest import Ingested, Order, ingest
 from magsd_cli.data.isolate import Crashed, run_isolated
@@ -40,7 +41,7 @@ from magsd_cli.data.layouts import Record
 from magsd_cli.data.masks import draw_mask
 from magsd_cli.data.samples import build_samples, choose, number_rows, used_classes
 from magsd_cli.errors import ArtifactError, NoInputError, UsageError
-from magsd_cli.stages.sources import Sources, list_sources, source_key
+from magsd_cli.stages.sources import Sources, list_dataset, list_sources, source_key
 
 SHARD_IMAGES = 64
 SHARD_BYTES = 16 * 2**20
@@ -62,48 +63,70 @@ def prepare(  # noqa: PLR0913 (a command's options)
     seed: int = 0,
     view: str = "frontal",
     key_file: Path | None = None,
+    recipe: str | None = None,
+    named: Sequence[str] = (),
 ) -> tuple[Path, int]:
     """Decode, resize and equalise the images of `sources` into one cache; return its path and 0 or 3.
 
     3 says that some inputs have an error row. `per_class` takes the first N of each label in an order that
     `seed` shuffles; `view` is frontal or all; `key_file` holds the site key with which patient ids of DICOM
-    headers are hashed. Raises `NoInputError` when nothing is usable, `UsageError` for options and manifests
-    that cannot be right, `LockedError` when the same work is being done already.
+    headers are hashed. With `recipe`, a data recipe's name, `named` gives its archives as NAME=PATH, and
+    there are no `sources`. Raises `NoInputError` when nothing is usable, `UsageError` for options and
+    manifests that cannot be right, `LockedError` when the same work is being done already.
     """
     settings = _settings(size, clahe, clip_limit, tiles)
-    listed = list_sources(sources, layout, label_map, view)
-    key = source_key(listed, settings, name, per_class, seed, view)
+    if view not in ("frontal", "all"):
+        raise UsageError(f"--view {view}: must be frontal or all")
+    dataset = load_dataset_recipe(recipe) if recipe is not None else None
+    if dataset is None:
+        if named:
+            raise UsageError(f"--source {named[0]}: belongs to a data recipe; add --recipe data/a")
+        listed = list_sources(sources, layout, label_map, view, per_class, seed)
+    else:
+        if sources:
+            raise UsageError(f"{sources[0]}: a data recipe takes --source NAME=PATH instead")
+        paths = named_sources(str(recipe), dataset, named)
+        listed = list_dataset(str(recipe), dataset, paths, label_map, view)
+    path, samples = _prepare_listed(listed, settings, runs, name, view, workers, key_file)
+    if dataset is not None:
+        counts = Counter(samples.loc[samples["status"] == "ok", "label"])
+        say(f"prepare: {recipe} against Table 1: {compare_counts(dataset, counts)}")
+    return path, 3 if (samples["status"] == "error").any() else 0
+
+
+def _prepare_listed(
+    listed: Sources,
+    settings: Preprocessing,
+    runs: Path,
+    name: str | None,
+    view: str,
+    workers: int | None,
+    key_file: Path | None,
+) -> tuple[Path, pd.DataFrame]:
+    """The cache of what is listed, and its samples table: found finished, continued or made."""
+    key = source_key(listed, settings, name, view)
     folder = runs / "cache"
     work = work_folder(folder, key)
     with lock(work / "lock"):
         sweep_orphans(folder)
         finished = _finished(work)
         if finished is not None:
-            say(f"prepare: {finished}: nothing is left to do")
-            return finished, _exit_code(open_cache(finished).samples())
-        records = listed.records
+            say(f"prepare: {finished.path}: nothing is left to do")
+            return finished.path, finished.samples()
         rows, shards = read_rows(work)
         order = partial(Order, **asdict(settings), lateral=view == "all")
-        chosen = _ingest_all(records, order, per_class, seed, workers, work, rows, shards)
-        samples = _judge(build_samples(records, rows, chosen, lru_cache(partial(site_key, runs, key_file))))
-        _refuse_empty(samples, sources)
-        positions = [i for i, status in enumerate(samples["status"]) if status == "ok"]
-        name = name or _cache_name(listed.names)
-        _write_truth(
-            listed, cache_path(folder, name, samples, settings, used_classes(samples)), samples, size
+        chosen = _ingest_all(listed, order, workers, work, rows, shards)
+        samples = _judge(
+            build_samples(listed.records, rows, chosen, lru_cache(partial(site_key, runs, key_file)))
         )
-        path = write_cache(
-            folder,
-            name,
-            samples,
-            read_images(positions, shards),
-            used_classes(samples),
-            settings,
-            source_digest=key,
-        )
+        _refuse_empty(samples, listed)
+        classes, name = used_classes(samples), name or _cache_name(listed.names)
+        _write_truth(listed, cache_path(folder, name, samples, settings, classes), samples, settings.size)
+        images = read_images((i for i, status in enumerate(samples["status"]) if status == "ok"), shards)
+        path = write_cache(folder, name, samples, images, classes, settings, source_digest=key)
         mark_done(work, path)
     _summarise(samples, path)
-    return path, _exit_code(samples)
+    return path, samples
 
 
 def _settings(size: int, clahe: bool, clip_limit: float, tiles: int) -> Preprocessing:
@@ -117,38 +140,37 @@ def _settings(size: int, clahe: bool, clip_limit: float, tiles: int) -> Preproce
     return Preprocessing(size, clahe, float(clip_limit), tiles)
 
 
-def _finished(work: Path) -> Path | None:
+def _finished(work: Path) -> Cache | None:
     path = done_cache(work)
     if path is None:
         return None
     try:
-        open_cache(path).samples()
+        cache = open_cache(path)
+        cache.samples()
     except ArtifactError as error:
         say(f"prepare: {error}; it is made again")
         return None
-    return path
+    return cache
 
 
 def _ingest_all(
-    records: Sequence[Record],
+    listed: Sources,
     order: partial[Order],
-    per_class: int | None,
-    seed: int,
     workers: int | None,
     work: Path,
     rows: dict[int, dict[str, Any]],
     shards: dict[int, Path],
 ) -> list[int]:
-    """Decode what is chosen and not yet in `rows`; images that fail are replaced when `per_class` is set."""
+    """Decode what is chosen and not yet in `rows`; with a number per class, images that fail are replaced."""
     while True:
-        failed = {position for position, row in rows.items() if row["error_code"]} if per_class else set()
-        chosen = choose(records, per_class, seed, failed)
+        failed = {p for p, row in rows.items() if row["error_code"]} if listed.per_class else set()
+        chosen = choose(listed.records, listed.per_class, listed.seed, failed)
         missing = [position for position in chosen if position not in rows]
         if not missing:
             return chosen
         if rows and not failed:
             say(f"prepare: continuing, {len(rows)} of {len(chosen)} images are done")
-        _ingest(records, missing, order, workers or _cores(), work, rows, shards)
+        _ingest(listed.records, missing, order, workers or _cores(), work, rows, shards)
 
 
 def _ingest(
@@ -198,12 +220,12 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _refuse_empty(samples: pd.DataFrame, sources: Sequence[Path]) -> None:
+def _refuse_empty(samples: pd.DataFrame, listed: Sources) -> None:
     if (samples["status"] == "ok").any():
         return
     counts = Counter(samples["error_code"])
     reasons = ", ".join(f"{code} {count}" for code, count in counts.most_common(4))
-    names = ", ".join(str(source) for source in sources)
+    names = ", ".join(listed.names)
     raise NoInputError(f"{names}: no usable image ({reasons}); check the folder and its files")
 
 
@@ -256,10 +278,6 @@ def _summarise(samples: pd.DataFrame, path: Path) -> None:
     unknown = int((used["patient_id"] == "").sum())
     if unknown:
         say(f"prepare: {unknown} images without a known patient: folds cannot keep those patients together")
-
-
-def _exit_code(samples: pd.DataFrame) -> int:
-    return 3 if (samples["status"] == "error").any() else 0
 
 
 def _cache_name(names: Sequence[str]) -> str:

@@ -7,17 +7,18 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from magsd_cli.artifacts.cache import Preprocessing
 from magsd_cli.console import say
+from magsd_cli.data.dataset_recipe import DatasetRecipe, select
 from magsd_cli.data.layouts import Listing, Record, read_layout
 from magsd_cli.data.layouts.listing import Outlines
-from magsd_cli.data.samples import distinct_ids, map_labels, refuse_lateral, stamp
+from magsd_cli.data.samples import PerClass, distinct_ids, map_labels, refuse_lateral, stamp
 from magsd_cli.errors import UsageError
 
 PIPELINE = 2  # raise when decoding or preprocessing changes pixels: old work must not be continued
@@ -27,6 +28,8 @@ PIPELINE = 2  # raise when decoding or preprocessing changes pixels: old work mu
 class Sources:
     """All that is listed: records of every source with labels mapped, and truth for localization.
 
+    `per_class` and `seed` say how many of each label are drawn.
+
     `boxes` as in `Listing`; `masks` maps an image's id to its kind ("lung", "lesion") and its mask.
     """
 
@@ -34,25 +37,56 @@ class Sources:
     records: list[Record]
     boxes: pd.DataFrame | None
     masks: dict[str, tuple[str, Path | Outlines]]
+    per_class: PerClass = None
+    seed: int = 0
 
 
 def list_sources(
-    sources: Sequence[Path], layout: str, label_map: Sequence[str], view: str = "frontal"
+    sources: Sequence[Path],
+    layout: str,
+    label_map: Sequence[str],
+    view: str,
+    per_class: int | None,
+    seed: int,
 ) -> Sources:
     """Read the layout of every source, say what was found, and map the labels."""
     if not sources:
         raise UsageError("SOURCE: none given; name a folder of X-rays")
-    listings, names = [], []
+    listings: dict[str, Listing] = {}
     for source in sources:
-        listing = read_layout(source, layout)
-        listings.append(listing)
-        names.append(_plain_name(source.absolute()))
-        _say_listing(source, listing)
-    records = distinct_ids([(n, listing.records) for n, listing in zip(names, listings, strict=True)])
-    boxes, masks = _truth(listings, records)
+        listings[_free_name(_plain_name(source.absolute()), listings)] = read_layout(source, layout)
+        _say_listing(source, list(listings.values())[-1])
+    return _join(listings, label_map, view, per_class, seed)
+
+
+def list_dataset(
+    name: str, recipe: DatasetRecipe, paths: Mapping[str, Path], label_map: Sequence[str], view: str
+) -> Sources:
+    """Read the sources of a data recipe, each by its own layout, and give them the recipe's classes."""
+    listings: dict[str, Listing] = {}
+    for source, wanted in recipe.sources.items():
+        listings[source] = select(read_layout(paths[source], wanted.layout), wanted)
+        _say_listing(paths[source], listings[source])
+    joined = _join(listings, label_map, view, recipe.classes, recipe.seed)
+    return replace(joined, names=[name.replace("/", "-")])
+
+
+def _join(
+    listings: Mapping[str, Listing], label_map: Sequence[str], view: str, per_class: PerClass, seed: int
+) -> Sources:
+    records = distinct_ids([(name, listing.records) for name, listing in listings.items()])
+    boxes, masks = _truth(list(listings.values()), records)
     if view == "frontal":
         records = refuse_lateral(records)
-    return Sources(names, map_labels(records, label_map), boxes, masks)
+    return Sources(list(listings), map_labels(records, label_map), boxes, masks, per_class, seed)
+
+
+def _free_name(name: str, taken: Mapping[str, object]) -> str:
+    number = 2
+    free = name
+    while free in taken:
+        free, number = f"{name}-{number}", number + 1
+    return free
 
 
 def _truth(
@@ -85,19 +119,11 @@ def _say_listing(source: Path, listing: Listing) -> None:
         say(f"prepare: {note}")
 
 
-def source_key(
-    listed: Sources, settings: Preprocessing, name: str | None, per_class: int | None, seed: int, view: str
-) -> str:
+def source_key(listed: Sources, settings: Preprocessing, name: str | None, view: str) -> str:
     """SHA-256 over all that decides the result without opening an image: the identity of this work."""
     digest = hashlib.sha256()
-    head = {
-        "pipeline": PIPELINE,
-        "name": name,
-        "per_class": per_class,
-        "seed": seed,
-        "view": view,
-        **asdict(settings),
-    }
+    drawn = {"per_class": listed.per_class, "seed": listed.seed, "view": view}
+    head = {"pipeline": PIPELINE, "name": name, **drawn, **asdict(settings)}
     digest.update(json.dumps(head, sort_keys=True).encode())
     for record in listed.records:
         facts = {

@@ -236,3 +236,21 @@ def test_no_header_text_comes_out(
         said = f"{error} {error.code} {error!r} {error.__cause__!r}"
     out = capfd.readouterr()
     assert "Jane" not in said + out.out + out.err + caplog.text
+
+
+def test_a_cut_jpeg_inside() -> None:
+    from pictures import encoded
+    from pydicom.encaps import encapsulate
+
+    whole = encoded(G, ".jpg")
+    for frame, code in ((whole, "ok"), (whole[: len(whole) // 2], "truncated")):
+        dataset = radiograph()
+        dataset.PixelData = encapsulate([frame])
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+        if code == "ok":
+            np.testing.assert_allclose(decode_image(dicom_bytes(dataset)).pixels.astype(int), G, atol=12)
+        else:
+            with pytest.raises(DecodeError) as caught:
+                decode_image(dicom_bytes(dataset))
+            assert caught.value.code == code

@@ -39,7 +39,7 @@ def test_choice_is_stable_and_replaces_failures() -> None:
 
 def test_colliding_ids_get_their_source() -> None:
     one, two = [record("a"), record("b")], [record("a")]
-    assert [r.image_id for r in distinct_ids([("x", one), ("x", two)])] == ["x/a", "x/b", "x-2/a"]
+    assert [r.image_id for r in distinct_ids([("x", one), ("y", two)])] == ["x/a", "x/b", "y/a"]
     assert [r.image_id for r in distinct_ids([("x", one), ("y", [record("c")])])] == ["a", "b", "c"]
     assert [r.source for r in distinct_ids([("x", one), ("y", [record("c", source="nih")])])] == [
         "x",
