@@ -31,13 +31,10 @@ def classic_augment(images: Tensor, settings: Classic, generator: Generator) -> 
     Brightness multiplies the gray levels; contrast multiplies their distance to the image's mean.
     """
     on = _choose_operations(len(images), images.device, settings, generator)
-    moved = F.grid_sample(
-        images,
-        F.affine_grid(_matrices(images, on, settings, generator), list(images.shape), align_corners=False),
-        mode="bilinear",
-        padding_mode="zeros",
-        align_corners=False,
-    )
+    grid = F.affine_grid(_matrices(images, on, settings, generator), list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    # Black begins at the image's outer edge; grid_sample's own zeros would darken half a pixel inside it too.
+    moved = moved * (grid.abs() <= 1 + 1e-4).all(3).unsqueeze(1)
     brightness = _draw(settings.brightness, images, generator)
     contrast = _draw(settings.contrast, images, generator)
     brightness = torch.where(on["brightness"], brightness, 1.0).view(-1, 1, 1, 1)

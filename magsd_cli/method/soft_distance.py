@@ -19,12 +19,17 @@ def soft_label(logits: Tensor, targets: Tensor, settings: SoftDistance) -> Tenso
     """
     probabilities = logits.detach().float().softmax(1)
     classes = probabilities.shape[1]
-    truth = F.one_hot(targets, classes) * (1 - settings.smoothing) + settings.smoothing / classes
+    truth = one_hot(targets, classes) * (1 - settings.smoothing) + settings.smoothing / classes
     confidence, predicted = probabilities.max(1)
     keep = confidence > settings.confidence
     if settings.replace_wrong:
         keep = keep & (predicted == targets)
     return torch.where(keep[:, None], probabilities, truth)
+
+
+def one_hot(targets: Tensor, classes: int) -> Tensor:
+    """The ground truth as vectors: int64 [B] -> float32 [B, K]. torch's own one waits for the device."""
+    return (targets[:, None] == torch.arange(classes, device=targets.device)).float()
 
 
 def soft_distance(soft: Tensor, logits: Tensor, _targets: Tensor) -> Tensor:
@@ -41,7 +46,7 @@ def l2_distance(_soft: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
     "L2 compared all predictions directly with ground truth" (section 4.4.5): no soft label is involved.
     """
     probabilities = logits.float().softmax(1)
-    return (F.one_hot(targets, probabilities.shape[1]) - probabilities).square().mean()
+    return (one_hot(targets, probabilities.shape[1]) - probabilities).square().mean()
 
 
 def view_cross_entropy(_soft: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
