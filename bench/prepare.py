@@ -1,0 +1,100 @@
+"""Speed of prepare as ratios within one run: `python bench/prepare.py [--images 48] [--rounds 5]`.
+
+Shared machines are noisy, so each round measures all parts one after the other, and the figure is the median
+of the rounds' ratios; what one thread does is measured in its own CPU time. Images are 1024x1024 8-bit PNGs
+drawn here: blur with film grain, which compresses about as badly as a real radiograph.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from magsd_cli.artifacts.cache import open_cache
+from magsd_cli.data.ingest import Order, ingest
+from magsd_cli.data.isolate import run_isolated
+from magsd_cli.stages.prepare import prepare
+
+
+def draw(folder: Path, count: int) -> list[Path]:
+    generator = np.random.default_rng(0)
+    paths = []
+    for number in range(count):
+        rough = generator.integers(30, 226, (12, 12)).astype(np.float32)
+        grain = generator.normal(0, 3, (1024, 1024)).astype(np.float32)
+        picture = cv2.resize(rough, (1024, 1024), interpolation=cv2.INTER_CUBIC) + grain
+        path = folder / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), picture.clip(0, 255).astype(np.uint8))
+        paths.append(path)
+    return paths
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def decode_only(paths: list[Path]) -> None:
+    for path in paths:
+        cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+
+
+def one_thread(paths: list[Path]) -> None:
+    for path in paths:
+        ingest(Order(path, 224, True, 4.0, 4))
+
+
+def workers(paths: list[Path], count: int) -> float:
+    """Seconds an image in steady state: from the first result to the last, so without starting processes."""
+    orders = [Order(path, 224, True, 4.0, 4) for path in paths * 2]
+    results = run_isolated(ingest, orders, count)
+    for _ in range(count):
+        next(results)
+    start = time.perf_counter()
+    rest = sum(1 for _ in results)
+    return (time.perf_counter() - start) / rest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=48)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = draw(Path(folder), options.images)
+        cache, _ = prepare([Path(folder)], Path(folder) / "runs")
+        ratios: dict[str, list[float]] = {"one": [], "two": [], "cache": []}
+        one_thread(paths[:4])
+        for _ in range(options.rounds):
+            alone = seconds(lambda: decode_only(paths))
+            ratios["one"].append(alone / seconds(lambda: one_thread(paths)))
+            ratios["two"].append(workers(paths, 1) / workers(paths, 2))
+            ratios["cache"].append(alone / seconds(lambda: open_cache(cache)))
+    print(
+    load = os.getloadavg()[0]
+    print(f"{options.images} PNGs, {options.rounds} rounds, {os.cpu_count()} cores, load {load:.1f}")
+    )
+    for name, (text, must) in GOALS.items():
+        values = sorted(ratios[name])
+        print(f"{text}: {statistics.median(values):.2f} ({values[0]:.2f} to {values[-1]:.2f}; must {must})")
+
+
+GOALS = {
+    "one": ("one thread, whole ingest against decode only", "0.80"),
+    "two": ("two workers against one", "1.7"),
+    "cache": ("reading the cache against decoding the folder", "40"),
+}
+
+if __name__ == "__main__":
+    main()
