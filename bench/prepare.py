@@ -81,10 +81,8 @@ def main() -> None:
             ratios["one"].append(alone / seconds(lambda: one_thread(paths)))
             ratios["two"].append(workers(paths, 1) / workers(paths, 2))
             ratios["cache"].append(alone / seconds(lambda: open_cache(cache)))
-    print(
     load = os.getloadavg()[0]
     print(f"{options.images} PNGs, {options.rounds} rounds, {os.cpu_count()} cores, load {load:.1f}")
-    )
     for name, (text, must) in GOALS.items():
         values = sorted(ratios[name])
         print(f"{text}: {statistics.median(values):.2f} ({values[0]:.2f} to {values[-1]:.2f}; must {must})")
