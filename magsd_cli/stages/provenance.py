@@ -35,6 +35,7 @@ def begin_session(run: Run, devices: Sequence[torch.device]) -> None:
     """Add this start to the run's provenance. A run has a session for every time it was started."""
     earlier = _sessions(run)
     session = {
+        "tool": {"name": "magsd", "version": __version__, "git": _git_commit()},
         "command": list(sys.argv),
         "start": _now(),
         "end": None,
@@ -68,7 +69,7 @@ def _write(run: Run, sessions: list[dict[str, Any]]) -> None:
     known = [session["seconds"] for session in sessions if session["seconds"] is not None]
     patients = "known" if run.patients_known else "unknown: images of one patient may stand in several folds"
     values = {
-        "tool": {"name": "magsd", "version": __version__, "git": _git_commit()},
+        "tool": sessions[-1]["tool"],
         "recipe_sha256": run.recipe.hash(),
         "cache": {"path": str(run.cache_path), "sha256": run.cache_digest},
         "patients": patients,

@@ -18,9 +18,9 @@ Asked = Callable[[], int | None]
 def stop_requests(parent: int | None = None) -> Iterator[Asked]:
     """Yield a function that gives the signal number that asked us to stop, or None.
 
-    A second signal does not wait: it raises `Interrupted` where it finds us. With `parent`, a process id, its
-    death counts as SIGTERM: an orphaned worker must not go on writing. Outside the main thread, where Python
-    delivers no signals, only the parent is watched.
+    A second signal does not wait: it raises `Interrupted` where it finds us. With `parent`, a process id, we
+    are its worker: it hears Ctrl-C and tells us by SIGTERM, and its death counts as one, for an orphan must
+    not go on writing. Outside the main thread, where Python delivers no signals, only the parent is watched.
     """
     noted: list[int] = []
 
@@ -34,7 +34,7 @@ def stop_requests(parent: int | None = None) -> Iterator[Asked]:
             return int(signal.SIGTERM)
         return noted[0] if noted else None
 
-    watched = (signal.SIGTERM, signal.SIGINT)
+    watched = (signal.SIGTERM, signal.SIGINT) if parent is None else (signal.SIGTERM,)
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
@@ -44,3 +44,16 @@ def stop_requests(parent: int | None = None) -> Iterator[Asked]:
     finally:
         for number, handler in zip(watched, before, strict=True):
             signal.signal(number, handler)
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C for a moment; processes that are started in it ignore it for good."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -19,7 +20,7 @@ from magsd_cli.artifacts.runs import open_run
 from magsd_cli.console import say
 from magsd_cli.errors import DeviceError, Interrupted, MagsdError
 from magsd_cli.stages.fold import train_fold
-from magsd_cli.stages.signals import stop_requests
+from magsd_cli.stages.signals import stop_requests, without_interrupts
 
 TRIES = 2
 
@@ -68,7 +69,8 @@ def _start(run: Path, cache: Path, fold: int, device: torch.device, tries: int) 
     ours, theirs = context.Pipe(duplex=False)
     arguments = (run, cache, fold, str(device), os.getpid(), theirs)
     process = context.Process(target=work, args=arguments, name=f"fold{fold}")
-    process.start()
+    with without_interrupts():  # Ctrl-C reaches every process of a terminal; we tell the workers ourselves
+        process.start()
     theirs.close()
     return Worker(process, ours, fold, device, tries)
 
@@ -79,7 +81,8 @@ def work(run: Path, cache: Path, fold: int, device: str, parent: int, pipe: Conn
         opened = open_run(run)
         train_fold(opened, open_cache(cache), opened.folds(), fold, torch.device(device), parent)
     except MagsdError as error:
-        pipe.send((type(error).__name__, str(error), error.exit_code))
+        with contextlib.suppress(OSError):  # the parent may be gone
+            pipe.send((type(error).__name__, str(error), error.exit_code))
         raise SystemExit(error.exit_code) from None
 
 

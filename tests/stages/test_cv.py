@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +61,13 @@ def cache(tmp_path_factory) -> Path:
 def finished(cache, tmp_path_factory) -> Path:
     """A cv run that nothing disturbed."""
     return cv(cache=cache, recipe=recipe(), runs=tmp_path_factory.mktemp("runs"), folds=2, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def side_by_side(cache, tmp_path_factory) -> Path:
+    """The same run with two worker processes."""
+    runs = tmp_path_factory.mktemp("runs")
+    return cv(cache=cache, recipe=recipe(), runs=runs, folds=2, device="cpu", gpus=2)
 
 
 def weights(run: Path, fold: int) -> dict[str, torch.Tensor]:
@@ -153,14 +161,17 @@ def test_the_same_command_again_has_nothing_to_do(finished, cache, capsys):
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
 
 
-def test_finished_folds_are_not_trained_again(finished, cache, tmp_path, monkeypatch, capsys):
-    run = cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu")
-    assert_same_run(run, finished)  # and so the same command elsewhere gives the same bits
-    (run / "metrics.json").unlink()
+def test_side_by_side_gives_the_same_bits(side_by_side, finished):
+    assert side_by_side.name == finished.name
+    assert_same_run(side_by_side, finished)
+
+
+def test_finished_folds_are_not_trained_again(side_by_side, finished, monkeypatch, capsys):
+    (side_by_side / "metrics.json").unlink()
     monkeypatch.setattr("magsd_cli.stages.crossfit.train_fold", pytest.fail)
-    assert cv(cache=None, recipe=None, runs=tmp_path, resume=run) == run
+    assert cv(cache=None, recipe=None, runs=side_by_side.parent, resume=side_by_side) == side_by_side
     assert "2 of 2 folds are done already" in capsys.readouterr().err
-    assert_same_run(run, finished)
+    assert_same_run(side_by_side, finished)
 
 
 def test_killed_and_started_again_gives_the_same_bits(finished, cache, tmp_path):
@@ -208,10 +219,6 @@ def test_a_terminated_command_leaves_with_143(finished, cache, tmp_path):
     assert "Traceback" not in errors
 
 
-def test_side_by_side_gives_the_same_bits(finished, cache, tmp_path):
-    assert_same_run(cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu", gpus=2), finished)
-
-
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -231,15 +238,18 @@ def test_a_killed_worker_is_started_once_more(finished, cache, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_parent_takes_its_workers_along(finished, cache, tmp_path, number):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_parent_takes_its_workers_along(cache, tmp_path, number):
+    """Ctrl-C, as a terminal sends it, reaches all processes; the others only the parent."""
     process = start(command(cache, tmp_path, "--gpus", "2", "--set", "train.epochs=50"))
     wait_for_any(tmp_path, "*/fold0/state.pt", process)
     (run,) = tmp_path.glob("cv-*")
     workers = workers_of(process)
-    process.send_signal(number)
+    for pid in (process.pid, *(workers if number == signal.SIGINT else ())):
+        os.kill(pid, number)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == (143 if number == signal.SIGTERM else -9), errors
+    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGKILL: -9}[number], errors
+    assert "Traceback" not in errors
     deadline = time.monotonic() + 60
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < deadline
@@ -255,13 +265,13 @@ def test_another_recipe_under_the_same_name_is_refused(finished, cache):
         cv(cache=cache, recipe=recipe(), runs=finished.parent, name=finished.name, folds=3)
 
 
-def test_a_changed_folds_file_is_refused(cache, tmp_path):
-    run = cv(cache=cache, recipe=recipe("train.epochs=1"), runs=tmp_path, folds=2, device="cpu")
-    (run / "metrics.json").unlink()
+def test_a_changed_folds_file_is_refused(finished, cache, tmp_path):
+    run = tmp_path / finished.name
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("fold?", "metrics*", "predictions*"))
     data = (run / "folds.parquet").read_bytes()
     (run / "folds.parquet").write_bytes(data[:50] + bytes([data[50] ^ 1]) + data[51:])
     with pytest.raises(ArtifactError, match=r"folds\.parquet"):
-        cv(cache=cache, recipe=recipe("train.epochs=1"), runs=tmp_path, folds=2, device="cpu")
+        cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu")
 
 
 def test_a_second_run_on_the_same_output_is_refused_at_once(finished, cache):
