@@ -48,7 +48,10 @@ class Image(_Section):
 class Model(_Section):
     """Section 3.2: the network."""
 
-    name: Literal["magsd"] = "magsd"
+    name: Literal[
+        "magsd", "vgg16", "resnet18", "resnet50", "inception_v3", "narin_resnet50", "narin_inception_v3",
+        "bcnn", "bcnn_attention",
+    ] = "magsd"  # fmt: skip
     backbone: Annotated[str, StringConstraints(pattern=r"^(timm:)?[A-Za-z0-9_.]+$")] = "resnet50"
     scales: Literal[1, 2, 3] = 2
     attention_maps: int = Field(32, ge=1, le=1024)
@@ -145,10 +148,18 @@ class Classic(_Section):
         return self
 
 
+class Paper(_Section):
+    """Which published figures a run of this recipe is to be laid beside: a table of the paper and its row."""
+
+    table: int = Field(ge=3, le=8)
+    row: str
+
+
 class Recipe(_Section):
     """A fully resolved recipe."""
 
     title: str = ""
+    paper: Paper | None = None
     image: Image = Image()
     model: Model = Model()
     train: Train = Train()
@@ -162,8 +173,8 @@ class Recipe(_Section):
         return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
 
     def hash(self) -> str:
-        """SHA-256 of everything that changes a result; the title does not."""
-        values = self.model_dump(mode="json", exclude={"title"})
+        """SHA-256 of everything that changes a result; the title and the paper's row do not."""
+        values = self.model_dump(mode="json", exclude={"title", "paper"})
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -245,7 +256,8 @@ def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise UsageError(f"recipe {path}: extends must be a file name or a built-in recipe's name")
     beside = path.parent / parent
     base = _read_with_parents(beside if beside.is_file() else _find(parent), (*seen, path.resolve()))
-    base.pop("title", None)
+    for key in ("title", "paper"):  # they describe one recipe, not those that extend it
+        base.pop(key, None)
     return _merge(base, values)
 
 

@@ -7,7 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from magsd_cli.models.bcnn import BCNN, BCNNAttention
+from magsd_cli.models.inception import InceptionV3
 from magsd_cli.models.magsd import MANet
+from magsd_cli.models.narin import NarinInceptionV3, NarinResNet50
+from magsd_cli.models.resnet_classifier import resnet18, resnet50
+from magsd_cli.models.vgg import VGG16
 from magsd_cli.models.weights import load_first_weights
 from magsd_cli.recipe import Model
 
@@ -25,4 +30,14 @@ def build_model(settings: Model, classes: int, seed: int) -> nn.Module:
     return model
 
 
-MODELS: dict[str, Callable[[Model, int], nn.Module]] = {"magsd": MANet}
+MODELS: dict[str, Callable[[Model, int], nn.Module]] = {
+    "magsd": MANet,
+    "vgg16": VGG16,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+    "inception_v3": InceptionV3,
+    "narin_resnet50": NarinResNet50,
+    "narin_inception_v3": NarinInceptionV3,
+    "bcnn": BCNN,
+    "bcnn_attention": BCNNAttention,
+}
