@@ -1,0 +1,234 @@
+"""`magsd report`: what a run left, as Markdown, one HTML file, and pictures; or several runs side by side."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from magsd_cli import __version__
+from magsd_cli.artifacts.files import lock, write_bytes, write_text
+from magsd_cli.artifacts.runs import find_newest_run
+from magsd_cli.console import say
+from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.recipe import load_recipe
+from magsd_cli.reporting.cautions import (
+    Grouping,
+    baseline_caution,
+    grouping_cautions,
+    size_caution,
+    source_caution,
+)
+from magsd_cli.reporting.comparison import Contender, comparison_blocks
+from magsd_cli.reporting.dataflow import data_flow_section
+from magsd_cli.reporting.document import (
+    NOT_FOR_DIAGNOSIS,
+    Block,
+    Caution,
+    Document,
+    Heading,
+    Paragraph,
+    mean_and_deviation,
+    not_available,
+)
+from magsd_cli.reporting.html import render_html
+from magsd_cli.reporting.markdown import render_markdown
+from magsd_cli.reporting.origin import provenance_section, recipe_section, reproduction_section
+from magsd_cli.reporting.performance import performance_sections, roc_curves, training_section
+from magsd_cli.stages.evidence import Evidence, gather
+from magsd_cli.stages.showcase import attention_section, localization_section
+
+MARK = "<!-- written by magsd report -->"
+COMPARISONS = "comparisons"
+
+
+def report(
+    *, runs_given: Sequence[Path], runs: Path, out: Path | None = None, external: Path | None = None
+) -> Path:
+    """Write report.md, report.html and figures/ for one run (None: the newest), or a comparison of several.
+
+    `out`: the folder (default: the run's own; for several ``runs/comparisons/<hash>``). Returns the path of
+    report.md. Raises `ArtifactError` for runs that are unfinished, damaged or contradict themselves, and
+    `UsageError` when the folder holds a report.md that this command did not write.
+    """
+    if external is not None:
+        raise UsageError(f"--external {external}: outside data cannot be scored yet; leave it away")
+    paths = list(dict.fromkeys(Path(path) for path in runs_given))
+    if not paths:
+        paths = [find_newest_run(runs)]
+        say(f"report: {paths[0]} (the newest run; name another one behind `magsd report`)")
+    if len(paths) == 1:
+        document = describe_run(gather(paths[0]), runs)
+        folder = out or paths[0]
+    else:
+        document = compare_runs([gather(path) for path in paths])
+        folder = out or runs / COMPARISONS / _short_hash(paths)
+    return _write(document, folder)
+
+
+def _short_hash(paths: Sequence[Path]) -> str:
+    return hashlib.sha256("\n".join(sorted(str(path.resolve()) for path in paths)).encode()).hexdigest()[:8]
+
+
+def _write(document: Document, folder: Path) -> Path:
+    """Write the report's own files into `folder`, and nothing else there."""
+    path = folder / "report.md"
+    with lock(folder / ".report.lock"):
+        if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+            raise UsageError(f"{path}: was not written by `magsd report`; choose another folder with --out")
+        for figure in document.figures():
+            write_bytes(folder / "figures" / f"{figure.name}.png", figure.png)
+        write_text(folder / "report.html", render_html(document))
+        write_text(path, render_markdown(document) + f"\n{MARK}\n")
+    return path
+
+
+def describe_run(evidence: Evidence, runs: Path) -> Document:
+    """The report of one run."""
+    run = evidence.run
+    blocks: list[Block] = [*_opening(evidence), *_results(evidence)]
+    blocks += attention_section(evidence)
+    blocks += localization_section(evidence, {runs, run.path.parent})
+    blocks += _training(evidence)
+    tested = 0 if evidence.predictions is None else len(evidence.predictions)
+    if evidence.samples is None:
+        blocks += [Heading("Data"), not_available(evidence.missing["samples"])]
+    else:
+        blocks += data_flow_section(evidence.samples, run.classes, tested)
+    blocks += recipe_section(run.recipe, load_recipe("base"))
+    blocks += provenance_section(evidence.provenance, evidence.hashes)
+    blocks += reproduction_section(
+        evidence.provenance, _prepare_line(evidence), str(run.path), run.cache_digest
+    )
+    return Document(f"{_system(evidence)} on {len(run.classes)} classes: {run.path.name}", tuple(blocks))
+
+
+def _system(evidence: Evidence) -> str:
+    model = evidence.run.recipe.model
+    return f"MAG-SD ({model.backbone})" if model.name == "magsd" else model.name
+
+
+def _prepare_line(evidence: Evidence) -> str:
+    run = evidence.run
+    words = ["magsd", "prepare", "SOURCE", "--size", str(run.size)]
+    words += (
+        ["--clip-limit", f"{run.clip_limit:g}", "--tiles", str(run.tiles)] if run.clahe else ["--no-clahe"]
+    )
+    return shlex.join(words)
+
+
+def _opening(evidence: Evidence) -> list[Block]:
+    """What this is, what it is not, and every warning, before any figure."""
+    run = evidence.run
+    tested = (
+        f"{run.fold_count}-fold cross-validation: each image is tested once, by a network that never saw it"
+        if run.kind == "cv"
+        else f"one training, tested on the {run.fold_count}th part of the images that was held out"
+    )
+    words = (
+        f"This report describes how well a neural network, {_system(evidence)}, tells "
+        f"{', '.join(run.classes)} apart on chest X-rays. It rests on {tested}. Made by magsd {__version__}."
+    )
+    blocks: list[Block] = [
+        Paragraph(words),
+        Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device."),
+    ]
+    blocks += cautions(evidence)
+    return [*blocks, Heading("Summary"), Paragraph(_headline(evidence))]
+
+
+def cautions(evidence: Evidence) -> list[Caution]:
+    """Everything that puts the figures of a run in doubt."""
+    found: list[Caution | None] = []
+    table, samples, metrics = evidence.predictions, evidence.samples, evidence.metrics
+    if table is not None:
+        found += grouping_cautions(_grouping(table))
+    elif not evidence.run.patients_known:
+        found += grouping_cautions(Grouping(1, 1, 0))
+    if table is not None and samples is not None:
+        sources = samples.set_index("image_id")["source"].reindex(table["image_id"]).fillna("")
+        found.append(source_caution(list(table["label"]), list(sources)))
+    if metrics is not None:
+        counts = {row["class"]: row["n"] for row in metrics["pooled"]["per_class"]}
+        name = _majority(counts)
+        share = counts[name] / max(1, sum(counts.values()))
+        found += [baseline_caution(metrics["pooled"]["accuracy"], share, name), size_caution(counts)]
+    return [caution for caution in found if caution is not None]
+
+
+def _grouping(table: pd.DataFrame) -> Grouping:
+    known = table[table["patient_id"] != ""]
+    folds = known.groupby("patient_id")["fold"].nunique()
+    return Grouping(len(table) - len(known), len(table), int((folds > 1).sum()))
+
+
+def _majority(counts: dict[str, int]) -> str:
+    return max(counts, key=lambda name: counts[name])
+
+
+def _headline(evidence: Evidence) -> str:
+    metrics, table = evidence.metrics, evidence.predictions
+    if metrics is None:
+        return f"Figures are not available: {evidence.missing['metrics']}."
+    pooled, mean, deviation = metrics["pooled"], metrics["mean"], metrics["std"]
+    counts = {row["class"]: row["n"] for row in pooled["per_class"]}
+    name = _majority(counts)
+    patients = 0 if table is None else table.loc[table["patient_id"] != "", "patient_id"].nunique()
+    of_patients = f" of {patients} patients" if patients else ""
+    images = ", ".join(f"{key} {count}" for key, count in counts.items())
+    return (
+        f"{pooled['n']} images{of_patients} ({images}) were tested. Called right: "
+        f"{mean_and_deviation(mean['accuracy'], deviation['accuracy'])} % (mean ± standard deviation over "
+        f"{len(metrics['folds'])} folds; calling every image {name} would reach "
+        f"{100 * counts[name] / max(1, pooled['n']):.2f} %). Area under the ROC curve, mean over the "
+        f"classes: {mean_and_deviation(mean['auc'], deviation['auc'])} %."
+    )
+
+
+def _results(evidence: Evidence) -> list[Block]:
+    reasons = [evidence.missing[name] for name in ("metrics", "predictions") if name in evidence.missing]
+    if evidence.metrics is None or evidence.probabilities is None:
+        return [Heading("Results"), not_available("; ".join(reasons))]
+    counts = {row["class"]: row["n"] for row in evidence.metrics["pooled"]["per_class"]}
+    return performance_sections(evidence.metrics, evidence.truth(), evidence.probabilities, _majority(counts))
+
+
+def _training(evidence: Evidence) -> list[Block]:
+    if not evidence.histories:
+        return [Heading("Training curves"), not_available("no fold has a history.parquet")]
+    return training_section(evidence.histories)
+
+
+def compare_runs(found: Sequence[Evidence]) -> Document:
+    """The comparison of several runs. Raises `ArtifactError` for one without metrics."""
+    for evidence in found:
+        if evidence.metrics is None:
+            raise ArtifactError(f"{evidence.run.path}: {evidence.missing['metrics']}; leave the run out")
+    opening: list[Block] = [
+        Paragraph(f"{len(found)} runs side by side. Made by magsd {__version__}."),
+        Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device."),
+    ]
+    blocks = comparison_blocks([_contender(evidence) for evidence in found])
+    folders = [str(evidence.run.path) for evidence in found]
+    again = Paragraph(f"Made with: {shlex.join(['magsd', 'report', *folders])}")
+    return Document(
+        f"Comparison of {len(found)} runs", (*opening, *blocks, Heading("How to reproduce"), again)
+    )
+
+
+def _contender(evidence: Evidence) -> Contender:
+    assert evidence.metrics is not None
+    curve = None
+    folds = ""
+    if evidence.predictions is not None and evidence.probabilities is not None:
+        curves = roc_curves(evidence.truth(), evidence.probabilities, evidence.run.classes)
+        curve = curves[-1] if curves else None
+        rows = evidence.predictions[["image_id", "fold"]].sort_values("image_id").to_numpy(np.str_)
+        folds = hashlib.sha256(rows.tobytes()).hexdigest()
+    title = evidence.run.recipe.title or _system(evidence)
+    digest = evidence.run.cache_digest
+    return Contender(evidence.run.path.name, title, evidence.metrics, curve, digest, folds)

@@ -1,0 +1,243 @@
+"""The report of a small real run, and of the same run with artifacts taken away or tampered with."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn import metrics as sk
+from tiny_cache import CLASSES, write_tiny_cache
+
+from magsd_cli.artifacts.cache import read_samples, samples_path
+from magsd_cli.artifacts.files import read_json, record_hash, write_json
+from magsd_cli.artifacts.runs import (
+    metrics_path,
+    open_run,
+    predictions_path,
+    provenance_path,
+    weights_path,
+    write_parquet,
+)
+from magsd_cli.artifacts.tables import OUT_OF_FOLD, read_table, table_bytes, table_metadata
+from magsd_cli.errors import ArtifactError, LockedError, UsageError
+from magsd_cli.recipe import load_recipe
+from magsd_cli.stages.cv import cv
+from magsd_cli.stages.report import report
+
+KEYS = (
+    "model.backbone=resnet18", "model.weights=none", "model.attention_maps=4", "image.size=64",
+    "train.batch_size=6", "train.epochs=1", "train.lr=0.01", 'train.augment=["mixup"]',
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    cache = write_tiny_cache(folder / "cache", count=18)
+    return cv(cache=cache, recipe=load_recipe("base", KEYS), runs=folder, name="run", folds=2, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def _quick_figures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Drawing is what takes the time; only the whole report is drawn."""
+    if request.node.name != "test_the_whole_report":
+        monkeypatch.setattr("magsd_cli.reporting.figures._png", lambda _figure: b"\x89PNG")
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the run with its cache, to be damaged at will."""
+    shutil.copytree(trained.parent, tmp_path / "runs")
+    run = tmp_path / "runs" / "run"
+    values = read_json(run / "run.json")
+    cache = Path(values["cache"]["path"]).name
+    values["cache"]["path"] = str(tmp_path / "runs" / "cache" / cache)
+    write_json(run / "run.json", values)
+    record_hash(run / "run.json")
+    return run
+
+
+def _report(run: Path) -> str:
+    path = report(runs_given=[run], runs=run.parent)
+    assert path == run / "report.md"
+    return path.read_text()
+
+
+def test_the_whole_report(run: Path) -> None:
+    text = _report(run)
+    html = (run / "report.html").read_text()
+    head = text[:1200]
+    assert "Not for clinical diagnosis" in head
+    assert "Not for clinical diagnosis" in html
+    sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert sections[:2] == ["Summary", "Results"]
+    assert {"Where the network looked", "Training curves", "Data", "Recipe", "Provenance"} <= set(sections)
+    assert sections[-1] == "How to reproduce"
+    for name in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert (run / name).read_bytes().startswith(b"\x89PNG")
+    assert text.count("](figures/") == html.count("<img ") >= 4
+
+
+def test_the_figures_are_scikit_learns(run: Path) -> None:
+    table = read_table(predictions_path(run), OUT_OF_FOLD).to_pandas()
+    accuracy = [sk.accuracy_score(part["label"], part["predicted"]) for _, part in table.groupby("fold")]
+    auc = np.mean([sk.roc_auc_score(table["label"] == name, table[f"p_{name}"]) for name in CLASSES])
+    lines = _report(run).splitlines()
+    row = next(line for line in lines if line.startswith("| mean ± SD"))
+    assert f"{100 * np.mean(accuracy):.2f} ± {100 * np.std(accuracy, ddof=1):.2f}" in row
+    pooled = next(line for line in lines if line.startswith("| all images pooled"))
+    assert f"{100 * auc:.2f} |" in pooled
+
+
+def test_again_it_writes_the_same_and_touches_nothing_else(run: Path) -> None:
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    first = _report(run)
+    pictures = {p: p.read_bytes() for p in (run / "figures").iterdir()}
+    assert _report(run) == first
+    assert {p: p.read_bytes() for p in (run / "figures").iterdir()} == pictures
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_a_foreign_report_is_not_overwritten(run: Path) -> None:
+    (run / "report.md").write_text("my notes")
+    with pytest.raises(UsageError, match="not written by"):
+        _report(run)
+    assert (run / "report.md").read_text() == "my notes"
+
+
+def test_the_newest_run_is_found_and_out_is_used(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = report(runs_given=[], runs=run.parent, out=run.parent / "elsewhere")
+    assert path == run.parent / "elsewhere" / "report.md"
+    assert "the newest run" in capsys.readouterr().err
+    assert not (run / "report.md").exists()
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+    path.with_name(path.name + ".sha256").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("gone", ["metrics", "predictions", "weights", "cache", "samples", "rest"])
+def test_what_is_deleted_is_not_available(run: Path, gone: str) -> None:
+    opened = open_run(run)
+    paths = {
+        "metrics": [metrics_path(run)],
+        "predictions": [predictions_path(run)],
+        "weights": [weights_path(run, 0)],
+        "cache": [opened.cache_path],
+        "samples": [samples_path(opened.cache_path)],
+        "rest": [provenance_path(run), *run.glob("fold*/history.parquet")],
+    }[gone]
+    for path in paths:
+        _remove(path)
+    text = _report(run)
+    assert re.search("not available", text, re.IGNORECASE)
+
+
+def test_without_any_result_there_is_no_report(run: Path) -> None:
+    _remove(metrics_path(run))
+    _remove(predictions_path(run))
+    with pytest.raises(ArtifactError, match="no results"):
+        _report(run)
+
+
+def _rewrite(run: Path, frame: pd.DataFrame) -> None:
+    path = predictions_path(run)
+    head = table_metadata(read_table(path, OUT_OF_FOLD))
+    path.write_bytes(table_bytes(frame, OUT_OF_FOLD, head))
+    record_hash(path)
+
+
+def test_a_table_that_is_damaged_or_another_is_refused(run: Path) -> None:
+    path = predictions_path(run)
+    good = path.read_bytes()
+    frame = read_table(path, OUT_OF_FOLD).to_pandas()
+    path.write_bytes(good[:-20])
+    with pytest.raises(ArtifactError, match="footer"):
+        _report(run)
+    path.write_bytes(good)
+    _rewrite(run, frame.iloc[1:])
+    with pytest.raises(ArtifactError, match=r"folds\.parquet"):
+        _report(run)
+    path.write_bytes(good)
+    record_hash(path)
+    metrics = read_json(metrics_path(run))
+    metrics["mean"]["accuracy"] = 0.999
+    write_json(metrics_path(run), metrics)
+    record_hash(metrics_path(run))
+    with pytest.raises(ArtifactError, match="does not follow"):
+        _report(run)
+
+
+def test_weights_of_another_run_are_refused(run: Path) -> None:
+    shutil.copy(weights_path(run, 1), weights_path(run, 0))
+    record_hash(weights_path(run, 0))
+    with pytest.raises(ArtifactError, match="other networks"):
+        _report(run)
+
+
+def _change_samples(run: Path, **columns: object) -> None:
+    cache = open_run(run).cache_path
+    write_parquet(samples_path(cache), read_samples(cache).assign(**columns))
+
+
+def test_a_source_that_gives_the_class_away_is_said_first(run: Path) -> None:
+    cache = open_run(run).cache_path
+    labels = read_samples(cache)["label"]
+    _change_samples(run, source=["north" if label == CLASSES[0] else "south" for label in labels])
+    text = _report(run)
+    assert "come from other sources" in text[: text.index("## Summary")]
+    _change_samples(run, source=["north" if i % 2 else "south" for i in range(len(labels))])
+    assert "come from other sources" not in _report(run)
+
+
+def test_hostile_names_do_no_harm(run: Path) -> None:
+    _change_samples(run, source="<script>alert(1)</script>|`x`\n")
+    text = _report(run)
+    assert "<script" not in text
+    assert "<script>alert" not in (run / "report.html").read_text()
+
+
+def test_unknown_patients_are_said_first(run: Path) -> None:
+    frame = read_table(predictions_path(run), OUT_OF_FOLD).to_pandas()
+    _rewrite(run, frame.assign(patient_id=""))
+    text = _report(run)
+    assert "same patient is not known" in text[: text.index("## Summary")]
+
+
+def test_a_patient_in_two_folds_is_said_first(run: Path) -> None:
+    frame = read_table(predictions_path(run), OUT_OF_FOLD).to_pandas()
+    _rewrite(run, frame.assign(patient_id="one and the same"))
+    text = _report(run)
+    assert "more than one fold" in text[: text.index("## Summary")]
+
+
+def test_several_runs_are_compared(run: Path, trained: Path) -> None:
+    path = report(runs_given=[run, trained], runs=run.parent)
+    assert path.parent.parent == run.parent / "comparisons"
+    text = path.read_text()
+    assert "Comparison of 2 runs" in text
+    table = [line for line in text.splitlines() if line.startswith("| run")]
+    assert len(table) == 3
+    assert "confusion-2.png" in text
+    assert not (run / "report.md").exists()
+
+
+def test_a_second_writer_is_locked_out(run: Path) -> None:
+    from magsd_cli.artifacts.files import lock
+
+    with lock(run / ".report.lock"), pytest.raises(LockedError):
+        _report(run)
