@@ -1,17 +1,17 @@
 """Truth for localization that a cache's sources bring, beside the cache.
 
-``<name>-<hash8>.boxes.parquet``: lesion boxes in pixels of the source images; ``<name>-<hash8>.masks.h5``:
+``<name>-<hash8>.boxes.parquet``: lesion boxes in pixels of the source images; ``<name>-<hash8>.masks.npz``:
 masks at the size of the cached images.
 """
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -53,26 +53,25 @@ class Masks:
 
 def masks_path(cache: Path) -> Path:
     """Where the masks of a cache file stand, if its sources have any."""
-    return cache.with_name(cache.name.removesuffix(SUFFIX) + ".masks.h5")
+    return cache.with_name(cache.name.removesuffix(SUFFIX) + ".masks.npz")
 
 
 def write_masks(cache: Path, masks: Iterable[tuple[str, str, npt.NDArray[np.uint8]]], size: int) -> None:
-    """Write (image id, kind, mask uint8 [S,S]) one after the other. Raises `OutputError`."""
-    image_ids: list[str] = []
-    kinds: list[str] = []
-    with hashed_path(masks_path(cache)) as temporary, h5py.File(temporary, "w") as file:
-        shape, chunk = (0, size, size), (1, size, size)
-        stored = file.create_dataset(
-            "masks", shape, np.uint8, maxshape=(None, size, size), chunks=chunk, compression="gzip"
+    """Write (image id, kind, mask uint8 [S,S]) one after the other, a bit a pixel. Raises `OutputError`."""
+    image_ids, kinds, rows = [], [], []
+    for image_id, kind, mask in masks:
+        image_ids.append(image_id)
+        kinds.append(kind)
+        rows.append(np.packbits(mask > 0))
+    with hashed_path(masks_path(cache)) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            schema_version=np.array(SCHEMA_VERSION),
+            size=np.array(size),
+            image_id=np.array(image_ids, np.str_),
+            kind=np.array(kinds, np.str_),
+            bits=np.array(rows, np.uint8),
         )
-        for image_id, kind, mask in masks:
-            stored.resize(len(image_ids) + 1, axis=0)
-            stored[-1] = mask
-            image_ids.append(image_id)
-            kinds.append(kind)
-        for name, values in (("image_id", image_ids), ("kind", kinds)):
-            file.create_dataset(name, data=values, dtype=h5py.string_dtype())
-        file.attrs["schema_version"] = SCHEMA_VERSION
 
 
 def read_masks(cache: Path) -> Masks | None:
@@ -82,8 +81,9 @@ def read_masks(cache: Path) -> Masks | None:
         return None
     check_hash(path)
     try:
-        with h5py.File(path, "r") as file:
-            names = {name: [str(v) for v in file[name].asstr()[()]] for name in ("image_id", "kind")}
-            return Masks(file["masks"][()], names["image_id"], names["kind"])
-    except (OSError, KeyError, ValueError, TypeError) as error:
+        with np.load(path, allow_pickle=False) as file:
+            size = int(file["size"])
+            pixels = np.unpackbits(file["bits"], axis=1, count=size * size) * np.uint8(255)
+            return Masks(pixels.reshape(-1, size, size), file["image_id"].tolist(), file["kind"].tolist())
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"{path}: not masks of magsd ({type(error).__name__}); prepare again") from error
