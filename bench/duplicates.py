@@ -1,7 +1,7 @@
-"""What the leak gate grouped, and proof that it holds: `python bench/duplicates.py CACHE OUT.png [--bits 60]`.
+"""What the leak gate grouped, and proof that it holds: `bench/duplicates.py CACHE OUT.png [--bits 60]`.
 
-Lists the pairs of images whose perceptual hashes are nearest, says which of them cross patients, makes folds with
-five seeds and counts the near-duplicates and patients that cross them (none may), and draws the pairs side by side.
+Lists the pairs of images whose perceptual hashes are nearest, says which of them cross patients, makes folds
+with five seeds and counts the near-duplicates and patients that cross them (none may), and draws the pairs.
 """
 
 from __future__ import annotations
