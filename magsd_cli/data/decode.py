@@ -205,7 +205,7 @@ def _decode_samples(data: bytes, header: ImageHeader) -> npt.NDArray[Any]:
 
 
 def _merge_channels(samples: npt.NDArray[Any], header: ImageHeader, warnings: list[str]) -> npt.NDArray[Any]:
-    gray = merge_colours(samples[..., :3], warnings)
+    gray = merge_colours(samples, warnings)
     if samples.shape[2] == 4 and header.alpha:
         gray = merge_alpha(gray, samples[..., 3], warnings)
     return gray

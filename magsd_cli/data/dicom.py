@@ -35,6 +35,7 @@ SLICES = {"CT", "MR", "PT", "NM"}
 LATERAL = re.compile(r"^(LL|RL|L|LAT|LATERAL|LLD|RLD|LEFT LATERAL|RIGHT LATERAL)$")
 FRONTAL = {"PA": "PA", "AP": "AP", "APS": "AP", "AP SUPINE": "AP", "AP ERECT": "AP"}
 MAX_LUT = 65_536
+MOST_VALUES = 1 << 17
 # Packages for what python-gdcm does not decode.
 PACKAGES = {
     uid.JPEGExtended12Bit: "pylibjpeg pylibjpeg-libjpeg",
@@ -186,7 +187,16 @@ def _pixel_error(dataset: Any, syntax: Any) -> DecodeError:
 
 
 def _to_display(dataset: Any, samples: npt.NDArray[Any], warnings: list[str]) -> Pixels:
-    """Modality LUT, then VOI LUT or window, then 0..255."""
+    """The shade 0..255 of each stored value [H,W], worked out once for every value that occurs."""
+    first, last = int(samples.min()), int(samples.max())
+    if last - first >= MOST_VALUES:
+        raise DecodeError("unsupported_depth", "samples with more than 16 bits")
+    shades = _grade(dataset, np.arange(first, last + 1), warnings)
+    return shades[samples.astype(np.int32) - first]
+
+
+def _grade(dataset: Any, samples: npt.NDArray[Any], warnings: list[str]) -> Pixels:
+    """Modality LUT, then VOI LUT or window, then 0..255, of the stored values `samples` (any shape)."""
     low, high = _stored_range(dataset, samples)
     if dataset.get("ModalityLUTSequence"):
         values, high = _look_up(dataset.ModalityLUTSequence[0], samples)

@@ -35,9 +35,9 @@ def to_eight_bits(samples: npt.NDArray[np.uint16], warnings: list[str], bits: in
 
 
 def merge_colours(samples: Samples, warnings: list[str]) -> Samples:
-    """[H,W,3] in OpenCV's BGR order to [H,W]. Raises `DecodeError` when it is a colour picture."""
+    """[H,W,3 or 4] in OpenCV's BGR(A) order to [H,W]. Raises `DecodeError` when it is a colour picture."""
     step = max(1, int(max(samples.shape[:2]) / 256))
-    sketch = samples[::step, ::step].astype(np.int32) >> (8 if samples.dtype == np.uint16 else 0)
+    sketch = samples[::step, ::step, :3].astype(np.int32) >> (8 if samples.dtype == np.uint16 else 0)
     spread = np.ptp(sketch, axis=2)
     share = float((spread > COLOURED).mean())
     if share > MOST_COLOURED:
@@ -46,7 +46,8 @@ def merge_colours(samples: Samples, warnings: list[str]) -> Samples:
         warnings.append(f"coloured marks ({share:.1%} of the picture) read as gray")
     elif float(spread.mean()) > 2:
         warnings.append("tinted picture read as gray")
-    return cv2.cvtColor(samples, cv2.COLOR_BGR2GRAY)
+    code = cv2.COLOR_BGR2GRAY if samples.shape[2] == 3 else cv2.COLOR_BGRA2GRAY
+    return cv2.cvtColor(samples, code)
 
 
 def merge_alpha(gray: Samples, alpha: Samples, warnings: list[str]) -> Samples:

@@ -53,6 +53,8 @@ def list_sources(
     if not sources:
         raise UsageError("SOURCE: none given; name a folder of X-rays")
     listings: dict[str, Listing] = {}
+    if len({source.resolve() for source in sources}) < len(sources):
+        raise UsageError("SOURCE: the same folder is named twice; name each once")
     for source in sources:
         listings[_free_name(_plain_name(source.absolute()), listings)] = read_layout(source, layout)
         _say_listing(source, list(listings.values())[-1])
