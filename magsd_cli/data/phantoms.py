@@ -37,8 +37,10 @@ class Anatomy:
     phase: float  # where the ribs begin
 
 
-def draw_phantom(label: str, rng: np.random.Generator, size: int) -> tuple[Pixels, Pixels]:
-    """Draw one chest phantom of class `label` and its lesion mask.
+def draw_phantom(
+    label: str, rng: np.random.Generator, size: int, person: Anatomy | None = None
+) -> tuple[Pixels, Pixels]:
+    """Draw one chest phantom of class `label` and its lesion mask, of `person` or (None) of a new one.
 
     Returns pixels uint8 [size, size] and the mask uint8 [size, size], 0 or 255; the mask of a Normal is
     empty. Pneumonia: one lobar consolidation. COVID-19: patchy opacities on both sides, peripheral and mostly
@@ -47,7 +49,7 @@ def draw_phantom(label: str, rng: np.random.Generator, size: int) -> tuple[Pixel
     if size < 32:
         raise ValueError(f"a phantom needs 32 pixels a side, not {size}")
     draw_lesion = LESIONS[label]
-    anatomy = _draw_anatomy(rng)
+    anatomy = person or draw_anatomy(rng)
     x, y = _plane(size, rng)
     lungs = np.maximum(_lung(x, y, anatomy, 0), _lung(x, y, anatomy, 1))
     density, extent = draw_lesion(x, y, anatomy, rng)
@@ -58,7 +60,8 @@ def draw_phantom(label: str, rng: np.random.Generator, size: int) -> tuple[Pixel
     return _film(attenuation, rng), mask
 
 
-def _draw_anatomy(rng: np.random.Generator) -> Anatomy:
+def draw_anatomy(rng: np.random.Generator) -> Anatomy:
+    """A new person's chest: images of one patient share it."""
     base = rng.uniform(0.36, 0.54)
     return Anatomy(
         apex=rng.uniform(-0.84, -0.76),
@@ -209,7 +212,7 @@ def _consolidation(x: Floats, y: Floats, anatomy: Anatomy, rng: np.random.Genera
     sign = 1.0 if side else -1.0
     zone = rng.choice([-0.38, 0.02, 0.26], p=[0.3, 0.35, 0.35])
     at = (sign * rng.uniform(0.32, 0.48), zone + rng.uniform(-0.05, 0.05))
-    radii = (rng.uniform(0.2, 0.3), rng.uniform(0.16, 0.25))
+    radii = (rng.uniform(0.22, 0.32), rng.uniform(0.18, 0.27))
     ragged = 1 + 0.10 * _clouds(x.shape[0], 0.12, rng)
     blob = _blob(x, y, at, radii, 0.10) * ragged
     tilt = rng.uniform(-0.15, 0.15)
@@ -219,7 +222,7 @@ def _consolidation(x: Floats, y: Floats, anatomy: Anatomy, rng: np.random.Genera
     blob = np.clip(blob * 1.1, 0, 1) * _lung(x, y, anatomy, side)
     branches = np.abs(np.sin(14 * (x * sign * 0.5 + y) + 3 * _clouds(x.shape[0], 0.2, rng)))
     bronchograms = _step((0.12 - branches), 0.04) * 0.25
-    density = rng.uniform(0.24, 0.38) * blob * (1 - bronchograms)
+    density = rng.uniform(0.34, 0.50) * blob * (1 - bronchograms)
     return density, blob
 
 
@@ -238,7 +241,7 @@ def _peripheral_patches(
             patch = _blob(x, y, at, (rng.uniform(0.09, 0.16), rng.uniform(0.10, 0.18)), 0.16)
             total = np.maximum(total, patch * rng.uniform(0.75, 1.0))
     ragged = np.clip(total * (1 + 0.22 * _clouds(x.shape[0], 0.08, rng)), 0, 1)
-    density = rng.uniform(0.17, 0.27) * ragged * texture
+    density = rng.uniform(0.24, 0.36) * ragged * texture
     return density, ragged
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from magsd_cli import __version__
 from magsd_cli.artifacts.files import lock, write_bytes, write_text
-from magsd_cli.artifacts.runs import find_newest_run
+from magsd_cli.artifacts.runs import find_newest_run, open_run
 from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.recipe import load_recipe
@@ -61,13 +61,13 @@ def report(
     if not paths:
         paths = [find_newest_run(runs)]
         say(f"report: {paths[0]} (the newest run; name another one behind `magsd report`)")
-    if len(paths) == 1:
-        document = describe_run(gather(paths[0]), runs)
-        folder = out or paths[0]
-    else:
-        document = compare_runs([gather(path) for path in paths])
-        folder = out or runs / COMPARISONS / _short_hash(paths)
-    return _write(document, folder)
+    several = len(paths) > 1
+    folder = out or (runs / COMPARISONS / _short_hash(paths) if several else paths[0])
+    if not several:
+        open_run(paths[0])  # before a lock file is left in a folder that is no run
+    with lock(folder / ".report.lock"):
+        found = [gather(path) for path in paths]
+        return _write(compare_runs(found) if several else describe_run(found[0], runs), folder)
 
 
 def _short_hash(paths: Sequence[Path]) -> str:
@@ -77,13 +77,12 @@ def _short_hash(paths: Sequence[Path]) -> str:
 def _write(document: Document, folder: Path) -> Path:
     """Write the report's own files into `folder`, and nothing else there."""
     path = folder / "report.md"
-    with lock(folder / ".report.lock"):
-        if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
-            raise UsageError(f"{path}: was not written by `magsd report`; choose another folder with --out")
-        for figure in document.figures():
-            write_bytes(folder / "figures" / f"{figure.name}.png", figure.png)
-        write_text(folder / "report.html", render_html(document))
-        write_text(path, render_markdown(document) + f"\n{MARK}\n")
+    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        raise UsageError(f"{path}: was not written by `magsd report`; choose another folder with --out")
+    for figure in document.figures():
+        write_bytes(folder / "figures" / f"{figure.name}.png", figure.png)
+    write_text(folder / "report.html", render_html(document))
+    write_text(path, render_markdown(document) + f"\n{MARK}\n")
     return path
 
 

@@ -26,8 +26,11 @@ from magsd_cli.artifacts.runs import (
 from magsd_cli.artifacts.tables import OUT_OF_FOLD, read_table, table_bytes, table_metadata
 from magsd_cli.errors import ArtifactError, LockedError, UsageError
 from magsd_cli.recipe import load_recipe
+from magsd_cli.reporting.document import Paragraph
 from magsd_cli.stages.cv import cv
+from magsd_cli.stages.evidence import gather
 from magsd_cli.stages.report import report
+from magsd_cli.stages.showcase import attention_section
 
 KEYS = (
     "model.backbone=resnet18", "model.weights=none", "model.attention_maps=4", "image.size=64",
@@ -51,10 +54,13 @@ def trained(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _quick_figures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Drawing is what takes the time; only the whole report is drawn."""
-    if request.node.name != "test_the_whole_report":
-        monkeypatch.setattr("magsd_cli.reporting.figures._png", lambda _figure: b"\x89PNG")
+def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Drawing and networks are what takes the time; only the whole report has its own."""
+    if request.node.name == "test_the_whole_report":
+        return
+    monkeypatch.setattr("magsd_cli.reporting.figures._png", lambda _figure: b"\x89PNG")
+    if "weights" not in request.node.name:
+        monkeypatch.setattr("magsd_cli.stages.showcase._attention", lambda *_: ({}, "left out here"))
 
 
 @pytest.fixture
@@ -130,13 +136,12 @@ def _remove(path: Path) -> None:
     path.with_name(path.name + ".sha256").unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("gone", ["metrics", "predictions", "weights", "cache", "samples", "rest"])
+@pytest.mark.parametrize("gone", ["metrics", "predictions", "cache", "samples", "rest"])
 def test_what_is_deleted_is_not_available(run: Path, gone: str) -> None:
     opened = open_run(run)
     paths = {
         "metrics": [metrics_path(run)],
         "predictions": [predictions_path(run)],
-        "weights": [weights_path(run, 0)],
         "cache": [opened.cache_path],
         "samples": [samples_path(opened.cache_path)],
         "rest": [provenance_path(run), *run.glob("fold*/history.parquet")],
@@ -145,6 +150,13 @@ def test_what_is_deleted_is_not_available(run: Path, gone: str) -> None:
         _remove(path)
     text = _report(run)
     assert re.search("not available", text, re.IGNORECASE)
+
+
+def test_without_weights_there_is_no_attention(run: Path) -> None:
+    _remove(weights_path(run, 0))
+    evidence = gather(run)
+    words = " ".join(b.text for b in attention_section(evidence) if isinstance(b, Paragraph))
+    assert "Attention is not available: a fold's weights are missing" in words
 
 
 def test_without_any_result_there_is_no_report(run: Path) -> None:
