@@ -50,7 +50,7 @@ class Model(_Section):
 
     name: Literal[
         "magsd", "vgg16", "resnet18", "resnet50", "inception_v3", "narin_resnet50", "narin_inception_v3",
-        "bcnn", "bcnn_attention",
+        "covidnet", "bcnn", "bcnn_attention", "fpn", "unet",
     ] = "magsd"  # fmt: skip
     backbone: Annotated[str, StringConstraints(pattern=r"^(timm:)?[A-Za-z0-9_.]+$")] = "resnet50"
     scales: Literal[1, 2, 3] = 2

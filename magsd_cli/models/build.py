@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from magsd_cli.models.bcnn import BCNN, BCNNAttention
+from magsd_cli.models.covidnet import COVIDNet
+from magsd_cli.models.fpn import FPN
 from magsd_cli.models.inception import InceptionV3
 from magsd_cli.models.magsd import MANet
 from magsd_cli.models.narin import NarinInceptionV3, NarinResNet50
 from magsd_cli.models.resnet_classifier import resnet18, resnet50
+from magsd_cli.models.unet import UNet
 from magsd_cli.models.vgg import VGG16
 from magsd_cli.models.weights import load_first_weights
 from magsd_cli.recipe import Model
@@ -38,6 +41,9 @@ MODELS: dict[str, Callable[[Model, int], nn.Module]] = {
     "inception_v3": InceptionV3,
     "narin_resnet50": NarinResNet50,
     "narin_inception_v3": NarinInceptionV3,
+    "covidnet": COVIDNet,
     "bcnn": BCNN,
     "bcnn_attention": BCNNAttention,
+    "fpn": FPN,
+    "unet": UNet,
 }

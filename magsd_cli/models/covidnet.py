@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from magsd_cli.models.output import Output
-from magsd_cli.models.size import check_size
 from magsd_cli.recipe import Model
 
 STEM = 64
@@ -17,7 +17,6 @@ WIDTHS = (256, 512, 1024, 2048)  # of the four stages, at 1/4, 1/8, 1/16 and 1/3
 BLOCKS = (3, 4, 6, 3)
 GRID = 7  # pixels a side that the hidden layer takes: 1/32 of 224
 HIDDEN = (1024, 256)
-SMALLEST = 64
 
 
 class COVIDNet(nn.Module):
@@ -31,7 +30,9 @@ class COVIDNet(nn.Module):
     def __init__(self, _settings: Model, classes: int, long_range: bool = True) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(1, STEM, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(STEM), nn.ReLU(inplace=True)
+            nn.Conv2d(1, STEM, 7, stride=2, padding=3, bias=False),
+            nn.BatchNorm2d(STEM),
+            nn.ReLU(inplace=True),
         )
         before = (STEM, *WIDTHS[:-1])
         self.stages = nn.ModuleList(
@@ -39,7 +40,7 @@ class COVIDNet(nn.Module):
             for old, new, blocks in zip(before, WIDTHS, BLOCKS, strict=True)
         )
         sizes = (WIDTHS[-1] * GRID * GRID, *HIDDEN)
-        self.hidden = nn.ModuleList(nn.Linear(old, new) for old, new in zip(sizes, sizes[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(old, new) for old, new in pairwise(sizes))
         self.classifier = nn.Linear(HIDDEN[-1], classes)
 
     def forward(self, images: Tensor) -> Output:
@@ -47,7 +48,6 @@ class COVIDNet(nn.Module):
 
         At other sizes than 224 the last features are averaged to the 7x7 that the hidden layer takes.
         """
-        check_size(images, SMALLEST, "covidnet")
         x = self.stem(images)
         for stage in self.stages:
             x = stage(x)
@@ -60,7 +60,7 @@ class COVIDNet(nn.Module):
 class Stage(nn.Module):
     """Blocks of one resolution; each takes the sum of everything before it in the stage (Fig. 2 there).
 
-    With `long_range` a 1x1 convolution carries what entered the stage to every one of its blocks and out of it.
+    With `long_range` a 1x1 convolution carries what enters the stage to all its later blocks and out of it.
     """
 
     def __init__(self, entering: int, width: int, blocks: int, long_range: bool) -> None:
