@@ -109,7 +109,7 @@ def read_bytes(path: Path | str) -> bytes:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 (the path may be bytes-like odd)
             raise DecodeError("not_a_file", "not a regular file (a folder, a pipe or a device)")
         descriptor = os.open(path, flags)
-        with os.fdopen(descriptor, "rb") as file:
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode):
                 raise DecodeError("not_a_file", "not a regular file (a folder, a pipe or a device)")
@@ -117,7 +117,7 @@ def read_bytes(path: Path | str) -> bytes:
                 raise DecodeError(
                     "too_large", f"{facts.st_size / 2**20:.0f} MiB; at most {MAX_BYTES >> 20} are read"
                 )
-            return file.read(MAX_BYTES)
+            return file.read(facts.st_size)
     except ValueError as error:
         raise DecodeError("not_found", "not a possible file name") from error
     except OSError as error:
