@@ -208,6 +208,9 @@ def predict(
         bool, typer.Option("--resume", help="Keep the rows that FILE has and score the rest.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
+    watch_once: Annotated[
+        bool, typer.Option("--watch-once", help="For cron: add what FILE has not seen yet, keep all it has.")
+    ] = False,
     engine: Annotated[Engine, typer.Option(help="What runs the network.")] = Engine.auto,
     device: DeviceOption = "auto",
     gpus: GpusOption = None,
@@ -226,12 +229,39 @@ def predict(
         out=out,
         resume=resume,
         overwrite=overwrite,
+        watch_once=watch_once,
         engine=engine.value,
         device=device,
         gpus=gpus,
         batch_size=batch_size,
         workers=workers,
     )
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="The run (default: the newest).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write here (default: model.magsd in the run).")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
+) -> int:
+    """Make a run one file that predicts without torch, twice as fast on a CPU. Prints its path."""
+    from magsd_cli.stages.export import export as stage
+
+    print(stage(run=run, runs=context.obj, out=out, overwrite=overwrite))
+    return 0
+
+
+@app.command()
+def doctor(context: typer.Context) -> int:
+    """Say what this machine has, and what will not work on it and why."""
+    from magsd_cli.stages.doctor import doctor as stage
+
+    return stage(runs=context.obj)
 
 
 @app.command()

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from magsd_cli import __version__
+from magsd_cli.artifacts.columns import column
 from magsd_cli.artifacts.files import sha256_bytes, write_bytes
 from magsd_cli.errors import ArtifactError, OutputError
 
@@ -181,7 +182,8 @@ def table_metadata(table: pa.Table) -> dict[str, Any]:
 
 def class_probabilities(table: pa.Table, classes: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Probabilities float32 [N,K] of a table, NaN on error rows."""
-    columns = [table[probability_column(name)].to_numpy() for name in classes]
+    # Not Arrow's own to_numpy, which imports pandas to ask about it; None becomes NaN here as well.
+    columns = [np.array(table[probability_column(name)].to_pylist(), np.float32) for name in classes]
     return np.stack(columns, axis=1) if columns else np.zeros((len(table), 0), np.float32)
 
 
@@ -215,10 +217,10 @@ def _validate(table: pa.Table, head: Mapping[str, Any], where: str) -> None:
     else:
         models = set(pc.unique(table["model_sha256"]).to_pylist())
         _require(models <= {head["model_sha256"]}, where, "it mixes rows of different models")
-        states = set(pc.unique(table["status"]).to_pylist())
-        _require(states <= {"ok", "error"}, where, f"status {states} is neither ok nor error")
-        scored = table.filter(pc.equal(table["status"], "ok"))
-        failed = table.filter(pc.equal(table["status"], "error"))
+        states = table["status"].to_pylist()
+        _require(set(states) <= {"ok", "error"}, where, "a status is neither ok nor error")
+        scored = table.filter(column([state == "ok" for state in states], pa.bool_()))
+        failed = table.filter(column([state == "error" for state in states], pa.bool_()))
         _require(failed["error_code"].null_count == 0, where, "an error row has no error_code")
         _require(failed["predicted"].null_count == len(failed), where, "an error row has a prediction")
         _require(scored["sha256"].null_count == 0, where, "an ok row has no sha256")

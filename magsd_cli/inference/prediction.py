@@ -16,7 +16,10 @@ from torch import nn
 
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError
+from magsd_cli.inference.outcome import Prediction
 from magsd_cli.method.zscore import z_score
+
+__all__ = ["BATCH_TOLERANCE", "Ensemble", "Prediction", "predict_images"]
 
 #: Largest difference of a probability between an image scored alone and the same image in any batch (fp32).
 BATCH_TOLERANCE = 1e-5
@@ -56,14 +59,6 @@ class Ensemble:
             models, self.classes, self.size, self.cache_size,
             self.clahe, self.clip_limit, self.tiles, tuple(folds),
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """`probabilities` float32 [N,K], each row in [0, 1] summing to 1; `attention` float32 [N,h,w] or None."""
-
-    probabilities: npt.NDArray[np.float32]
-    attention: npt.NDArray[np.float32] | None
 
 
 def predict_images(

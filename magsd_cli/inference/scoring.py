@@ -52,7 +52,7 @@ def score_files(
         usable = [picture.image for picture in pictures if picture.image is not None]
         scores = iter(score(np.stack(usable)[:, None]) if usable else ())
         yield [
-            _answer(path, picture, None if picture.image is None else next(scores))
+            answer_to(path, picture, None if picture.image is None else next(scores))
             for path, picture in zip(files_read, pictures, strict=True)
         ]
 
@@ -61,15 +61,18 @@ def prepare_files(
     files: Sequence[Path], preparation: Preparation, workers: int, chunk: int = CHUNK
 ) -> Iterator[tuple[list[Path], list[Ingested]]]:
     """Decode and prepare `files` in worker processes; yield (files, pictures) in order, `chunk` at a time."""
-    orders = [
-        Order(path, preparation.size, preparation.clahe, preparation.clip_limit, preparation.tiles)
-        for path in files
-    ]
+    orders = orders_for(files, preparation)
     chunk = max(1, min(chunk, -(-len(orders) // workers)))
     done = 0
     for pictures in run_isolated(_reader, (), orders, _crashed, workers, chunk):
         yield list(files[done : done + len(pictures)]), pictures
         done += len(pictures)
+
+
+def orders_for(files: Sequence[Path], preparation: Preparation) -> list[Order]:
+    """What to do with each of `files`."""
+    settings = (preparation.size, preparation.clahe, preparation.clip_limit, preparation.tiles)
+    return [Order(path, *settings) for path in files]
 
 
 def _reader() -> Callable[[list[Order]], list[Ingested]]:
@@ -80,7 +83,13 @@ def _crashed(_order: Order, code: str, reason: str) -> Ingested:
     return Ingested(error_code=CRASH_CODES.get(code, code), error=reason)
 
 
-def _answer(path: Path, picture: Ingested, probabilities: npt.NDArray[np.float32] | None) -> Scored:
+def crashed_answer(order: Order, code: str, reason: str) -> Scored:
+    """The answer for a file that took its worker with it."""
+    return answer_to(order.path, _crashed(order, code, reason), None)
+
+
+def answer_to(path: Path, picture: Ingested, probabilities: npt.NDArray[np.float32] | None) -> Scored:
+    """The answer for one file from what came of reading it and, if that went well, its probabilities."""
     return Scored(
         path, picture.sha256, probabilities, picture.error_code, picture.error, tuple(picture.warnings)
     )

@@ -26,7 +26,6 @@ from magsd_cli.artifacts.localizations import (
     table_path,
     write_summary,
 )
-from magsd_cli.artifacts.runs import Run
 from magsd_cli.artifacts.tables import LOCALIZATION, path_text, probability_column, table_schema, write_table
 from magsd_cli.console import progress, say
 from magsd_cli.data.decode import DecodeError, read_bytes
@@ -38,10 +37,9 @@ from magsd_cli.inference.views import View, view_files
 from magsd_cli.metrics.localization import summarise
 from magsd_cli.reporting.overlays import draw_overlay
 from magsd_cli.stages.captions import in_words, overlay_of
-from magsd_cli.stages.device import choose_devices, describe
+from magsd_cli.stages.engines import asker
 from magsd_cli.stages.marking import MEASURES, Marked, Target, chance, describe_truth, mark, measure, target
-from magsd_cli.stages.networks import load_ensemble
-from magsd_cli.stages.trained import fold_of_content, model_sha256, open_trained, preparation
+from magsd_cli.stages.trained import Model, open_model
 
 Row = dict[str, Any]
 IN_TRAINING_DATA = "in_training_data"
@@ -79,18 +77,17 @@ def localize(
         names = ", ".join(str(path) for path in inputs[:3])
         raise NoInputError(f"{names}: no files there; name images or folders of images")
     truth = read_truth(files, boxes, masks)
-    chosen = choose_devices(device)[0]
-    run = open_trained(model, runs)
-    request = _request(run, files, truth, threshold)
-    folder = localization_path(runs, name or f"{run.path.name[:100]}-{request[:8]}")
+    opened = open_model(model, runs)
+    request = _request(opened, files, truth, threshold)
+    folder = localization_path(runs, name or f"{opened.name[:100]}-{request[:8]}")
     with lock(lock_path(folder)):
         summary = finished_summary(folder, request)
         if summary is None:
             for part in (folder, folder / "overlays", folder / "masks"):
                 sweep_orphans(part)
-            say(f"{len(files)} files, {len(truth)} of them with truth, on {describe(chosen)}")
-            found = _look(run, files, truth, threshold, folder, chosen)
-            summary = _finish(run, found, threshold, request, folder)
+            say(f"{len(files)} files, {len(truth)} of them with truth")
+            found = _look(opened, files, truth, threshold, folder, device)
+            summary = _finish(opened, found, threshold, request, folder)
         else:
             say(f"{folder}: is finished, nothing is left to do")
     for line in in_words(summary):
@@ -100,7 +97,7 @@ def localize(
     return folder, 3 if summary["errors"] else 0
 
 
-def _request(run: Run, files: Sequence[Path], truth: Mapping[Path, Truth], threshold: float) -> str:
+def _request(model: Model, files: Sequence[Path], truth: Mapping[Path, Truth], threshold: float) -> str:
     """The hash of the question: same model, same images, same truth, same threshold."""
     asked = [
         [
@@ -111,7 +108,7 @@ def _request(run: Run, files: Sequence[Path], truth: Mapping[Path, Truth], thres
         ]
         for path in files
     ]
-    text = json.dumps([__version__, model_sha256(run), threshold, asked])
+    text = json.dumps([__version__, model.sha256, threshold, asked])
     return sha256_bytes(text.encode())
 
 
@@ -123,27 +120,27 @@ def _content(path: Path) -> str:
 
 
 def _look(
-    run: Run,
+    model: Model,
     files: Sequence[Path],
     truth: Mapping[Path, Truth],
     threshold: float,
     folder: Path,
-    device: Any,
+    device: str,
 ) -> Findings:
     """One pass over the images: decode, ask, mark, measure, draw."""
-    ensemble = load_ensemble(run, device=device)
-    fold_of = fold_of_content(run)
+    ask = asker(model, device)
+    fold_of = model.fold_of_content()
     names = _picture_names(files)
     found = Findings()
     hands = min(max(1, (os.cpu_count() or 1) // 2), len(files))
     with progress("localize", len(files)) as bar:
-        for views in view_files(files, preparation(run), hands):
-            for answer in mark(views, run, ensemble, fold_of, device):
+        for views in view_files(files, model.preparation, hands):
+            for answer in mark(views, model, ask, fold_of):
                 if isinstance(answer, View):
                     found.rows[answer.path] = _error_row(answer)
                 else:
                     path = answer.view.path
-                    _keep(answer, truth.get(path), run, threshold, folder, names[path], found)
+                    _keep(answer, truth.get(path), model, threshold, folder, names[path], found)
                 bar.update(1)
     return found
 
@@ -151,7 +148,7 @@ def _look(
 def _keep(
     answer: Marked,
     truth: Truth | None,
-    run: Run,
+    model: Model,
     threshold: float,
     folder: Path,
     name: str,
@@ -162,10 +159,10 @@ def _keep(
     region = find_region(answer.attention, view.shape, threshold)
     aim = target(truth, view.shape)
     fit = dict(zip(MEASURES, measure(region, aim) if aim else (None,) * 3, strict=True))
-    row = _row(answer, region, aim, fit, threshold, run)
+    row = _row(answer, region, aim, fit, threshold, model)
     row |= {"overlay": f"overlays/{name}.png", "mask": f"masks/{name}.png"}
     write_bytes(mask_path(folder, name), _png(region.mask.astype(np.uint8) * 255))
-    picture = draw_overlay(overlay_of(answer, region, aim, row, run.classes))
+    picture = draw_overlay(overlay_of(answer, region, aim, row, model.classes))
     write_bytes(overlay_path(folder, name), _png(picture[..., ::-1]))
     found.rows[view.path] = row
     if aim is not None and answer.unseen is not False:
@@ -179,7 +176,7 @@ def _row(
     aim: Target | None,
     fit: Mapping[str, float | None],
     threshold: float,
-    run: Run,
+    model: Model,
 ) -> Row:
     view, best = answer.view, int(answer.probabilities.argmax())
     x, y, width, height = region.box or (None,) * 4
@@ -187,8 +184,8 @@ def _row(
     return {
         **_common(view),
         "warnings": [*view.warnings, *([IN_TRAINING_DATA] if answer.unseen is False else [])],
-        "predicted": run.classes[best],
-        **{probability_column(c): float(p) for c, p in zip(run.classes, answer.probabilities, strict=True)},
+        "predicted": model.classes[best],
+        **{probability_column(c): float(p) for c, p in zip(model.classes, answer.probabilities, strict=True)},
         "confidence": float(answer.probabilities[best]),
         "image_width": view.shape[1],
         "image_height": view.shape[0],
@@ -216,27 +213,20 @@ def _common(view: View) -> Row:
     return {"path": path_text(view.path), "sha256": view.sha256 or None, "status": status}
 
 
-def _finish(run: Run, found: Findings, threshold: float, request: str, folder: Path) -> dict[str, Any]:
+def _finish(model: Model, found: Findings, threshold: float, request: str, folder: Path) -> dict[str, Any]:
     """Add the control, write the table and then the summary."""
     controls = chance(found.aims, found.attention, threshold)
     for path, values in controls.items():
         control = dict(zip(("control_iou_box", "control_iou_mask", "control_pointing"), values, strict=True))
         found.rows[path] |= control
-    digest = model_sha256(run)
-    schema = table_schema(LOCALIZATION, run.classes)
-    rows = [dict.fromkeys(schema.names) | row | {"model_sha256": digest} for row in found.rows.values()]
-    metadata = {
-        "classes": list(run.classes),
-        "model_sha256": digest,
-        "model": run.path.name,
-        "recipe": run.recipe.model_dump(mode="json"),
-        "threshold": threshold,
-    }
+    schema = table_schema(LOCALIZATION, model.classes)
+    rows = [dict.fromkeys(schema.names) | row | {"model_sha256": model.sha256} for row in found.rows.values()]
+    metadata = model.metadata() | {"threshold": threshold}
     write_table(pa.Table.from_pylist(rows, schema=schema), table_path(folder), LOCALIZATION, metadata)
     summary = _summary(rows, found) | {
         "request": request,
-        "model": run.path.name,
-        "model_sha256": digest,
+        "model": model.name,
+        "model_sha256": model.sha256,
         "threshold": threshold,
         "version": __version__,
     }

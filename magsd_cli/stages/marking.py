@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from magsd_cli.artifacts.runs import Run
 from magsd_cli.errors import ArtifactError
-from magsd_cli.inference.prediction import Ensemble, predict_images
 from magsd_cli.inference.regions import Mask, Region, find_region
 from magsd_cli.inference.truth import Truth, read_mask
 from magsd_cli.inference.views import View
 from magsd_cli.metrics.iou import box_iou, boxes_mask, enclosing_box, mask_iou, pointing_hit
+from magsd_cli.stages.engines import Ask
+from magsd_cli.stages.trained import Model
 
 OTHERS = 20  # images whose attention makes an image's control
 MEASURES = ("iou_box", "iou_mask", "pointing")
@@ -38,11 +37,7 @@ class Marked:
 
 
 def mark(
-    views: Sequence[View],
-    run: Run,
-    ensemble: Ensemble,
-    fold_of: Mapping[str, int] | None,
-    device: torch.device,
+    views: Sequence[View], model: Model, ask: Ask, fold_of: Mapping[str, int] | None
 ) -> Iterator[Marked | View]:
     """Ask the networks about each view; a view that could not be read is handed through.
 
@@ -53,26 +48,26 @@ def mark(
         if view.image is None:
             yield view
             continue
-        folds, unseen = _fold_choice(view.sha256, run, fold_of)
-        asked = ensemble if folds == ensemble.folds else ensemble.only(folds)
+        folds, unseen = _fold_choice(view.sha256, model.folds, fold_of)
         # One at a time: an image's answer must not depend on which others are asked about.
-        answer = predict_images(asked, view.image[None, None], 1, device, with_attention=True)
+        answer = ask(view.image[None, None], folds)
         if answer.attention is None:
             raise ArtifactError(
-                f"{run.path}: its network {run.recipe.model.name} has no attention maps; choose a magsd run"
+                f"{model.name}: its network {model.recipe['model']['name']} has no attention maps; "
+                "choose a magsd run"
             )
         yield Marked(view, answer.probabilities[0], answer.attention[0], folds, unseen)
 
 
 def _fold_choice(
-    sha256: str, run: Run, fold_of: Mapping[str, int] | None
+    sha256: str, folds: tuple[int, ...], fold_of: Mapping[str, int] | None
 ) -> tuple[tuple[int, ...], bool | None]:
     if fold_of is None:
-        return run.trained, None
+        return folds, None
     if sha256 not in fold_of:
-        return run.trained, True
+        return folds, True
     own = fold_of[sha256]
-    return ((own,), True) if own in run.trained else (run.trained, False)
+    return ((own,), True) if own in folds else (folds, False)
 
 
 @dataclass(frozen=True)

@@ -9,42 +9,47 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import numpy as np
-import pyarrow as pa
-
-from magsd_cli.artifacts.files import lock, sha256_bytes, sweep_orphans
-from magsd_cli.artifacts.journal import append, open_journal, read_journal, remove_journal
-from magsd_cli.artifacts.runs import Run
+from magsd_cli.artifacts.columns import table_from_rows
+from magsd_cli.artifacts.files import lock, sweep_orphans
+from magsd_cli.artifacts.journal import append, open_journal, remove_journal
 from magsd_cli.artifacts.tables import (
     PREDICTION,
     path_text,
     probability_column,
-    read_table,
-    table_metadata,
     table_schema,
     write_table,
 )
 from magsd_cli.console import progress, say
-from magsd_cli.data.decode import DecodeError, read_bytes
-from magsd_cli.errors import ArtifactError, NoInputError, OutputError, UsageError
+from magsd_cli.errors import NoInputError, OutputError, UsageError
 from magsd_cli.inference.inputs import list_inputs
-from magsd_cli.inference.scoring import Scored, score_files
-from magsd_cli.stages.trained import fold_of_content, model_sha256, open_trained, preparation
+from magsd_cli.inference.scoring import Scored
+from magsd_cli.stages.engines import ONNX, choose_engine, score_with_onnx, score_with_torch
+from magsd_cli.stages.ledger import Ledger, Row, merged, read_ledger, unchanged
+from magsd_cli.stages.trained import Model, open_model
 
-Row = dict[str, Any]
 IN_TRAINING_DATA = "in_training_data"
 
 
 @dataclass(frozen=True)
+class Options:
+    """How to compute."""
+
+    device: str
+    gpus: int | None
+    batch_size: int | None
+    workers: int | None
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What is to be scored with what, and what is known already: rows by (path, content hash)."""
+    """What is to be scored with what, and what is known already."""
 
     files: list[Path]
-    run: Run
-    model: str
-    known: dict[tuple[str, str], Row] = field(repr=False)
+    model: Model
+    engine: str
+    ledger: Ledger = field(repr=False)
 
 
 def predict(
@@ -55,6 +60,7 @@ def predict(
     out: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    watch_once: bool = False,
     engine: str = "auto",
     device: str = "auto",
     gpus: int | None = None,
@@ -64,38 +70,42 @@ def predict(
     """Classify the files that `inputs` mean with the run `model` (None: the newest) and write the table.
 
     Without `out` the table goes to standard output: as Parquet, or readable where that is a terminal. An
-    existing `out` is refused, continued (`resume`: rows of unchanged files are kept) or replaced
-    (`overwrite`). Returns 0, or 3 when a file has an error row. Raises `NoInputError` (after the table is
-    written) when no file could be used, and the other errors of the contract.
+    existing `out` is refused, continued (`resume`: rows of unchanged files are kept), replaced (`overwrite`),
+    or added to (`watch_once`: all its rows are kept, only content that it has not seen is scored, and that
+    there is nothing new is no error). Returns 0, or 3 when a file has an error row. Raises `NoInputError`
+    (after the table is written) when no file could be used, and the other errors of the contract.
     """
-    _check_options(out, resume, overwrite, engine)
+    _check_options(out, resume, overwrite, watch_once)
     with _claimed(out):
-        if out is not None and out.exists() and not (resume or overwrite):
+        if out is not None and out.exists() and not (resume or overwrite or watch_once):
             raise UsageError(
                 f"{out}: exists already; add --resume to complete it or --overwrite to replace it"
             )
         files = [path for path in list_inputs(inputs) if out is None or not _same(path, out)]
-        if not files:
+        if not files and not watch_once:
             raise NoInputError(f"{_names(inputs)}: no files there; name images or folders of images")
-        run = open_trained(model, runs)
-        digest = model_sha256(run)
-        plan = Plan(files, run, digest, _known_rows(out, resume, digest))
-        rows = _all_rows(plan, out, device, gpus, batch_size, workers)
-        _write(rows, plan, out)
+        opened = open_model(model, runs)
+        chosen = choose_engine(opened, engine, device, gpus)
+        ledger = read_ledger(out, opened.sha256, resume or watch_once, watch_once)
+        plan = Plan(files, opened, chosen, ledger)
+        rows, fresh = _all_rows(plan, out, Options(device, gpus, batch_size, workers))
+        table = merged(ledger, rows) if watch_once else rows
+        if table != ledger.earlier or out is None or not out.exists():
+            _write(table, plan, out)
         if out is not None:
             remove_journal(out)
-    return _conclude(rows, files)
+    return _conclude(rows if not watch_once else [row for row in rows if row["path"] in fresh], watch_once)
 
 
-def _check_options(out: Path | None, resume: bool, overwrite: bool, engine: str) -> None:
-    if resume and overwrite:
-        raise UsageError("--resume keeps the rows of the table, --overwrite replaces it; give one of the two")
-    if (resume or overwrite) and out is None:
-        raise UsageError(f"--{'resume' if resume else 'overwrite'}: say which table with --out FILE")
+def _check_options(out: Path | None, resume: bool, overwrite: bool, watch_once: bool) -> None:
+    given = {"--resume": resume, "--overwrite": overwrite, "--watch-once": watch_once}
+    options = [option for option, chosen in given.items() if chosen]
+    if overwrite and len(options) > 1:
+        raise UsageError(f"{' and '.join(options)}: --overwrite replaces the table, the other keeps its rows")
+    if options and out is None:
+        raise UsageError(f"{options[0]}: say which table with --out FILE")
     if out is not None and out.is_dir():
         raise UsageError(f"{out}: is a folder; name a file, such as {out / 'predictions.parquet'}")
-    if engine == "onnxruntime":
-        raise UsageError("--engine onnxruntime: not available in this version; leave --engine away")
 
 
 @contextmanager
@@ -116,44 +126,16 @@ def _names(inputs: Sequence[Path]) -> str:
     return ", ".join(str(path) for path in inputs[:3]) + (", ..." if len(inputs) > 3 else "")
 
 
-def _known_rows(out: Path | None, resume: bool, model: str) -> dict[tuple[str, str], Row]:
-    """Ok rows of the table that is resumed and of an interrupted run's journal, by (path, content hash).
-
-    Raises `ArtifactError` when the table is damaged or another model's: a table never mixes models.
-    """
-    if out is None:
-        return {}
-    rows: list[Row] = []
-    if resume and out.exists():
-        table = read_table(out, PREDICTION)
-        earlier = table_metadata(table)["model_sha256"]
-        if earlier != model:
-            raise ArtifactError(
-                f"{out}: its rows are of the model {earlier[:8]}, not {model[:8]}; choose that model with "
-                "--model, or use --overwrite to score every file again"
-            )
-        rows += table.to_pylist()
-    rows += read_journal(out, model)
-    return {(row["path"], row["sha256"]): row for row in rows if row["status"] == "ok"}
-
-
-def _all_rows(
-    plan: Plan,
-    out: Path | None,
-    device: str,
-    gpus: int | None,
-    batch_size: int | None,
-    workers: int | None,
-) -> list[Row]:
-    """The row of every file, in order: known ones as they are, the others scored now."""
-    kept = _unchanged(plan)
+def _all_rows(plan: Plan, out: Path | None, options: Options) -> tuple[list[Row], set[str]]:
+    """The row of every file, in order, and the paths of those that were scored now; the others were known."""
+    kept = unchanged(plan.ledger, plan.files)
     if kept:
         say(f"{len(kept)} of {len(plan.files)} files are scored already and unchanged; their rows are kept")
     missing = [path for path in plan.files if path not in kept]
     rows = dict(kept)
     if missing:
-        trained_on = fold_of_content(plan.run) or {}
-        answers = _score(plan.run, missing, device, gpus, batch_size, workers)
+        trained_on = plan.model.fold_of_content() or {}
+        answers = _score(plan, missing, options)
         started = time.monotonic()
         with ExitStack() as stack:
             keep = _keeper(out, plan, stack)
@@ -163,23 +145,7 @@ def _all_rows(
                 keep(fresh.values())
                 rows |= fresh
                 bar.update(len(some), f"{len(rows) / (time.monotonic() - started):.1f} images/s")
-    return [rows[path] for path in plan.files]
-
-
-def _unchanged(plan: Plan) -> dict[Path, Row]:
-    """Rows that stand for a file as it is now: same path, same content."""
-    paths = {path for path, _ in plan.known}
-    kept = {}
-    for path in plan.files:
-        text = path_text(path)
-        if text in paths:
-            try:
-                row = plan.known.get((text, sha256_bytes(read_bytes(path))))
-            except DecodeError:
-                continue
-            if row is not None:
-                kept[path] = row
-    return kept
+    return [rows[path] for path in plan.files], {path_text(path) for path in missing}
 
 
 def _keeper(out: Path | None, plan: Plan, stack: ExitStack) -> Callable[[Iterable[Row]], None]:
@@ -187,41 +153,24 @@ def _keeper(out: Path | None, plan: Plan, stack: ExitStack) -> Callable[[Iterabl
     if out is None:
         return lambda _rows: None
     final = out
-    journal: BinaryIO = stack.enter_context(open_journal(final, plan.model, plan.known.values()))
+    journal: BinaryIO = stack.enter_context(
+        open_journal(final, plan.model.sha256, plan.ledger.by_file.values())
+    )
     return lambda rows: append(journal, final, rows)
 
 
-def _score(
-    run: Run,
-    files: list[Path],
-    device: str,
-    gpus: int | None,
-    batch_size: int | None,
-    workers: int | None,
-) -> Iterator[list[Scored]]:
-    """Answers for `files`, in order, computed with torch."""
-    from magsd_cli.inference.prediction import predict_images
-    from magsd_cli.stages.device import choose_devices, describe
-    from magsd_cli.stages.networks import load_ensemble
-
-    chosen = choose_devices(device, gpus)[0]
-    ensemble = load_ensemble(run, device=chosen)
-    # On a CPU one image at a time is as fast as a batch, and then a row is the same bits whatever else is
-    # scored beside it, today or when an interrupted run is continued.
-    size = batch_size or (1 if chosen.type == "cpu" else 16)
-    cores = os.cpu_count() or 1
-    hands = workers or (max(1, cores // 2) if chosen.type == "cpu" else cores)
-    say(f"{len(files)} files on {describe(chosen)}")
-
-    def score(images: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        return predict_images(ensemble, images, size, chosen).probabilities
-
-    return score_files(files, preparation(run), score, min(hands, len(files)), size)
+def _score(plan: Plan, files: list[Path], options: Options) -> Iterator[list[Scored]]:
+    """Answers for `files`, in order."""
+    if plan.engine == ONNX:
+        return score_with_onnx(plan.model, files, options.workers)
+    return score_with_torch(
+        plan.model, files, options.device, options.gpus, options.batch_size, options.workers
+    )
 
 
 def _row(answer: Scored, plan: Plan, trained_on: Mapping[str, int]) -> Row:
     """The table's row for one answer; nulls where there is no result."""
-    probabilities, classes = answer.probabilities, plan.run.classes
+    probabilities, classes = answer.probabilities, plan.model.classes
     warnings = list(answer.warnings)
     if answer.sha256 in trained_on:
         warnings.append(IN_TRAINING_DATA)
@@ -237,7 +186,7 @@ def _row(answer: Scored, plan: Plan, trained_on: Mapping[str, int]) -> Row:
         "predicted": None if probabilities is None else classes[int(probabilities.argmax())],
         **{probability_column(name): value for name, value in zip(classes, values, strict=True)},
         "confidence": None if probabilities is None else float(probabilities.max()),
-        "model_sha256": plan.model,
+        "model_sha256": plan.model.sha256,
     }
 
 
@@ -246,16 +195,10 @@ def _write(rows: list[Row], plan: Plan, out: Path | None) -> None:
     if out is None and sys.stdout is not None and sys.stdout.isatty():
         from magsd_cli.stages.screen import show_predictions
 
-        show_predictions(rows, plan.run.classes)
+        show_predictions(rows, plan.model.classes)
         return
-    table = pa.Table.from_pylist(rows, schema=table_schema(PREDICTION, plan.run.classes))
-    metadata = {
-        "classes": list(plan.run.classes),
-        "model_sha256": plan.model,
-        "model": plan.run.path.name,
-        "recipe": plan.run.recipe.model_dump(mode="json"),
-        "recipe_sha256": plan.run.recipe.hash(),
-    }
+    table = table_from_rows(rows, table_schema(PREDICTION, plan.model.classes))
+    metadata = plan.model.metadata()
     if out is not None:
         write_table(table, out, PREDICTION, metadata)
         return
@@ -269,7 +212,7 @@ def _write(rows: list[Row], plan: Plan, out: Path | None) -> None:
         raise
 
 
-def _conclude(rows: list[Row], files: list[Path]) -> int:
+def _conclude(rows: list[Row], watch_once: bool) -> int:
     """Say what came of it; the exit code."""
     failed = [row for row in rows if row["status"] == "error"]
     for row in failed[:5]:
@@ -282,7 +225,8 @@ def _conclude(rows: list[Row], files: list[Path]) -> int:
             f"{seen} of the files are the model's own training data; their rows are no test of it",
             level="warning",
         )
-    say(f"predict: {len(files)} files, {len(rows) - len(failed)} ok, {len(failed)} with an error")
-    if len(failed) == len(rows):
+    what = "new files" if watch_once else "files"
+    say(f"predict: {len(rows)} {what}, {len(rows) - len(failed)} ok, {len(failed)} with an error")
+    if failed and len(failed) == len(rows) and not watch_once:
         raise NoInputError(f"{len(rows)} files: none is an image that can be used; see the column error")
     return 3 if failed else 0

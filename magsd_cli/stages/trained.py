@@ -1,15 +1,69 @@
-"""A trained run as predict and localize need it: which one, whole or not, and what it was trained on."""
+"""A trained model as predict and localize need it: which one, whole or not, and what it was trained on."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from magsd_cli.artifacts.cache import samples_path
-from magsd_cli.artifacts.files import check_hash, sha256_bytes
+from magsd_cli.artifacts.deployed import Deployed, deployed_path, open_deployed
+from magsd_cli.artifacts.files import check_hash, recorded_hashes, sha256_bytes
 from magsd_cli.artifacts.runs import Run, find_newest_run, folds_path, open_run, weights_path
 from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError, MagsdError
 from magsd_cli.inference.scoring import Preparation
+
+
+@dataclass(frozen=True)
+class Model:
+    """A run, its model file, or both: what the engines and the tables need to know of it."""
+
+    name: str
+    sha256: str
+    classes: tuple[str, ...]
+    folds: tuple[int, ...]
+    preparation: Preparation
+    recipe: dict[str, Any] = field(repr=False)
+    recipe_sha256: str
+    run: Run | None
+    deployed: Deployed | None
+
+    def fold_of_content(self) -> dict[str, int] | None:
+        """Content hash of each image of its run -> the fold whose network never saw it; None if unknown."""
+        if self.deployed is not None:
+            return self.deployed.trained_on
+        return None if self.run is None else fold_of_content(self.run)
+
+    def metadata(self) -> dict[str, Any]:
+        """What a table says of the model that made it."""
+        return {
+            "classes": list(self.classes),
+            "model_sha256": self.sha256,
+            "model": self.name,
+            "recipe": self.recipe,
+            "recipe_sha256": self.recipe_sha256,
+        }
+
+
+def open_model(model: Path | None, runs: Path) -> Model:
+    """The run or model file `model`, or the newest complete run under `runs`; stderr says which.
+
+    Raises `ArtifactError` when there is none, or it is damaged or not complete.
+    """
+    if model is not None and model.is_file():
+        deployed = open_deployed(model)
+        say(f"model: {model} ({_count(len(deployed.networks))})")
+        return _of_deployed(deployed, None)
+    run = open_trained(model, runs)
+    if not deployed_path(run.path).is_file():
+        return _of_run(run)
+    deployed = open_deployed(deployed_path(run.path))
+    if deployed.model_sha256 != _recorded_sha256(run):
+        raise ArtifactError(
+            f"{deployed.path}: is of other networks than the run's; "
+            f"make it again with `magsd export {run.path}`"
+        )
+    return _of_deployed(deployed, run)
 
 
 def open_trained(model: Path | None, runs: Path) -> Run:
@@ -22,11 +76,35 @@ def open_trained(model: Path | None, runs: Path) -> Run:
     if not run.complete:
         command = f"magsd {run.kind} --resume {run.path}"
         raise ArtifactError(f"{run.path}: its training is not finished; finish it with `{command}`")
-    count = len(run.trained)
-    networks = "1 network" if count == 1 else f"the mean of {count} fold networks"
     newest = "; the newest run, another one with --model" if model is None else ""
-    say(f"model: {run.path} ({networks}{newest})")
+    say(f"model: {run.path} ({_count(len(run.trained))}{newest})")
     return run
+
+
+def _count(networks: int) -> str:
+    return "1 network" if networks == 1 else f"the mean of {networks} fold networks"
+
+
+def _of_run(run: Run) -> Model:
+    preparation = Preparation(run.size, run.clahe, run.clip_limit, run.tiles)
+    recipe = run.recipe.model_dump(mode="json")
+    digest, recipe_digest = model_sha256(run), run.recipe.hash()
+    name = run.path.name
+    return Model(name, digest, run.classes, run.trained, preparation, recipe, recipe_digest, run, None)
+
+
+def _of_deployed(deployed: Deployed, run: Run | None) -> Model:
+    return Model(
+        deployed.name,
+        deployed.model_sha256,
+        deployed.classes,
+        tuple(sorted(deployed.networks)),
+        Preparation(deployed.cache_size, deployed.clahe, deployed.clip_limit, deployed.tiles),
+        deployed.recipe,
+        deployed.recipe_sha256,
+        run,
+        deployed,
+    )
 
 
 def model_sha256(run: Run) -> str:
@@ -37,9 +115,10 @@ def model_sha256(run: Run) -> str:
     return sha256_bytes("".join(check_hash(weights_path(run.path, fold)) for fold in run.trained).encode())
 
 
-def preparation(run: Run) -> Preparation:
-    """What a picture goes through before the networks of `run`."""
-    return Preparation(run.size, run.clahe, run.clip_limit, run.tiles)
+def _recorded_sha256(run: Run) -> str:
+    """The same from the recorded hashes alone, which costs nothing: the weights are not going to be read."""
+    recorded = [recorded_hashes(weights_path(run.path, fold)) for fold in run.trained]
+    return sha256_bytes("".join(hashes[0] if hashes else "" for hashes in recorded).encode())
 
 
 def fold_of_content(run: Run) -> dict[str, int] | None:
@@ -49,11 +128,13 @@ def fold_of_content(run: Run) -> dict[str, int] | None:
     """
     import pyarrow.parquet as pq
 
-    cache = _find_cache(run)
+    from magsd_cli.artifacts.cache import samples_path
+
+    samples_file = samples_path(find_cache(run))
     try:
-        check_hash(samples_path(cache))
+        check_hash(samples_file)
         check_hash(folds_path(run.path))
-        samples = pq.read_table(samples_path(cache), columns=["sha256", "index"])
+        samples = pq.read_table(samples_file, columns=["sha256", "index"])
         folds = pq.read_table(folds_path(run.path), columns=["index", "fold"])
     except (MagsdError, OSError) as error:
         say(f"{error}; so images that the model was trained on cannot be recognised", level="warning")
@@ -63,7 +144,7 @@ def fold_of_content(run: Run) -> dict[str, int] | None:
     return {sha256: fold_of[index] for sha256, index in content if index in fold_of}
 
 
-def _find_cache(run: Run) -> Path:
+def find_cache(run: Run) -> Path:
     """The run's cache where it was, or beside the run where both were moved together."""
     beside = run.path.parent / "cache" / run.cache_path.name
     return beside if beside.is_file() and not run.cache_path.is_file() else run.cache_path

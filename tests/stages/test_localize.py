@@ -13,13 +13,13 @@ import pytest
 import torch
 from tiny_run import picture, write_tiny_run
 
+import magsd_cli.stages.localize as stage
 from magsd_cli.artifacts.files import lock
 from magsd_cli.artifacts.runs import open_run
 from magsd_cli.artifacts.tables import LOCALIZATION, read_table
 from magsd_cli.errors import ArtifactError, LockedError, NoInputError, UsageError
-from magsd_cli.inference.prediction import Ensemble, Prediction, predict_images
+from magsd_cli.inference.prediction import Prediction, predict_images
 from magsd_cli.metrics.iou import box_iou, mask_iou
-from magsd_cli.stages import marking
 from magsd_cli.stages.localize import localize
 from magsd_cli.stages.networks import load_ensemble
 
@@ -119,7 +119,7 @@ def test_the_summary_holds_the_figures_with_chance_beside_them(done: Path) -> No
 def test_the_same_question_again_has_nothing_to_do(
     made: Path, done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("magsd_cli.stages.localize.load_ensemble", None)
+    monkeypatch.setattr(stage, "asker", None)
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*.png")}
     new = made / "new"
     again = run(made, new, runs=done.parents[1], boxes=new / "boxes.csv", masks=made / "masks")
@@ -187,13 +187,13 @@ def test_attention_that_knows_the_place_is_better_than_chance(
     files = sorted((made / "xrays").rglob("*.png"), key=lambda path: int(path.stem))
     maps = iter(places)
 
-    def knowing(ensemble: Ensemble, images: np.ndarray, *_: Any, **__: Any) -> Prediction:
+    def knowing(_image: np.ndarray, _folds: tuple[int, ...]) -> Prediction:
         x, y = next(maps)
         attention = np.zeros((1, 80, 80), np.float32)
         attention[0, y : y + 40, x : x + 40] = 1
         return Prediction(np.array([[0.25, 0.75]], np.float32), attention)
 
-    monkeypatch.setattr(marking, "predict_images", knowing)
+    monkeypatch.setattr(stage, "asker", lambda *_: knowing)
     folder, _ = run(made, *files, runs=tmp_path, boxes=tmp_path / "boxes.csv")
     figures = json.loads((folder / "summary.json").read_text())["iou_box"]
     assert figures["mean"] == pytest.approx(1)
@@ -213,10 +213,10 @@ def test_predict_and_localize_say_the_same(made: Path, done: Path) -> None:
 
 
 def test_a_network_without_attention_is_refused(made: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    def blind(ensemble: Ensemble, images: np.ndarray, *_: Any, **__: Any) -> Prediction:
+    def blind(_image: np.ndarray, _folds: tuple[int, ...]) -> Prediction:
         return Prediction(np.array([[0.25, 0.75]], np.float32), None)
 
-    monkeypatch.setattr(marking, "predict_images", blind)
+    monkeypatch.setattr(stage, "asker", lambda *_: blind)
     with pytest.raises(ArtifactError, match="has no attention maps"):
         run(made, made / "new" / "0.png", runs=tmp_path)
     assert not (tmp_path / "localize" / "here" / "summary.json").exists()

@@ -340,7 +340,7 @@ def test_a_closed_pipe_leaves_nothing_but_one_line(made: Path, new: Path) -> Non
         ({"resume": True, "overwrite": True, "out": Path("x")}, UsageError),
         ({"resume": True}, UsageError),
         ({"overwrite": True}, UsageError),
-        ({"engine": "onnxruntime"}, UsageError),
+        ({"engine": "onnxruntime"}, UsageError),  # the run has no model file
         ({"out": Path("/")}, UsageError),
         ({"device": "tpu"}, UsageError),
         ({"gpus": 64, "device": "cuda"}, DeviceError),

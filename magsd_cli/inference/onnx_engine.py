@@ -1,0 +1,85 @@
+"""ONNX Runtime on the CPU: the same answers as torch's, about twice as fast, without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from magsd_cli.data.clahe import resize_images
+from magsd_cli.errors import ArtifactError
+from magsd_cli.inference.outcome import Prediction
+
+INPUT = "images"
+OUTPUTS = ("probabilities", "attention")
+Session = Any  # onnxruntime has no types
+Images = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class OnnxEnsemble:
+    """Networks that predict together; `size` is the side they see, `folds` whose images each never saw."""
+
+    sessions: tuple[Session, ...]
+    size: int
+    folds: tuple[int, ...]
+
+    def only(self, folds: Sequence[int]) -> OnnxEnsemble:
+        """The same with only the networks of `folds`. Raises `ValueError` for a fold it has not."""
+        chosen = tuple(self.sessions[self.folds.index(fold)] for fold in folds)
+        return OnnxEnsemble(chosen, self.size, tuple(folds))
+
+
+def open_session(data: bytes, threads: int = 1) -> Session:
+    """A session on the CPU. Raises `ArtifactError` when `data` is no network that this version can run."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common class
+        raise ArtifactError(
+            f"model: ONNX Runtime cannot open it ({type(error).__name__}); export the run again"
+        ) from error
+
+
+def run_session(session: Session, images: Images, with_attention: bool) -> Prediction:
+    """Probabilities (and attention) of uint8 `images` [N,1,S,S] at the network's size."""
+    names = [output.name for output in session.get_outputs()]
+    wanted = [name for name in OUTPUTS[: 1 + with_attention] if name in names]
+    probabilities, *attention = session.run(wanted, {INPUT: images})
+    return Prediction(probabilities, attention[0] if attention else None)
+
+
+def predict_onnx(ensemble: OnnxEnsemble, images: Images, with_attention: bool = False) -> Prediction:
+    """As `predict_images` does with torch: the mean over the networks, of prepared images uint8 [N,1,S,S].
+
+    One image at a time, so that a row is the same bits whatever stands beside it; that costs nothing here.
+    Raises `ArtifactError` for outputs that are not finite.
+    """
+    if images.shape[-1] < ensemble.size:
+        raise ValueError(f"images of side {images.shape[-1]} for networks of side {ensemble.size}")
+    if images.shape[-1] != ensemble.size:
+        images = resize_images(images, ensemble.size)
+    answers = [_predict_one(ensemble.sessions, image[None], with_attention) for image in images]
+    attention = [answer.attention for answer in answers if answer.attention is not None]
+    return Prediction(
+        np.concatenate([answer.probabilities for answer in answers]),
+        np.concatenate(attention) if attention else None,
+    )
+
+
+def _predict_one(sessions: Sequence[Session], image: Images, with_attention: bool) -> Prediction:
+    answers = [run_session(session, image, with_attention) for session in sessions]
+    # In float64 the mean of five rows still sums to 1 within one float32 rounding.
+    mean = np.mean([answer.probabilities.astype(np.float64) for answer in answers], axis=0)
+    if not np.isfinite(mean).all():
+        raise ArtifactError("model: its output is not finite, the weights are damaged; train it again")
+    maps = [answer.attention for answer in answers if answer.attention is not None]
+    attention = np.stack(maps).mean(axis=0, dtype=np.float32) if len(maps) == len(answers) else None
+    return Prediction(mean.astype(np.float32), None if attention is None else np.asarray(attention))

@@ -1,0 +1,80 @@
+"""A network as ONNX, with z-score and softmax inside: uint8 pixels in, probabilities and attention out."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from magsd_cli.errors import ArtifactError, DeviceError
+from magsd_cli.inference.onnx_engine import INPUT, OUTPUTS, open_session, run_session
+from magsd_cli.method.zscore import z_score
+
+#: Largest difference of a probability between torch and ONNX Runtime; a larger one refuses the export.
+TOLERANCE = 1e-4
+
+
+class _Deployed(nn.Module):
+    """uint8 [B,1,S,S] -> probabilities [B,K] and, where there is attention, its mean over maps [B,h,w]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        output = self.network(z_score(images))
+        probabilities = output.logits.softmax(dim=1)
+        if output.attention is None:
+            return (probabilities,)
+        return probabilities, output.attention.mean(dim=1)
+
+
+def export_network(network: nn.Module, images: npt.NDArray[np.uint8]) -> bytes:
+    """`network` (on the CPU, in eval mode) as ONNX bytes, checked on `images` uint8 [N,1,S,S] of its size.
+
+    Raises `ArtifactError` where ONNX Runtime's probabilities are not torch's to `TOLERANCE`, `DeviceError`
+    where the packages that export are missing.
+    """
+    if network.training:
+        raise ValueError("a network is exported in eval mode")
+    deployed = _Deployed(network).eval()
+    data = _export(deployed, torch.from_numpy(images[:1]).repeat(2, 1, 1, 1))
+    with torch.inference_mode():
+        expected = np.concatenate([deployed(torch.from_numpy(image[None]))[0].numpy() for image in images])
+    session = open_session(data)
+    found = np.concatenate([run_session(session, image[None], False).probabilities for image in images])
+    difference = float(np.abs(found - expected).max())
+    if not difference <= TOLERANCE:
+        raise ArtifactError(
+            f"export: ONNX Runtime's probabilities differ from torch's by {difference:.1e} "
+            f"(at most {TOLERANCE:g}); predict with --engine torch, and report this network"
+        )
+    return data
+
+
+def _export(deployed: nn.Module, example: Tensor) -> bytes:
+    names = list(OUTPUTS[: len(deployed(example))])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's notes to its own developers
+            program = torch.onnx.export(
+                deployed,
+                (example,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=names,
+                dynamic_shapes={INPUT: {0: torch.export.Dim("n", min=1, max=4096)}},
+                verbose=False,
+            )
+    except ImportError as error:
+        raise DeviceError(
+            f"export: {error.name} is missing; install it with `pip install onnxscript`"
+        ) from error
+    assert program is not None
+    buffer = io.BytesIO()
+    buffer.write(program.model_proto.SerializeToString())
+    return buffer.getvalue()

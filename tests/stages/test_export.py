@@ -1,0 +1,64 @@
+"""export: a run's own model file, equal to torch, taken by predict from then on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import torch
+from tiny_onnx import tiny_onnx
+from tiny_run import picture, write_tiny_run
+
+from magsd_cli.artifacts.deployed import deployed_path, open_deployed, write_deployed
+from magsd_cli.artifacts.tables import PREDICTION, read_table
+from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.stages.export import export
+from magsd_cli.stages.predict import predict
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("made")
+    write_tiny_run(folder)
+    (folder / "new").mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / "new" / f"{number}.png"), picture(300 + number))
+    return folder
+
+
+def test_both_engines_give_the_same_rows(made: Path, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"model": None, "runs": made / "runs", "device": "cpu", "workers": 1}
+    files = [made / "new", made / "xrays" / "Normal" / "1.png"]
+    predict(inputs=files, out=tmp_path / "torch.parquet", **given)
+    path = export(run=None, runs=made / "runs")
+    assert path == deployed_path(made / "runs" / "tiny")
+    predict(inputs=files, out=tmp_path / "onnx.parquet", **given)
+    tables = [read_table(tmp_path / f"{name}.parquet", PREDICTION).to_pylist() for name in ("torch", "onnx")]
+    for first, second in zip(*tables, strict=True):
+        assert first["p_Normal"] == pytest.approx(second["p_Normal"], abs=1e-5)
+        for name in ("path", "sha256", "warnings", "predicted", "model_sha256"):
+            assert first[name] == second[name]
+    assert tables[1][-1]["warnings"] == ["in_training_data"]
+
+
+def test_a_file_elsewhere_is_not_overwritten_unasked(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.magsd").write_text("mine")
+    with pytest.raises(UsageError, match="--overwrite"):
+        export(run=None, runs=made / "runs", out=tmp_path / "x.magsd")
+    assert (tmp_path / "x.magsd").read_text() == "mine"
+
+
+def test_a_model_file_of_other_networks_is_refused(tmp_path: Path) -> None:
+    run = write_tiny_run(tmp_path)
+    head = {
+        "name": "tiny", "version": "0", "model_sha256": "0" * 64, "classes": ["a", "b"], "size": 64,
+        "cache_size": 64, "clahe": True, "clip_limit": 4.0, "tiles": 4, "recipe": {},
+        "recipe_sha256": "", "trained_on": None,
+    }  # fmt: skip
+    write_deployed(deployed_path(run), head, {0: tiny_onnx()})
+    assert open_deployed(deployed_path(run)).name == "tiny"
+    with pytest.raises(ArtifactError, match="of other networks than the run's"):
+        predict(inputs=[tmp_path / "xrays"], model=run, runs=tmp_path, out=tmp_path / "t.parquet")
