@@ -36,7 +36,7 @@ class Layout:
 
 
 def read_layout(source: Path, layout: str = "auto") -> Listing:
-    """List the images of a source (a folder, or one file) by a named layout or the first that recognises it.
+    """List the images of a source (folder, manifest or image) by a named layout or the first that fits.
 
     Raises `UsageError` for an unknown layout or a manifest that cannot be trusted, `NoInputError` where there
     is nothing to read.
@@ -47,7 +47,7 @@ def read_layout(source: Path, layout: str = "auto") -> Listing:
         raise UsageError(f"--layout {layout}: unknown layout; {hint}")
     if not source.exists() and not source.is_symlink():
         raise NoInputError(f"{source}: not found; name a folder of X-rays or an image file")
-    if not source.is_dir():
+    if not source.is_dir() and not (source.suffix.lower() == ".csv" and csv.recognise(source)):
         return LAYOUTS["unlabelled"].read(source)
     if layout == "auto":
         layout = next(name for name, known in LAYOUTS.items() if known.recognise(source))

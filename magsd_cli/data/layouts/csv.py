@@ -26,17 +26,22 @@ REQUIRED = ("path", "label", "patient_id")
 
 
 def recognise(source: Path) -> bool:
-    """A ``metadata.csv`` with a path column."""
-    return "path" in header_of(source / MANIFEST)
+    """A ``metadata.csv`` with a path column, or such a table named itself."""
+    return "path" in header_of(_manifest(source))
+
+
+def _manifest(source: Path) -> Path:
+    return source if source.suffix.lower() == ".csv" and source.is_file() else source / MANIFEST
 
 
 def read(source: Path) -> Listing:
     """List the images of the manifest. Raises `UsageError` with the row number of the first contradiction."""
-    rows = list(strict_rows(source / MANIFEST, REQUIRED))
+    manifest = _manifest(source)
+    folder = manifest.parent
     seen: dict[str, tuple[int, str]] = {}
     records = []
-    for number, row in rows:
-        where = f"{source / MANIFEST}: row {number}"
+    for number, row in strict_rows(manifest, REQUIRED):
+        where = f"{manifest}: row {number}"
         inside = _inside(row["path"], where)
         if inside in seen:
             earlier, label = seen[inside]
@@ -45,18 +50,18 @@ def read(source: Path) -> Listing:
                 f"{where}: {printable(inside)}: {kind} (first in row {earlier}); keep one row a file"
             )
         seen[inside] = (number, row["label"])
-        records.append(_record(source, inside, row))
-    _refuse_split_patients(records, source / MANIFEST)
+        records.append(_record(folder, inside, row))
+    _refuse_split_patients(records, manifest)
     listed = {record.path for record in records}
-    masks = _masks(source, records)
-    records += unlisted(source, listed | set(masks.values()), MANIFEST, skip=MASK_FOLDERS)
+    masks = _masks(folder, records)
+    records += unlisted(folder, listed | set(masks.values()), manifest.name, skip=MASK_FOLDERS)
     return Listing(
         "csv",
         records,
-        boxes=_boxes(source, listed),
+        boxes=_boxes(folder, listed),
         masks=dict(masks),
-        mask_kind="lesion" if (source / "masks").is_dir() else "lung",
-        notes=count_notes(source, records),
+        mask_kind="lesion" if (folder / "masks").is_dir() else "lung",
+        notes=count_notes(folder, records),
     )
 
 

@@ -90,6 +90,13 @@ def test_manifest(tmp_path: Path) -> None:
     assert extra.problem == ("unlisted", "not listed in metadata.csv")
 
 
+def test_a_manifest_named_itself(tmp_path: Path) -> None:
+    manifest(touch(tmp_path, "a.png"), "a.png,x,p").joinpath("metadata.csv").rename(tmp_path / "mine.csv")
+    listing = read_layout(tmp_path / "mine.csv")
+    assert listing.layout == "csv"
+    assert [(r.image_id, r.label) for r in listing.records] == [("a.png", "x")]
+
+
 def test_byte_order_mark_is_fine(tmp_path: Path) -> None:
     manifest(touch(tmp_path, "a.png"), "a.png,x,p", encoding="utf-8-sig")
     assert read_layout(tmp_path).layout == "csv"
