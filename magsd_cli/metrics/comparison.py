@@ -16,9 +16,9 @@ from magsd_cli.metrics.intervals import (
     UNKNOWN,
     Interval,
     normal_quantile,
-    patient_weights,
     percentile_interval,
     rate_draws,
+    weight_chunks,
     wilson,
 )
 from magsd_cli.metrics.roc import mid_ranks
@@ -156,13 +156,15 @@ def compare_rates(
     twice the smaller share of samples on either side of no difference (at least 2 / (draws + 1)).
     """
     every = np.ones((1, len(groups)), np.int64)
-    weights = patient_weights(groups, draws, rng)
-    samples = [rate_draws(truth, probabilities, weights) for probabilities in (first, second)]
+    parts = [
+        [rate_draws(truth, probabilities, weights) for probabilities in (first, second)]
+        for weights in weight_chunks(groups, draws, rng)
+    ]
     points = [rate_draws(truth, probabilities, every) for probabilities in (first, second)]
     found = {}
-    for name, values in samples[0].items():
+    for name in parts[0][0]:
         difference = float(points[0][name][0] - points[1][name][0])
-        apart = values - samples[1][name]
+        apart = np.concatenate([ours[name] - theirs[name] for ours, theirs in parts])
         found[name] = (
             UNDEFINED
             if math.isnan(difference)

@@ -6,7 +6,7 @@ make every rate a product of matrices, so that 2,000 samples take a moment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 LEVEL = 0.95
 DRAWS = 2000
+CHUNK = 2_000_000  # weights held at a time
 
 
 class Interval(NamedTuple):
@@ -98,9 +99,10 @@ def rate_intervals(
     level: float = LEVEL,
 ) -> dict[str, Interval]:
     """Bootstrap interval over patients of every metric, named as in `rate_draws`. Deterministic by `rng`."""
-    weights = patient_weights(groups, draws, rng)
-    found = rate_draws(truth, probabilities, weights)
-    return {name: percentile_interval(values, level) for name, values in found.items()}
+    parts = [rate_draws(truth, probabilities, weights) for weights in weight_chunks(groups, draws, rng)]
+    return {
+        name: percentile_interval(np.concatenate([part[name] for part in parts]), level) for name in parts[0]
+    }
 
 
 def bootstrap(
@@ -111,7 +113,15 @@ def bootstrap(
     level: float = LEVEL,
 ) -> Interval:
     """Bootstrap interval over patients of any figure: `statistic` takes weights [D, N] and gives [D]."""
-    return percentile_interval(statistic(patient_weights(groups, draws, rng)), level)
+    parts = [statistic(weights) for weights in weight_chunks(groups, draws, rng)]
+    return percentile_interval(np.concatenate(parts), level)
+
+
+def weight_chunks(groups: Sequence[str], draws: int, rng: np.random.Generator) -> Iterator[Integers]:
+    """The rows of `patient_weights`, a few at a time: memory stays flat however many images there are."""
+    step = max(1, CHUNK // max(1, len(groups)))
+    for start in range(0, draws, step):
+        yield patient_weights(groups, min(step, draws - start), rng)
 
 
 def percentile_interval(values: npt.ArrayLike, level: float = LEVEL) -> Interval:

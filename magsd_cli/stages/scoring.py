@@ -18,6 +18,7 @@ from magsd_cli.artifacts.runs import (
     write_json_hashed,
 )
 from magsd_cli.artifacts.tables import OUT_OF_FOLD, probability_column, table_bytes
+from magsd_cli.metrics.intervals import DRAWS, LEVEL, rate_intervals
 from magsd_cli.metrics.rates import METRICS, summary
 
 
@@ -70,15 +71,35 @@ def cross_validated(table: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, 
         "std": deviation,
         "std_divisor": "folds - 1",
         "pooled": _summary(table, classes),
+        "pooled_intervals": pooled_intervals(table, classes),
         "undefined": undefined,
     }
 
 
+def pooled_intervals(table: pd.DataFrame, classes: tuple[str, ...], seed: int = 0) -> dict[str, Any]:
+    """95% intervals of the pooled metrics, [low, high] each, by the bootstrap over patients (2,000 samples).
+
+    `per_class` has those of each class. None where a metric is undefined in most samples.
+    """
+    truth, probabilities = _arrays(table, classes)
+    found = rate_intervals(truth, probabilities, list(table["patient_id"]), np.random.default_rng(seed))
+    bounds = {name: None if low is None else [low, high] for name, (low, high) in found.items()}
+    per_class = [
+        {"class": name, **{metric: bounds[f"{metric}.{k}"] for metric in METRICS if metric != "accuracy"}}
+        for k, name in enumerate(classes)
+    ]
+    how = {"level": LEVEL, "draws": DRAWS, "seed": seed, "over": "patients"}
+    return {**{metric: bounds[metric] for metric in METRICS}, "per_class": per_class, **how}
+
+
 def _summary(table: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, Any]:
+    return summary(*_arrays(table, classes), classes)
+
+
+def _arrays(table: pd.DataFrame, classes: tuple[str, ...]) -> tuple[Any, Any]:
     number = {name: k for k, name in enumerate(classes)}
-    truth = table["label"].map(number).to_numpy()
     probabilities = table[[probability_column(name) for name in classes]].to_numpy()
-    return summary(truth, probabilities, classes)
+    return table["label"].map(number).to_numpy(), probabilities
 
 
 def in_words(metrics: dict[str, Any]) -> str:

@@ -92,6 +92,13 @@ def test_the_seed_decides_and_the_estimate_is_inside():
         assert low < estimate[metric] < high
 
 
+def test_chunks_change_nothing(monkeypatch):
+    truth, probabilities, groups = simulate(np.random.default_rng(1), 30)
+    whole = rate_intervals(truth, probabilities, groups, np.random.default_rng(5), draws=100)
+    monkeypatch.setattr("magsd_cli.metrics.intervals.CHUNK", 7 * len(truth))
+    assert rate_intervals(truth, probabilities, groups, np.random.default_rng(5), draws=100) == whole
+
+
 def test_clusters_widen_the_interval():
     truth, probabilities, groups = simulate(np.random.default_rng(2), 100)
     triple = [np.repeat(values, 3, axis=0) for values in (truth, probabilities)]

@@ -151,6 +151,9 @@ def test_metrics_agree_with_scikit_learn(finished):
     recall = sk.recall_score(table["label"], table["predicted"], average="macro")
     assert metrics["pooled"]["sensitivity"] == pytest.approx(recall)
     assert metrics["pooled"]["n"] == 12
+    for metric in ("accuracy", "sensitivity", "auc"):
+        low, high = metrics["pooled_intervals"][metric]
+        assert low <= metrics["pooled"][metric] <= high
 
 
 def test_the_same_command_again_has_nothing_to_do(finished, cache, capsys):
