@@ -222,7 +222,7 @@ def _consolidation(x: Floats, y: Floats, anatomy: Anatomy, rng: np.random.Genera
     blob = np.clip(blob * 1.1, 0, 1) * _lung(x, y, anatomy, side)
     branches = np.abs(np.sin(14 * (x * sign * 0.5 + y) + 3 * _clouds(x.shape[0], 0.2, rng)))
     bronchograms = _step((0.12 - branches), 0.04) * 0.25
-    density = rng.uniform(0.34, 0.50) * blob * (1 - bronchograms)
+    density = rng.uniform(0.38, 0.54) * blob * (1 - bronchograms)
     return density, blob
 
 

@@ -109,6 +109,29 @@ def training_figure(histories: Mapping[int, Mapping[str, Sequence[float]]]) -> b
     return _png(figure)
 
 
+def reliability_figure(series: Mapping[str, tuple[Floats, Floats, npt.NDArray[np.int64]]]) -> bytes:
+    """Share called right against confidence, a line for each of `series`; below, how many images a bin has.
+
+    series: name -> (mean confidence, share right, images) of each bin, as `metrics.calibration.reliability`.
+    """
+    figure = Figure(figsize=(5.6, 6.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="what it should be")
+    for number, (name, (confidence, share, count)) in enumerate(series.items()):
+        known = count > 0
+        colour = COLOURS[number % len(COLOURS)]
+        marker = "os^"[number % 3]
+        above.plot(confidence[known], share[known], color=colour, marker=marker, label=plain(name))
+        edges = (np.arange(len(count)) + 0.3 + 0.4 * number) / len(count)
+        below.bar(edges, count, width=0.35 / len(count), color=colour)
+    above.set(ylabel="share called right", xlim=(0, 1), ylim=(-0.02, 1.02), title="Calibration, out of fold")
+    below.set(xlabel="confidence (probability of the predicted class)", ylabel="images")
+    above.grid(alpha=0.3)
+    above.legend(fontsize=8)
+    return _png(figure)
+
+
 def gallery_figure(cases: Sequence[Case]) -> bytes:
     """Each case in two pictures: the image as the network gets it, and its attention laid over it."""
     columns = 2 if len(cases) > 1 else 1

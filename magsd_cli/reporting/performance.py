@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.metrics.intervals import Interval, rate_intervals
 from magsd_cli.metrics.rates import summary
 from magsd_cli.metrics.roc import one_vs_rest_auc, roc_curve
 from magsd_cli.reporting.document import (
@@ -22,6 +23,7 @@ from magsd_cli.reporting.document import (
 from magsd_cli.reporting.figures import Curve, confusion_figure, roc_figure, training_figure
 
 Metrics = Mapping[str, Any]
+Intervals = Mapping[str, Interval]
 
 #: The paper's columns, and AUC.
 COLUMNS = {"accuracy": "ACC", "sensitivity": "SEN", "specificity": "SPC", "f1": "F1", "auc": "AUC"}
@@ -36,10 +38,11 @@ BY_CLASS = {
 GRID = np.linspace(0, 1, 201)
 
 
-def metrics_table(metrics: Metrics, majority: str) -> Table:
+def metrics_table(metrics: Metrics, majority: str, intervals: Intervals | None = None) -> Table:
     """The paper's form: mean ± standard deviation over the folds; below it each fold, and all images pooled.
 
-    The last row is what calling every image `majority` would reach.
+    `intervals`: of the pooled figures, by metric. The last row is what calling every image `majority` would
+    reach.
     """
     folds = metrics["folds"]
     reasons = _reasons(metrics)
@@ -54,14 +57,25 @@ def metrics_table(metrics: Metrics, majority: str) -> Table:
     if len(folds) > 1:
         cells = [percent(pooled[m], pooled["undefined"].get(m)) for m in COLUMNS]
         rows.append(("all images pooled", str(pooled["n"]), *cells))
+    if intervals is not None:
+        bounds = [interval_text(intervals.get(m)) for m in COLUMNS]
+        rows.append(("95 % interval of the pooled figure", str(pooled["n"]), *bounds))
     constant = _constant(pooled, metrics["classes"], majority)
     cells = [percent(constant[m], constant["undefined"].get(m)) for m in COLUMNS]
     rows.append((f"for comparison: every image called {majority}", str(pooled["n"]), *cells))
     caption = (
         "In percent, on images that the network was not trained on. ACC: share called right. SEN, SPC, F1, "
-        "AUC: mean over the classes, each against the rest (eq. 8-11). SD: sample standard deviation."
+        "AUC: mean over the classes, each against the rest (eq. 8-11). SD: sample standard deviation. "
+        "Intervals: bootstrap over patients, 2,000 samples."
     )
     return Table(caption, ("", "n", *(f"{name} (%)" for name in COLUMNS.values())), tuple(rows))
+
+
+def interval_text(interval: Interval | None) -> str:
+    """[low, high] in percent."""
+    if interval is None or interval.low is None or interval.high is None:
+        return "[n/a]"
+    return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
 def _reasons(metrics: Metrics) -> dict[str, str]:
@@ -78,12 +92,15 @@ def _constant(pooled: Metrics, classes: Sequence[str], majority: str) -> dict[st
     return summary(truth, probabilities, classes)
 
 
-def class_table(pooled: Metrics) -> Table:
-    """Each class against the rest, over all images pooled."""
-    rows = [
-        (row["class"], str(row["n"]), *(percent(row[m], _why(pooled, m, row)) for m in BY_CLASS))
-        for row in pooled["per_class"]
-    ]
+def class_table(pooled: Metrics, intervals: Intervals | None = None) -> Table:
+    """Each class against the rest, over all images pooled, with its interval where there is one."""
+    rows = []
+    for k, row in enumerate(pooled["per_class"]):
+        cells = []
+        for m in BY_CLASS:
+            bounds = "" if intervals is None else f" {interval_text(intervals.get(f'{m}.{k}'))}"
+            cells.append(percent(row[m], _why(pooled, m, row)) + (bounds if row[m] is not None else ""))
+        rows.append((row["class"], str(row["n"]), *cells))
     caption = (
         "Each class against the rest, in percent, over all tested images pooled. n: images of the class."
     )
@@ -118,13 +135,21 @@ def roc_curves(
 
 
 def performance_sections(
-    metrics: Metrics, truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating], majority: str
+    metrics: Metrics,
+    truth: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    groups: Sequence[str],
+    majority: str,
 ) -> list[Block]:
-    """The sections with the figures: overall, by class, ROC curves, confusion matrix."""
+    """The sections with the figures: overall, by class, ROC curves, confusion matrix.
+
+    truth: class numbers [N]; probabilities [N,K]; groups: the patient of each image, "" where unknown.
+    """
+    intervals = rate_intervals(truth, probabilities, groups, np.random.default_rng(0))
     classes, pooled = metrics["classes"], metrics["pooled"]
     curves = roc_curves(truth, probabilities, classes)
-    blocks: list[Block] = [Heading("Results"), metrics_table(metrics, majority)]
-    blocks += [Heading("Each class", 3), class_table(pooled), Heading("ROC curves", 3)]
+    blocks: list[Block] = [Heading("Results"), metrics_table(metrics, majority, intervals)]
+    blocks += [Heading("Each class", 3), class_table(pooled, intervals), Heading("ROC curves", 3)]
     blocks.append(_roc(curves) if curves else Paragraph("n/a: all tested images are of one class."))
     blocks += [Heading("Confusion matrix", 3), confusion(pooled["confusion"], classes)]
     return blocks

@@ -16,6 +16,7 @@ from magsd_cli.artifacts.runs import find_newest_run, open_run
 from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.recipe import load_recipe
+from magsd_cli.reporting.calibrated import calibration_section
 from magsd_cli.reporting.cautions import (
     Grouping,
     baseline_caution,
@@ -39,6 +40,7 @@ from magsd_cli.reporting.html import render_html
 from magsd_cli.reporting.markdown import render_markdown
 from magsd_cli.reporting.origin import provenance_section, recipe_section, reproduction_section
 from magsd_cli.reporting.performance import performance_sections, roc_curves, training_section
+from magsd_cli.reporting.subgroups import subgroup_section
 from magsd_cli.stages.evidence import Evidence, gather
 from magsd_cli.stages.showcase import attention_section, localization_section
 
@@ -190,10 +192,18 @@ def _headline(evidence: Evidence) -> str:
 
 def _results(evidence: Evidence) -> list[Block]:
     reasons = [evidence.missing[name] for name in ("metrics", "predictions") if name in evidence.missing]
-    if evidence.metrics is None or evidence.probabilities is None:
+    table, probabilities = evidence.predictions, evidence.probabilities
+    if evidence.metrics is None or probabilities is None or table is None:
         return [Heading("Results"), not_available("; ".join(reasons))]
     counts = {row["class"]: row["n"] for row in evidence.metrics["pooled"]["per_class"]}
-    return performance_sections(evidence.metrics, evidence.truth(), evidence.probabilities, _majority(counts))
+    patients = list(table["patient_id"])
+    truth = evidence.truth()
+    blocks = performance_sections(evidence.metrics, truth, probabilities, patients, _majority(counts))
+    blocks += calibration_section(truth, probabilities, list(table["fold"]))
+    if evidence.samples is not None:
+        about = evidence.samples.set_index("image_id").reindex(table["image_id"])
+        blocks += subgroup_section(about, truth, probabilities, patients, evidence.run.classes)
+    return blocks
 
 
 def _training(evidence: Evidence) -> list[Block]:

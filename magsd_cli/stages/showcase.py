@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from magsd_cli.artifacts.tables import LOCALIZATION, read_table, table_metadata
 from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.prediction import predict_images
 from magsd_cli.reporting.cases import Chosen, cases_section, choose_cases
-from magsd_cli.reporting.document import Block, Caution, Heading, Paragraph, not_available
+from magsd_cli.reporting.document import Block, Caution, Commands, Heading, not_available
 from magsd_cli.reporting.figures import Case
 from magsd_cli.reporting.localized import localization_blocks
 from magsd_cli.stages.evidence import Evidence, read_cache
@@ -85,9 +86,9 @@ def localization_section(evidence: Evidence, folders: Iterable[Path]) -> list[Bl
             overlays = _overlays(frame, path.parent)
             blocks += localization_blocks(path.parent.name, frame, overlays, number)
     if len(blocks) == 1:
-        run = evidence.run.path
-        command = f"magsd localize IMAGES --model {run} --boxes boxes.csv"
-        blocks.append(Paragraph(f"Not available: nothing was localized with this run. Try: {command}"))
+        command = shlex.join(["magsd", "localize", "IMAGES", "--model", str(evidence.run.path)])
+        blocks.append(not_available("nothing was localized with this run"))
+        blocks.append(Commands((f"{command} --boxes boxes.csv --masks masks/",)))
     return blocks
 
 

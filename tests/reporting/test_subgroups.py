@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score
+
+from magsd_cli.reporting.calibrated import calibration_section
+from magsd_cli.reporting.document import Paragraph, Table
+from magsd_cli.reporting.subgroups import subgroup_section
+
+CLASSES = ("a", "b")
+
+
+def _data(count: int = 60) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    rng = np.random.default_rng(0)
+    about = pd.DataFrame(
+        {
+            "sex": ["F", "M"] * (count // 2),
+            "age": ["70"] * 5 + ["063Y"] * (count - 6) + [None],
+            "view": ["PA"] * count,
+            "source": ["x"] * (count - 3) + ["y"] * 3,
+        }
+    )
+    return about, rng.integers(0, 2, count), rng.dirichlet(np.ones(2), count)
+
+
+def test_groups_with_n_and_interval_and_small_ones_hidden() -> None:
+    about, truth, probabilities = _data()
+    blocks = subgroup_section(about, truth, probabilities, [""] * 60, CLASSES)
+    table = next(block for block in blocks if isinstance(block, Table))
+    assert [row[0] for row in table.rows] == ["sex: F", "sex: M", "age: 40-64", "source: x"]
+    own = np.asarray(about["sex"] == "F")
+    expected = 100 * accuracy_score(truth[own], probabilities[own].argmax(axis=1))
+    assert table.rows[0][1] == "30"
+    assert table.rows[0][3].startswith(f"{expected:.1f} [")
+    # Hidden: age 65 and over (5), age unknown (1), source y (3); the one view is no subgroup.
+    assert any("3 groups with fewer than 10" in b.text for b in blocks if isinstance(b, Paragraph))
+
+
+def test_nothing_known_is_said() -> None:
+    about, truth, probabilities = _data()
+    nothing = about.assign(sex="", age="", view="", source="")
+    words = [b.text for b in subgroup_section(nothing, truth, probabilities, [""] * 60, CLASSES)]  # type: ignore[union-attr]
+    assert any("Not available" in text for text in words)
+
+
+def test_calibration_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("magsd_cli.reporting.figures._png", lambda _figure: b"png")
+    _, truth, probabilities = _data()
+    blocks = calibration_section(truth, probabilities, [0, 1] * 30)
+    table = next(block for block in blocks if isinstance(block, Table))
+    assert [row[0] for row in table.rows] == ["as the network says", "temperature fitted on the other folds"]
+    alone = calibration_section(truth, probabilities, [0] * 60)
+    assert len(next(block for block in alone if isinstance(block, Table)).rows) == 1
+    assert len(calibration_section(truth[:0], probabilities[:0], [])) == 2
