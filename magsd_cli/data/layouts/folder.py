@@ -2,7 +2,8 @@
 
 Contract: every folder directly under the source that holds a file is a class, named as the folder; images may
 lie in deeper folders; files directly in the source are not in any class and are reported, not used. Patients
-are unknown, except where a DICOM header tells them.
+are unknown, except where a DICOM header tells them. More than 20 subfolders with fewer than five files each
+are rather one folder per patient: they are read as unlabelled, unless ``--layout folder`` says otherwise.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from magsd_cli.data.layouts.listing import (
     relative_id,
 )
 
+MOST_CLASSES = 20
+
 
 def recognise(source: Path) -> bool:
-    """Two or more subfolders with files in them."""
-    return len(_class_folders(source)) >= 2
+    """Two or more subfolders with files in them, and not so many that they must be patients, not classes."""
+    counts = [len(list_files(folder)) for folder in _class_folders(source)]
+    return len(counts) >= 2 and (len(counts) <= MOST_CLASSES or sum(counts) >= 5 * len(counts))
 
 
 def read(source: Path) -> Listing:

@@ -44,6 +44,12 @@ def test_folder_of_classes(tmp_path: Path) -> None:
     assert {r.patient_id for r in listing.records} == {""}
 
 
+def test_a_folder_for_each_patient_is_no_class(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"patient{number}/1.dcm" for number in range(30)))
+    assert read_layout(tmp_path).layout == "unlabelled"
+    assert read_layout(tmp_path, "folder").layout == "folder"
+
+
 def test_files_beside_the_classes_are_reported(tmp_path: Path) -> None:
     touch(tmp_path, "A/1.png", "B/1.png", "lost.png")
     lost = [r for r in read_layout(tmp_path).records if r.problem]
