@@ -155,7 +155,8 @@ def train(
     resume: Annotated[Path | None, typer.Option("--resume", help="Continue this run.")] = None,
 ) -> int:
     """Train one network on one split and test it on the part held out. Prints the run's path."""
-    chosen = None if resume else _recipe(recipe, overrides, seed)
+    as_it_is = resume is not None and recipe == "base" and not overrides and seed is None
+    chosen = None if as_it_is else _recipe(recipe, overrides, seed)
     from magsd_cli.stages.train import train as stage
 
     print(
@@ -180,7 +181,8 @@ def cv(
     resume: Annotated[Path | None, typer.Option("--resume", help="Continue this run.")] = None,
 ) -> int:
     """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
-    chosen = None if resume else _recipe(recipe, overrides, seed)
+    as_it_is = resume is not None and recipe == "base" and not overrides and seed is None
+    chosen = None if as_it_is else _recipe(recipe, overrides, seed)
     from magsd_cli.stages.cv import cv as stage
 
     print(

@@ -239,7 +239,7 @@ def find_newest_run(runs: Path, kind: str | None = None) -> Path:
 
 
 def _check_same(earlier: Run, now: Run, folds: pd.DataFrame) -> None:
-    differences = _recipe_differences(earlier.recipe, now.recipe)
+    differences = recipe_differences(earlier.recipe, now.recipe)
     for name in ("kind", "cache_digest", "fold_count", "classes"):
         before, after = getattr(earlier, name), getattr(now, name)
         if before != after:
@@ -253,7 +253,8 @@ def _check_same(earlier: Run, now: Run, folds: pd.DataFrame) -> None:
         )
 
 
-def _recipe_differences(before: Recipe, after: Recipe) -> list[str]:
+def recipe_differences(before: Recipe, after: Recipe) -> list[str]:
+    """Every key that changes a result and differs, as `key old -> new`."""
     if before.hash() == after.hash():
         return []
     old, new = dict(resolved_keys(before)), dict(resolved_keys(after))

@@ -40,7 +40,11 @@ def score(run: Run) -> dict[str, Any]:
     }
     with hashed_path(predictions_path(run.path)) as temporary:
         temporary.write_bytes(table_bytes(table, OUT_OF_FOLD, metadata))
-    metrics = cross_validated(table, run.classes) | {"kind": run.kind, "patients_known": run.patients_known}
+    metrics = cross_validated(table, run.classes) | {
+        "pooled_intervals": pooled_intervals(table, run.classes),
+        "kind": run.kind,
+        "patients_known": run.patients_known,
+    }
     write_json_hashed(metrics_path(run.path), metrics)
     return metrics
 
@@ -71,7 +75,6 @@ def cross_validated(table: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, 
         "std": deviation,
         "std_divisor": "folds - 1",
         "pooled": _summary(table, classes),
-        "pooled_intervals": pooled_intervals(table, classes),
         "undefined": undefined,
     }
 

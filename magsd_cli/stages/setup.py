@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from magsd_cli.artifacts.cache import Cache, find_newest_cache, open_cache
-from magsd_cli.artifacts.runs import Run, name_path, open_run
+from magsd_cli.artifacts.runs import Run, name_path, open_run, recipe_differences
 from magsd_cli.console import say
 from magsd_cli.data.folds import make_folds
 from magsd_cli.errors import ArtifactError, NoInputError, UsageError
@@ -35,7 +35,7 @@ def plan(
     damaged or does not fit the recipe, `NoInputError` when it has no two classes to tell apart.
     """
     if resume is not None:
-        return _plan_again(kind, resume, cache)
+        return _plan_again(kind, resume, cache, recipe)
     if recipe is None:
         raise UsageError("--recipe: none given; name a recipe, or a run with --resume")
     if cache is None:
@@ -65,10 +65,16 @@ def plan(
     return run, opened, table
 
 
-def _plan_again(kind: str, resume: Path, cache: Path | None) -> Planned:
+def _plan_again(kind: str, resume: Path, cache: Path | None, recipe: Recipe | None) -> Planned:
     run = open_run(resume)
     if run.kind != kind:
         raise UsageError(f"--resume {resume}: was made by `magsd {run.kind}`; continue it with that command")
+    differences = [] if recipe is None else recipe_differences(run.recipe, recipe)
+    if differences:
+        raise ArtifactError(
+            f"--resume {resume}: was begun with another recipe ({'; '.join(differences)}); "
+            "leave --recipe, --set and --seed away to continue it as it is"
+        )
     opened = open_cache(cache or run.cache_path)
     if opened.digest != run.cache_digest:
         raise ArtifactError(

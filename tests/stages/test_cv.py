@@ -268,6 +268,14 @@ def test_another_recipe_under_the_same_name_is_refused(finished, cache):
         cv(cache=cache, recipe=recipe(), runs=finished.parent, name=finished.name, folds=3)
 
 
+def test_another_recipe_with_resume_is_refused(finished):
+    with pytest.raises(ArtifactError, match=r"train\.lr 0\.01 -> 0\.02"):
+        cv(cache=None, recipe=recipe("train.lr=0.02"), runs=finished.parent, resume=finished)
+    assert cv(cache=None, recipe=recipe(), runs=finished.parent, resume=finished) == finished
+    with pytest.raises(UsageError, match="magsd cv"):
+        train(cache=None, recipe=None, runs=finished.parent, resume=finished)
+
+
 def test_a_changed_folds_file_is_refused(finished, cache, tmp_path):
     run = tmp_path / finished.name
     shutil.copytree(finished, run, ignore=shutil.ignore_patterns("fold?", "metrics*", "predictions*"))
