@@ -114,9 +114,10 @@ def _table(table: Table) -> str:
     )
     kind = "numbers" if table.numeric else "words"
     label = escape(table.caption or "table")
+    caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table class="{kind}">'
-        f"<caption>{escape(table.caption)}</caption><thead><tr>{head}</tr></thead>"
+        f'{caption}<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+        f'<table class="{kind}" aria-label="{label}"><thead><tr>{head}</tr></thead>'
         f"<tbody>\n{rows}</tbody></table></div>"
     )
 

@@ -72,10 +72,10 @@ def metrics_table(metrics: Metrics, majority: str, intervals: Intervals | None =
 
 
 def interval_text(interval: Interval | None) -> str:
-    """[low, high] in percent."""
+    """[low–high] in percent."""
     if interval is None or interval.low is None or interval.high is None:
         return "[n/a]"
-    return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return f"[{100 * interval.low:.1f}–{100 * interval.high:.1f}]"
 
 
 def _reasons(metrics: Metrics) -> dict[str, str]:
