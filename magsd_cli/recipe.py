@@ -43,6 +43,7 @@ class Image(_Section):
     clahe: bool = True
     clip_limit: float | None = Field(None, gt=0, description="None: the cache's own")
     tiles: int | None = Field(None, ge=1, description="None: the cache's own")
+    mirror: bool = Field(False, description="predict with the mean of the image and its mirror image")
 
 
 class Model(_Section):

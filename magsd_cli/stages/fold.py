@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from magsd_cli.artifacts.cache import Cache
-from magsd_cli.artifacts.checkpoints import load_weights, read_state, write_state, write_weights
+from magsd_cli.artifacts.checkpoints import read_state, write_state, write_weights
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.runs import (
     Run,
@@ -27,10 +27,10 @@ from magsd_cli.artifacts.tables import path_text, probability_column
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.prediction import Ensemble, predict_images
-from magsd_cli.models.build import build_model
 from magsd_cli.stages.device import make_repeatable
 from magsd_cli.stages.fitting import fit
 from magsd_cli.stages.learner import Task, identity
+from magsd_cli.stages.networks import trained_network
 from magsd_cli.stages.signals import stop_requests
 
 BATCH = 16  # test images at a time
@@ -99,9 +99,7 @@ def _fit_and_save(run: Run, task: Task, parent: int | None) -> nn.Module:
     with stop_requests(parent) as asked:
         fit(task, state, save, asked)
     # What is evaluated is what was written: a checked round trip through the file.
-    model = build_model(task.recipe.model, task.classes, task.recipe.seed)
-    load_weights(model, weights_path(run.path, task.fold), run.classes)
-    return model
+    return trained_network(task.recipe, run.classes, weights_path(run.path, task.fold))
 
 
 def _predictions(
@@ -110,7 +108,14 @@ def _predictions(
     """Rows of the out-of-fold table for the images of `fold`."""
     mine = folds[folds["fold"] == fold]
     ensemble = Ensemble(
-        (model,), run.classes, run.recipe.image.size, run.size, run.clahe, run.clip_limit, run.tiles, (fold,)
+        models=(model,),
+        classes=run.classes,
+        size=run.recipe.image.size,
+        cache_size=run.size,
+        clahe=run.clahe,
+        clip_limit=run.clip_limit,
+        tiles=run.tiles,
+        folds=(fold,),
     )
     images = cache.images[mine["index"].to_numpy()]
     probabilities = predict_images(ensemble, images, BATCH, device).probabilities

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from torch import nn
 
 from magsd_cli.artifacts.checkpoints import load_weights
 from magsd_cli.artifacts.runs import Run, weights_path
 from magsd_cli.inference.prediction import Ensemble
 from magsd_cli.models.build import build_model
+from magsd_cli.models.mirrored import Mirrored
+from magsd_cli.recipe import Recipe
 
 
 def load_ensemble(
@@ -20,12 +24,9 @@ def load_ensemble(
     Raises `ArtifactError` where weights are missing, damaged, not finite, or not the recipe's.
     """
     folds = tuple(run.trained if folds is None else folds)
-    # The weights come from the run: nothing is to be read from ImageNet's, or to be missed there.
-    settings = run.recipe.model.model_copy(update={"weights": "none"})
     models = []
     for fold in folds:
-        model = build_model(settings, len(run.classes), run.recipe.seed)
-        load_weights(model, weights_path(run.path, fold), run.classes)
+        model = trained_network(run.recipe, run.classes, weights_path(run.path, fold))
         models.append(model.to(device, memory_format=torch.channels_last))
     return Ensemble(
         tuple(models),
@@ -37,3 +38,15 @@ def load_ensemble(
         run.tiles,
         folds,
     )
+
+
+def trained_network(recipe: Recipe, classes: Sequence[str], weights: Path) -> nn.Module:
+    """The network that predicts with `weights`, as the recipe asks: with its mirror image or alone.
+
+    Raises `ArtifactError` where the weights are missing, damaged, not finite, or not the recipe's.
+    """
+    # The weights come from the run: nothing is to be read from ImageNet's, or to be missed there.
+    settings = recipe.model.model_copy(update={"weights": "none"})
+    model = build_model(settings, len(classes), recipe.seed)
+    load_weights(model, weights, tuple(classes))
+    return Mirrored(model) if recipe.image.mirror else model
