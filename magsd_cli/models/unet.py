@@ -15,8 +15,8 @@ WIDTHS = (64, 128, 256, 512, 1024)  # from the finest level to the bottom
 class UNet(nn.Module):
     """Contracting and expanding path of the original; its last 64 maps are averaged and classified.
 
-    Unlike the original, convolutions are padded, so that every size fits, and followed by batch norm, without
-    which it does not train from scratch at the paper's learning rate. It has no published weights.
+    Unlike the original, convolutions are padded, so that every size fits, and each is followed by batch norm;
+    the original leans on its own initialisation and a momentum of 0.99. It has no published weights.
     """
 
     trunk = None
