@@ -16,6 +16,7 @@ from magsd_cli.artifacts.runs import find_newest_run, open_run
 from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.recipe import load_recipe
+from magsd_cli.reporting.audited import Shortcut, audit_section, shortcut_cautions
 from magsd_cli.reporting.calibrated import calibration_section
 from magsd_cli.reporting.cautions import (
     Grouping,
@@ -41,7 +42,8 @@ from magsd_cli.reporting.markdown import render_markdown
 from magsd_cli.reporting.origin import provenance_section, recipe_section, reproduction_section
 from magsd_cli.reporting.performance import performance_sections, roc_curves, training_section
 from magsd_cli.reporting.subgroups import subgroup_section
-from magsd_cli.stages.evidence import Evidence, gather
+from magsd_cli.stages.evidence import Evidence, gather, read_cache
+from magsd_cli.stages.shortcuts import find_shortcuts, source_association
 from magsd_cli.stages.showcase import attention_section, localization_section
 
 MARK = "<!-- written by magsd report -->"
@@ -91,8 +93,13 @@ def _write(document: Document, folder: Path) -> Path:
 def describe_run(evidence: Evidence, runs: Path) -> Document:
     """The report of one run."""
     run = evidence.run
-    blocks: list[Block] = [*_opening(evidence), *_results(evidence)]
-    blocks += attention_section(evidence)
+    cache = read_cache(evidence)
+    shortcuts = find_shortcuts(evidence, cache)
+    blocks: list[Block] = [*_opening(evidence, shortcuts), *_results(evidence)]
+    blocks += audit_section(
+        shortcuts, run.classes, source_association(evidence), evidence.missing.get("cache", "")
+    )
+    blocks += attention_section(evidence, cache)
     blocks += localization_section(evidence, {runs, run.path.parent})
     blocks += _training(evidence)
     tested = 0 if evidence.predictions is None else len(evidence.predictions)
@@ -122,7 +129,7 @@ def _prepare_line(evidence: Evidence) -> str:
     return shlex.join(words)
 
 
-def _opening(evidence: Evidence) -> list[Block]:
+def _opening(evidence: Evidence, shortcuts: Sequence[Shortcut]) -> list[Block]:
     """What this is, what it is not, and every warning, before any figure."""
     run = evidence.run
     tested = (
@@ -138,7 +145,7 @@ def _opening(evidence: Evidence) -> list[Block]:
         Paragraph(words),
         Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device."),
     ]
-    blocks += cautions(evidence)
+    blocks += [*cautions(evidence), *shortcut_cautions(shortcuts, run.classes)]
     return [*blocks, Heading("Summary"), Paragraph(_headline(evidence))]
 
 

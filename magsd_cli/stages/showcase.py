@@ -19,7 +19,7 @@ from magsd_cli.reporting.cases import Chosen, cases_section, choose_cases
 from magsd_cli.reporting.document import Block, Caution, Commands, Heading, not_available
 from magsd_cli.reporting.figures import Case
 from magsd_cli.reporting.localized import localization_blocks
-from magsd_cli.stages.evidence import Evidence, read_cache
+from magsd_cli.stages.evidence import Evidence
 from magsd_cli.stages.networks import load_ensemble
 
 TITLE = "Where the network looked"
@@ -28,11 +28,10 @@ TOLERANCE = 0.02
 OVERLAYS_PER_CLASS = 1
 
 
-def attention_section(evidence: Evidence) -> list[Block]:
+def attention_section(evidence: Evidence, cache: Cache | None) -> list[Block]:
     """A few cases with the attention of the network that never saw them. Raises `ArtifactError`."""
     if evidence.predictions is None or evidence.probabilities is None:
         return [Heading(TITLE), not_available(evidence.missing["predictions"])]
-    cache = read_cache(evidence)
     if cache is None:
         return [Heading(TITLE), not_available(evidence.missing["cache"])]
     confidence = evidence.probabilities.max(axis=1)

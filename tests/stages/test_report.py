@@ -28,7 +28,7 @@ from magsd_cli.errors import ArtifactError, LockedError, UsageError
 from magsd_cli.recipe import load_recipe
 from magsd_cli.reporting.document import Paragraph
 from magsd_cli.stages.cv import cv
-from magsd_cli.stages.evidence import gather
+from magsd_cli.stages.evidence import gather, read_cache
 from magsd_cli.stages.report import report
 from magsd_cli.stages.showcase import attention_section
 
@@ -155,7 +155,9 @@ def test_what_is_deleted_is_not_available(run: Path, gone: str) -> None:
 def test_without_weights_there_is_no_attention(run: Path) -> None:
     _remove(weights_path(run, 0))
     evidence = gather(run)
-    words = " ".join(b.text for b in attention_section(evidence) if isinstance(b, Paragraph))
+    words = " ".join(
+        b.text for b in attention_section(evidence, read_cache(evidence)) if isinstance(b, Paragraph)
+    )
     assert "Attention is not available: a fold's weights are missing" in words
 
 
