@@ -25,6 +25,7 @@ def crossfit(planned: Planned, devices: Sequence[torch.device]) -> Path:
     settings, and what training raises.
     """
     run, cache, folds = planned
+    cache.samples()  # needed at the end of each fold: if it is damaged, say so before the hours of training
     if not run_file(run.path).exists():
         # A network that cannot be built, or whose ImageNet weights are missing, must not leave a run behind.
         build_model(run.recipe.model, len(run.classes), run.recipe.seed)

@@ -307,6 +307,15 @@ def test_a_network_that_cannot_be_built_leaves_nothing(cache, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_damaged_samples_table_is_noticed_before_training(tmp_path):
+    path = write_tiny_cache(tmp_path / "cache")
+    (table,) = path.parent.glob("*.samples.parquet")
+    table.write_bytes(table.read_bytes()[:-9])
+    with pytest.raises(ArtifactError, match=r"samples\.parquet"):
+        cv(cache=path, recipe=recipe(), runs=tmp_path, folds=2, device="cpu")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["cache"]
+
+
 def test_more_folds_than_patients_is_refused(cache, tmp_path):
     with pytest.raises(UsageError, match="--folds 5"):
         cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=5)
