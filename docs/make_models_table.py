@@ -49,8 +49,9 @@ def row(name: str) -> str:
     published = (
         " / ".join(f"{v:g}" if v is not None else "-" for v in (millions, billions)) if source else "-"
     )
+    counted = (f"{parameters(model) / 1e6:.2f}", f"{multiply_adds(model, size) / 1e9:.2f}")
     cells = [
-        f"`{name}`", PAPERS[name], f"{parameters(model) / 1e6:.2f}", f"{multiply_adds(model, size) / 1e9:.2f}",
+        f"`{name}`", PAPERS[name], *counted,
         str(size), published, source or "-", "ImageNet" if trunk else "none", str(SMALLEST.get(name, 64)),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
@@ -66,8 +67,8 @@ def main() -> None:
     text = f"""# The networks
 
 Written by `python docs/make_models_table.py`; the figures are counted from the networks themselves, for one
-channel and {CLASSES} classes. Published figures are for RGB and their own classes: with those two differences taken out the
-VGG16, ResNets and InceptionV3 agree to the last parameter (`tests/models/test_comparison.py`).
+channel and {CLASSES} classes. Published figures are for RGB and their own classes: with those two differences
+taken out the VGG16, ResNets and InceptionV3 agree to the last parameter (`tests/models/test_comparison.py`).
 
 {head}
 {chr(10).join(row(name) for name in MODELS)}

@@ -14,6 +14,7 @@ from magsd_cli.models.attention import (
 )
 from magsd_cli.models.output import Output
 from magsd_cli.models.resnet import ResNetFeatures
+from magsd_cli.models.timm_features import PREFIX, TimmFeatures, timm_trunk
 from magsd_cli.models.weights import Trunk
 from magsd_cli.recipe import Model
 
@@ -24,8 +25,7 @@ class MANet(nn.Module):
     def __init__(self, settings: Model, classes: int) -> None:
         super().__init__()
         self.settings = settings
-        self.features = ResNetFeatures(settings.backbone)
-        self.trunk = Trunk(self.features, settings.backbone, "conv1.weight", ("fc.",))
+        self.features, self.trunk = _backbone(settings.backbone)
         self.branches = attention_branches(self.features.channels, settings)
         parts = settings.attention_maps if settings.pooling == "attention" else 1
         self.classifier = nn.Linear(parts * self.features.channels[-1], classes, bias=False)
@@ -41,6 +41,15 @@ class MANet(nn.Module):
         if self.settings.feature_norm == "signed_sqrt_l2":
             vector = signed_sqrt_l2(vector, self.settings.feature_scale)
         return Output(self.classifier(vector), attention)
+
+
+def _backbone(name: str) -> tuple[ResNetFeatures | TimmFeatures, Trunk]:
+    """The extractor of f1, f2, f3 that the recipe names, and where its published weights go."""
+    if name.startswith(PREFIX):
+        modern = TimmFeatures(name.removeprefix(PREFIX))
+        return modern, timm_trunk(modern, name)
+    features = ResNetFeatures(name)
+    return features, Trunk(features, name, "conv1.weight", ("fc.",))
 
 
 def global_average_pooling(features: Tensor, _attention: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import pickle
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -30,14 +30,16 @@ DAMAGED = (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError,
 class Trunk(NamedTuple):
     """The part of a network that has published weights.
 
-    `module` has the keys of torchvision's network `name`, less those that start with one of `head`. `stem` is
-    the key of its first convolution, which takes one channel where the published one takes three.
+    `module` has the keys of torchvision's network `name`, less those that start with one of `head`. `stem`
+    is the key of its first convolution, which takes one channel where the published one takes three. `fetch`
+    gets the weights by `name` where they are not torchvision's.
     """
 
     module: nn.Module
     name: str
     stem: str
     head: tuple[str, ...]
+    fetch: Callable[[str], State] | None = None
 
 
 def load_first_weights(model: nn.Module, trunk: Trunk | None, settings: Model) -> None:
@@ -54,7 +56,7 @@ def load_first_weights(model: nn.Module, trunk: Trunk | None, settings: Model) -
             f"model.weights=imagenet: none are published for {settings.name}; --set model.weights=none"
         )
     if settings.weights == "imagenet" and trunk is not None:
-        fit_trunk(trunk, imagenet_state(trunk.name), settings.stem, "model.weights=imagenet")
+        fit_trunk(trunk, (trunk.fetch or imagenet_state)(trunk.name), settings.stem, "model.weights=imagenet")
         return
     state = read_state_dict(Path(settings.weights))
     whole = model.state_dict()

@@ -26,7 +26,8 @@ def test_torchs_own_generator_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("resnet5", "resnet50"), ("vgg16", "resnet18"), ("timm:x", "resnet50")]
+    ("name", "near"),
+    [("resnet5", "resnet50"), ("vgg16", "resnet18"), ("timm:convnext_tine", "convnext_tiny")],
 )
 def test_an_unknown_backbone_names_the_nearest(name: str, near: str) -> None:
     with pytest.raises(UsageError, match=f"model.backbone={name}: no such backbone; choose .*{near}"):
