@@ -31,6 +31,7 @@ from magsd_cli.options import (
     RecipeOption,
     SeedOption,
     SetOption,
+    SplitsOption,
     View,
     WorkersOption,
 )
@@ -153,6 +154,7 @@ def train(
     name: NameOption = None,
     seed: SeedOption = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Continue this run.")] = None,
+    splits: SplitsOption = None,
 ) -> int:
     """Train one network on one split and test it on the part held out. Prints the run's path."""
     as_it_is = resume is not None and recipe == "base" and not overrides and seed is None
@@ -161,7 +163,14 @@ def train(
 
     print(
         stage(
-            cache=cache, recipe=chosen, runs=context.obj, name=name, device=device, gpus=gpus, resume=resume
+            cache=cache,
+            recipe=chosen,
+            runs=context.obj,
+            name=name,
+            device=device,
+            gpus=gpus,
+            resume=resume,
+            splits=splits,
         )
     )
     return 0
@@ -179,6 +188,7 @@ def cv(
     name: NameOption = None,
     seed: SeedOption = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Continue this run.")] = None,
+    splits: SplitsOption = None,
 ) -> int:
     """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
     as_it_is = resume is not None and recipe == "base" and not overrides and seed is None
@@ -195,6 +205,7 @@ def cv(
             device=device,
             gpus=gpus,
             resume=resume,
+            splits=splits,
         )
     )
     return 0

@@ -22,12 +22,14 @@ def cv(
     device: str = "auto",
     gpus: int | None = None,
     resume: Path | None = None,
+    splits: Path | None = None,
 ) -> Path:
     """Cross-validate `recipe` on `cache` (None: the newest) in `folds` folds; return the run's folder.
 
-    The folds are stratified by class and never split a patient. With `gpus` they are trained side by side.
+    The folds are stratified by class and never split a patient; `splits`, a CSV, gives published ones. With
+    `gpus` they are trained side by side.
     Started again, a run is continued; `resume` names one to continue with the recipe that it has.
     """
     devices = choose_devices(device, gpus)
     threads = max(1, torch.get_num_threads() // min(len(devices), folds))
-    return crossfit(plan("cv", cache, recipe, runs, name, folds, resume, threads), devices)
+    return crossfit(plan("cv", cache, recipe, runs, name, folds, resume, threads, splits), devices)

@@ -13,6 +13,7 @@ from magsd_cli.artifacts.cache import Cache, find_newest_cache, open_cache
 from magsd_cli.artifacts.runs import Run, name_path, open_run, recipe_differences
 from magsd_cli.console import say
 from magsd_cli.data.folds import make_folds
+from magsd_cli.data.splits import read_splits
 from magsd_cli.errors import ArtifactError, NoInputError, UsageError
 from magsd_cli.recipe import Recipe
 
@@ -28,9 +29,11 @@ def plan(
     folds: int,
     resume: Path | None,
     threads: int,
+    splits: Path | None = None,
 ) -> Planned:
     """The run to make or to continue, its cache, and the folds table (nothing is written).
 
+    `splits` is a CSV of published folds, in place of `folds` drawn by the recipe's seed.
     Raises `UsageError` for options that do not go together, `ArtifactError` for a cache that is missing,
     damaged or does not fit the recipe, `NoInputError` when it has no two classes to tell apart.
     """
@@ -43,9 +46,10 @@ def plan(
         say(f"cache: {cache} (the newest; another one with --cache)")
     opened = open_cache(cache)
     check_fit(recipe, opened)
-    table = folds_table(opened, folds, recipe.seed)
+    table = folds_table(opened, folds, recipe.seed, splits)
+    folds = int(table["fold"].max()) + 1
     known = any(opened.patient_ids)
-    path = name_path(runs, name or default_name(kind, recipe, opened, folds))
+    path = name_path(runs, name or default_name(kind, recipe, opened, table))
     run = Run(
         path=path,
         kind=kind,
@@ -108,10 +112,11 @@ def check_fit(recipe: Recipe, cache: Cache) -> None:
             )
 
 
-def folds_table(cache: Cache, folds: int, seed: int) -> pd.DataFrame:
+def folds_table(cache: Cache, folds: int, seed: int, splits: Path | None = None) -> pd.DataFrame:
     """Every labelled image of the cache with its test fold: index, image_id, patient_id, label, fold.
 
-    Images of one group (same patient, or the cache's `group_ids`) share a fold.
+    Images of one group (same patient, or the cache's `group_ids`) share a fold, also where the folds come
+    from the CSV `splits`.
     """
     index = np.flatnonzero(cache.labels >= 0)
     labels = cache.labels[index]
@@ -126,20 +131,23 @@ def folds_table(cache: Cache, folds: int, seed: int) -> pd.DataFrame:
             "and test; the figures will be too good (give patient_id in metadata.csv)",
             level="warning",
         )
+    ids = [cache.image_ids[i] for i in index]
+    mine = [groups[i] for i in index]
     return pd.DataFrame(
         {
             "index": index.astype(np.int64),
-            "image_id": [cache.image_ids[i] for i in index],
+            "image_id": ids,
             "patient_id": [cache.patient_ids[i] for i in index],
             "label": [cache.classes[k] for k in labels],
-            "fold": make_folds(labels, [groups[i] for i in index], folds, seed),
+            "fold": read_splits(splits, ids, mine) if splits else make_folds(labels, mine, folds, seed),
         }
     )
 
 
-def default_name(kind: str, recipe: Recipe, cache: Cache, folds: int) -> str:
-    """A name that the same command line finds again: kind, recipe's title, cache, and a hash of all three."""
+def default_name(kind: str, recipe: Recipe, cache: Cache, table: pd.DataFrame) -> str:
+    """A name that the same command line finds again: kind, recipe, cache, and a hash with the folds."""
     words = re.sub(r"[^a-z0-9]+", "-", recipe.title.lower()).strip("-")[:24].strip("-") or "recipe"
     source = re.sub(r"[^A-Za-z0-9._-]+", "-", cache.path.stem)[:48]
-    digest = hashlib.sha256(f"{recipe.hash()} {cache.digest} {folds}".encode()).hexdigest()
+    folds = table["fold"].to_numpy().tobytes()
+    digest = hashlib.sha256(f"{recipe.hash()} {cache.digest} ".encode() + folds).hexdigest()
     return f"{kind}-{words}-{source}-{digest[:8]}"

@@ -24,14 +24,16 @@ def train(
     device: str = "auto",
     gpus: int | None = None,
     resume: Path | None = None,
+    splits: Path | None = None,
 ) -> Path:
     """Train `recipe` on `cache` (None: the newest) but for a held-out fifth, and test it there.
 
-    The split is the first fold of a stratified five-fold split that never splits a patient. Returns the run's
+    The split is the first fold of a stratified five-fold split that never splits a patient, or of the
+    published folds in the CSV `splits` (the one called ``test`` where there is one). Returns the run's
     folder. Started again, a run is continued; `resume` names one to continue with the recipe that it has.
     """
     devices = choose_devices(device, gpus)
     if len(devices) > 1:
         say("--gpus: one network is trained on one device; `magsd cv` trains its folds side by side")
-    planned = plan("train", cache, recipe, runs, name, FOLDS, resume, torch.get_num_threads())
+    planned = plan("train", cache, recipe, runs, name, FOLDS, resume, torch.get_num_threads(), splits)
     return crossfit(planned, devices[:1])
