@@ -27,7 +27,7 @@ def load_ensemble(
     models = []
     for fold in folds:
         model = trained_network(run.recipe, run.classes, weights_path(run.path, fold))
-        models.append(model.to(device, memory_format=torch.channels_last))
+        models.append(model.to(device).to(memory_format=torch.channels_last))
     return Ensemble(
         tuple(models),
         run.classes,
