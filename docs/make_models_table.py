@@ -76,7 +76,7 @@ taken out the VGG16, ResNets and InceptionV3 agree to the last parameter (`tests
 "pretrained" is what `model.weights = "imagenet"` loads; a network with "none" needs `model.weights = "none"`.
 COVID-Net's paper names its blocks and not the widths inside them; the widths here give the small variant its
 published 117.4 M parameters (117.43 M counted, 2.53 G against 2.26 G). The large one, whose long-range
-connections are not specified either, comes out 6% under its published parameters and 10% over its multiply-adds.
+connections are not specified either, comes out 6% under its published parameters and 10% over its work.
 
 What each leaves out or adds is in [paper.md](paper.md), under "Networks of Table 3".
 """
