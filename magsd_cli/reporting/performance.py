@@ -71,6 +71,24 @@ def metrics_table(metrics: Metrics, majority: str, intervals: Intervals | None =
     return Table(caption, ("", "n", *(f"{name} (%)" for name in COLUMNS.values())), tuple(rows))
 
 
+def overall_table(
+    pooled: Metrics,
+    truth: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    groups: Sequence[str],
+) -> tuple[Table, Intervals]:
+    """The figures of one set of predictions with their intervals, and all intervals by metric."""
+    intervals = rate_intervals(truth, probabilities, groups, np.random.default_rng(0))
+    cells = tuple(percent(pooled[m], pooled["undefined"].get(m)) for m in COLUMNS)
+    bounds = tuple(interval_text(intervals.get(m)) for m in COLUMNS)
+    n = str(pooled["n"])
+    caption = (
+        "In percent; 95 % intervals by bootstrap over patients. ACC: share called right; else macro means."
+    )
+    head = ("", "n", *(f"{name} (%)" for name in COLUMNS.values()))
+    return Table(caption, head, (("all images", n, *cells), ("95 % interval", n, *bounds))), intervals
+
+
 def interval_text(interval: Interval | None) -> str:
     """[low–high] in percent."""
     if interval is None or interval.low is None or interval.high is None:

@@ -43,6 +43,7 @@ from magsd_cli.reporting.origin import provenance_section, recipe_section, repro
 from magsd_cli.reporting.performance import performance_sections, roc_curves, training_section
 from magsd_cli.reporting.subgroups import subgroup_section
 from magsd_cli.stages.evidence import Evidence, gather, read_cache
+from magsd_cli.stages.outside import external_section
 from magsd_cli.stages.shortcuts import find_shortcuts, source_association
 from magsd_cli.stages.showcase import attention_section, localization_section
 
@@ -56,22 +57,24 @@ def report(
     """Write report.md, report.html and figures/ for one run (None: the newest), or a comparison of several.
 
     `out`: the folder (default: the run's own; for several ``runs/comparisons/<hash>``). Returns the path of
-    report.md. Raises `ArtifactError` for runs that are unfinished, damaged or contradict themselves, and
-    `UsageError` when the folder holds a report.md that this command did not write.
+    report.md. `external`: a CSV of predictions on outside data, with labels.
+
+    Raises `ArtifactError` for runs that are unfinished, damaged or contradict themselves, and `UsageError`
+    for a bad `external`, or when the folder holds a report.md that this command did not write.
     """
-    if external is not None:
-        raise UsageError(f"--external {external}: outside data cannot be scored yet; leave it away")
     paths = list(dict.fromkeys(Path(path) for path in runs_given))
     if not paths:
         paths = [find_newest_run(runs)]
         say(f"report: {paths[0]} (the newest run; name another one behind `magsd report`)")
     several = len(paths) > 1
     folder = out or (runs / COMPARISONS / _short_hash(paths) if several else paths[0])
+    if several and external is not None:
+        raise UsageError(f"--external {external}: goes with one run; name that run alone")
     if not several:
         open_run(paths[0])  # before a lock file is left in a folder that is no run
     with lock(folder / ".report.lock"):
         found = [gather(path) for path in paths]
-        return _write(compare_runs(found) if several else describe_run(found[0], runs), folder)
+        return _write(compare_runs(found) if several else describe_run(found[0], runs, external), folder)
 
 
 def _short_hash(paths: Sequence[Path]) -> str:
@@ -90,12 +93,14 @@ def _write(document: Document, folder: Path) -> Path:
     return path
 
 
-def describe_run(evidence: Evidence, runs: Path) -> Document:
+def describe_run(evidence: Evidence, runs: Path, external: Path | None = None) -> Document:
     """The report of one run."""
     run = evidence.run
     cache = read_cache(evidence)
     shortcuts = find_shortcuts(evidence, cache)
     blocks: list[Block] = [*_opening(evidence, shortcuts), *_results(evidence)]
+    if external is not None:
+        blocks += external_section(external, run.classes)
     blocks += audit_section(
         shortcuts, run.classes, source_association(evidence), evidence.missing.get("cache", "")
     )

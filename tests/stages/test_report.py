@@ -29,6 +29,7 @@ from magsd_cli.recipe import load_recipe
 from magsd_cli.reporting.document import Paragraph
 from magsd_cli.stages.cv import cv
 from magsd_cli.stages.evidence import gather, read_cache
+from magsd_cli.stages.outside import external_section
 from magsd_cli.stages.report import report
 from magsd_cli.stages.showcase import attention_section
 
@@ -248,6 +249,30 @@ def test_several_runs_are_compared(run: Path, trained: Path) -> None:
     assert len(table) == 3
     assert "confusion-2.png" in text
     assert not (run / "report.md").exists()
+
+
+def test_outside_data_is_scored(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "outside.csv"
+    path.write_text("label,p_bright,p_dark\nbright,0.9,0.1\ndark,0.6,0.4\ndark,0.2,0.8\nbright,0.7,0.3\n")
+    text = report(runs_given=[run], runs=run.parent, external=path).read_text()
+    section = text[text.index("## Outside data") :]
+    assert "| all images | 4 | 75.00 |" in section
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("label,p_bright\nbright,1\n", "column p_dark is missing"),
+        ("label,p_bright,p_dark\nfracture,1,0\n", "row 2: its label is none of bright, dark"),
+        ("label,p_bright,p_dark\nbright,1,0\ndark,1,1\n", "row 3: its probabilities"),
+        ("label,p_bright,p_dark\n", "no rows"),
+    ],
+)
+def test_outside_data_that_cannot_be_is_refused(run: Path, tmp_path: Path, content: str, reason: str) -> None:
+    path = tmp_path / "outside.csv"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=reason):
+        external_section(path, CLASSES)
 
 
 def test_a_second_writer_is_locked_out(run: Path) -> None:
