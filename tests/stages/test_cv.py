@@ -210,6 +210,7 @@ def test_a_signal_ends_it_after_the_batch_and_a_second_start_continues(
         assert_same_run(cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu"), finished)
 
 
+@pytest.mark.sample
 @pytest.mark.slow
 def test_a_terminated_command_leaves_with_143(finished, cache, tmp_path):
     process = start(command(cache, tmp_path))
@@ -227,6 +228,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
+@pytest.mark.sample
 @pytest.mark.slow
 def test_a_killed_worker_is_started_once_more(finished, cache, tmp_path):
     process = start(command(cache, tmp_path, "--gpus", "2"))

@@ -322,6 +322,7 @@ def test_a_closed_pipe_is_an_output_error(made: Path, new: Path, monkeypatch: py
             run([new / "0.png"], made)
 
 
+@pytest.mark.sample
 @pytest.mark.slow
 def test_a_closed_pipe_leaves_nothing_but_one_line(made: Path, new: Path) -> None:
     script = f"'{sys.executable}' -m magsd_cli --runs '{made}/runs' predict '{new}/0.png' --device cpu"
