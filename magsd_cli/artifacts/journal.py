@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,8 +55,12 @@ def open_journal(final: Path, model: str, rows: Iterable[Row]) -> Iterator[Binar
         file = path.open("ab")
     except OSError as error:
         raise _unwritable(final, error) from error
-    with file:
+    try:
         yield file
+    finally:
+        # `append` has handed over whatever is whole; what a full disk refused it refuses again, and was said.
+        with suppress(OSError):
+            file.close()
 
 
 def append(journal: BinaryIO, final: Path, rows: Iterable[Row]) -> None:

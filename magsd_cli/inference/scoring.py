@@ -6,7 +6,7 @@ stays flat however long the list is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Scored:
 
 def score_files(
     files: Sequence[Path], preparation: Preparation, score: Score, workers: int, batch_size: int
-) -> Iterator[list[Scored]]:
+) -> Generator[list[Scored], None, None]:
     """Decode and prepare `files` in worker processes, score them here with `score`; answers in order."""
     for files_read, pictures in prepare_files(files, preparation, workers, max(CHUNK, batch_size)):
         usable = [picture.image for picture in pictures if picture.image is not None]
@@ -59,7 +59,7 @@ def score_files(
 
 def prepare_files(
     files: Sequence[Path], preparation: Preparation, workers: int, chunk: int = CHUNK
-) -> Iterator[tuple[list[Path], list[Ingested]]]:
+) -> Generator[tuple[list[Path], list[Ingested]], None, None]:
     """Decode and prepare `files` in worker processes; yield (files, pictures) in order, `chunk` at a time."""
     orders = orders_for(files, preparation)
     chunk = max(1, min(chunk, -(-len(orders) // workers)))

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -68,7 +68,7 @@ def run_isolated(
     workers: int = 1,
     chunk: int = 8,
     seconds: float = 120.0,
-) -> Iterator[list[Result]]:
+) -> Generator[list[Result], None, None]:
     """Give `items` in chunks to worker processes and yield each chunk's results, in order.
 
     In each worker `setup(*arguments)` (importable, picklable) makes the handler that turns a list of items

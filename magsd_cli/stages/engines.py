@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,9 @@ def _has_nvidia() -> bool:
     return Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia/version").exists()
 
 
-def score_with_onnx(model: Model, files: Sequence[Path], workers: int | None) -> Iterator[list[Scored]]:
+def score_with_onnx(
+    model: Model, files: Sequence[Path], workers: int | None
+) -> Generator[list[Scored], None, None]:
     """Answers for `files`, in order: worker processes that each decode and infer, and share nothing."""
     assert model.deployed is not None
     hands = min(workers or os.cpu_count() or 1, len(files))
@@ -89,7 +91,7 @@ def score_with_torch(
     gpus: int | None,
     batch_size: int | None,
     workers: int | None,
-) -> Iterator[list[Scored]]:
+) -> Generator[list[Scored], None, None]:
     """Answers for `files`, in order: worker processes decode, torch infers here."""
     from magsd_cli.inference.prediction import predict_images
     from magsd_cli.stages.device import choose_devices, describe

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -138,6 +138,7 @@ def _all_rows(plan: Plan, out: Path | None, options: Options) -> tuple[list[Row]
         answers = _score(plan, missing, options)
         started = time.monotonic()
         with ExitStack() as stack:
+            stack.enter_context(closing(answers))  # whatever happens, the workers end first
             keep = _keeper(out, plan, stack)
             bar = stack.enter_context(progress("predict", len(missing)))
             for some in answers:
@@ -159,7 +160,7 @@ def _keeper(out: Path | None, plan: Plan, stack: ExitStack) -> Callable[[Iterabl
     return lambda rows: append(journal, final, rows)
 
 
-def _score(plan: Plan, files: list[Path], options: Options) -> Iterator[list[Scored]]:
+def _score(plan: Plan, files: list[Path], options: Options) -> Generator[list[Scored], None, None]:
     """Answers for `files`, in order."""
     if plan.engine == ONNX:
         return score_with_onnx(plan.model, files, options.workers)
