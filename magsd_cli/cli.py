@@ -318,7 +318,7 @@ def report(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report (default: the run's own).")] = None,
     external: Annotated[
-        Path | None, typer.Option(help="CSV of predictions on another hospital's images.")
+        Path | None, typer.Option(help="CSV of outside images: label, p_<class>, patient_id.")
     ] = None,
 ) -> int:
     """Write the report of a run, or the comparison of several. Prints its path."""
@@ -408,8 +408,10 @@ def _explain(error: Exception) -> int:
                 f"out of memory ({type(error).__name__}); try a smaller train.batch_size or --batch-size"
             )
         )
-    if type(error).__name__ == "Abort":
-        return 130
+    if type(error).__name__ == "Abort":  # what Typer makes of Ctrl-C
+        return _explain(
+            Interrupted(signal.SIGINT, "interrupted: what was done is kept; run it again to continue")
+        )
     say(
         f"magsd: error: unexpected {type(error).__name__}: {error}; run it with --debug and report it",
         level="error",

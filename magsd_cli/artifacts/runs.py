@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
-RESERVED_NAMES = ("cache", "localize")
+RESERVED_NAMES = ("cache", "comparisons", "demo", "localize")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ import torch
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.runs import create_run, lock_path, run_file
 from magsd_cli.console import say
+from magsd_cli.errors import UsageError
 from magsd_cli.models.build import build_model
+from magsd_cli.recipe import Recipe
 from magsd_cli.stages.fold import train_fold
 from magsd_cli.stages.provenance import begin_session, end_session
 from magsd_cli.stages.scoring import in_words, score
@@ -27,8 +29,7 @@ def crossfit(planned: Planned, devices: Sequence[torch.device]) -> Path:
     run, cache, folds = planned
     cache.samples()  # needed at the end of each fold: if it is damaged, say so before the hours of training
     if not run_file(run.path).exists():
-        # A network that cannot be built, or whose ImageNet weights are missing, must not leave a run behind.
-        build_model(run.recipe.model, len(run.classes), run.recipe.seed)
+        check_network(run.recipe, len(run.classes))
     with lock(lock_path(run.path)):
         run = create_run(run, folds)
         sweep_orphans(run.path)
@@ -51,3 +52,18 @@ def crossfit(planned: Planned, devices: Sequence[torch.device]) -> Path:
         finally:
             end_session(run)
     return run.path
+
+
+def check_network(recipe: Recipe, classes: int) -> None:
+    """Build the recipe's network and show it a blank image: what cannot work leaves no run behind.
+
+    Raises `UsageError` for a network that does not take the image size or has no attention to guide the
+    training step with, `ArtifactError` where its ImageNet weights are missing.
+    """
+    model = build_model(recipe.model, classes, recipe.seed).eval()
+    with torch.inference_mode():
+        output = model(torch.zeros(1, 1, recipe.image.size, recipe.image.size))
+    if recipe.train.step == "attention_guided" and recipe.train.augment and output.attention is None:
+        raise UsageError(
+            f"train.step=attention_guided: {recipe.model.name} has no attention maps; set train.step=plain"
+        )

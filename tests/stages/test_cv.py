@@ -356,3 +356,17 @@ def test_one_label_is_nothing_to_tell_apart(tmp_path):
     path = write_tiny_cache(tmp_path / "cache", count=3)
     with pytest.raises(NoInputError):
         cv(cache=path, recipe=recipe(), runs=tmp_path, folds=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["model.name=resnet18"], "no attention maps; set train.step=plain"),
+        (["model.name=inception_v3", "train.step=plain", "image.size=64"], "takes 75 px and more"),
+    ],
+)
+def test_a_recipe_that_cannot_work_leaves_no_run(cache, tmp_path, settings, said):
+    recipe = load_recipe("cpu", ["image.size=64", *settings])
+    with pytest.raises(UsageError, match=said):
+        cv(cache=cache, recipe=recipe, runs=tmp_path, folds=2, device="cpu")
+    assert not list(tmp_path.glob("cv-*"))
