@@ -35,7 +35,7 @@ def doctor(*, runs: Path) -> int:
     """Print one line for each thing that magsd needs or could use. Returns 0, or 1 with a problem."""
     findings = [finding for check in CHECKS for finding in _safely(check, runs)]
     for state, what, found in findings:
-        print(f"{state:8}{what:18}{printable(found)}")
+        print(f"{state:8}{what:24}{printable(found)}")
     problems = sum(finding.state == "problem" for finding in findings)
     print("all that is needed is here" if not problems else f"{problems} problems, see above")
     return 1 if problems else 0
