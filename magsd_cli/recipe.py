@@ -58,6 +58,7 @@ class Model(_Section):
     attention_maps: int = Field(32, ge=1, le=1024)
     pooling: Literal["attention", "gap", "gmp"] = "attention"
     weights: str = "imagenet"
+    output_stride: Literal[32, 16, 8] = 32
     stem: Literal["sum_rgb", "fresh"] = "sum_rgb"
     attention_norm_eps: float = Field(1e-3, gt=0)
     attention_downsample: Literal["average", "max", "bilinear"] = "average"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from magsd_cli.errors import UsageError
 from magsd_cli.models.bcnn import BCNN, BCNNAttention
 from magsd_cli.models.covidnet import COVIDNet
 from magsd_cli.models.fpn import FPN
@@ -26,6 +27,8 @@ def build_model(settings: Model, classes: int, seed: int) -> nn.Module:
     The network takes z-scored X-rays [B, 1, H, W] and returns an `Output`. Raises `UsageError` for a backbone
     that does not exist, `ArtifactError` where its first weights cannot be had or do not fit.
     """
+    if settings.output_stride != 32 and settings.name != "magsd":
+        raise UsageError(f"model.output_stride={settings.output_stride}: is for model.name=magsd alone")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MODELS[settings.name](settings, classes)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from magsd_cli.errors import UsageError
 from magsd_cli.models.attention import (
     attention_branches,
     attention_pooling,
@@ -25,7 +26,7 @@ class MANet(nn.Module):
     def __init__(self, settings: Model, classes: int) -> None:
         super().__init__()
         self.settings = settings
-        self.features, self.trunk = _backbone(settings.backbone)
+        self.features, self.trunk = _backbone(settings)
         self.branches = attention_branches(self.features.channels, settings)
         parts = settings.attention_maps if settings.pooling == "attention" else 1
         self.classifier = nn.Linear(parts * self.features.channels[-1], classes, bias=False)
@@ -33,7 +34,7 @@ class MANet(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """z-scored X-rays [B, 1, H, W], sides of 64 and more -> logits [B, K], attention [B, M, h, w].
 
-        h and w are 1/32 of H and W, rounded up. The attention takes part in the classification.
+        h and w are 1/32 (1 / `output_stride`) of H and W, rounded up. The attention helps to classify.
         """
         features = self.features(images)
         attention = multiscale_attention(self.branches, features, self.settings.attention_downsample)
@@ -43,12 +44,20 @@ class MANet(nn.Module):
         return Output(self.classifier(vector), attention)
 
 
-def _backbone(name: str) -> tuple[ResNetFeatures | TimmFeatures, Trunk]:
-    """The extractor of f1, f2, f3 that the recipe names, and where its published weights go."""
+def _backbone(settings: Model) -> tuple[ResNetFeatures | TimmFeatures, Trunk]:
+    """The extractor of f1, f2, f3 that the recipe names, and where its published weights go.
+
+    Raises `UsageError` for a timm backbone with an output stride: not all of them have one to change.
+    """
+    name = settings.backbone
     if name.startswith(PREFIX):
+        if settings.output_stride != 32:
+            raise UsageError(
+                f"model.output_stride={settings.output_stride}: is for torchvision's ResNets alone"
+            )
         modern = TimmFeatures(name.removeprefix(PREFIX))
         return modern, timm_trunk(modern, name)
-    features = ResNetFeatures(name)
+    features = ResNetFeatures(name, settings.output_stride)
     return features, Trunk(features, name, "conv1.weight", ("fc.",))
 
 

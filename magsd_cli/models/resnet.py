@@ -15,10 +15,12 @@ STAGES = ("layer2", "layer3", "layer4")
 class ResNetFeatures(nn.Module):
     """The trunk of a ResNet, its parts named as torchvision names them.
 
-    `channels` are the widths of f1, f2, f3. Raises `UsageError` for a name that torchvision does not know.
+    `channels` are the widths of f1, f2, f3; `output_stride` (32, 16 or 8) is how many image pixels lie under
+    one of f3: below 32 the last stages do not halve, so that the attention maps are finer than the paper's.
+    Raises `UsageError` for a name that torchvision does not know.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, output_stride: int = 32) -> None:
         super().__init__()
         check_backbone(name)
         network = torchvision.models.get_model(name, weights=None)
@@ -26,12 +28,16 @@ class ResNetFeatures(nn.Module):
         self.bn1, self.relu, self.maxpool = network.bn1, network.relu, network.maxpool
         self.layer1, self.layer2 = network.layer1, network.layer2
         self.layer3, self.layer4 = network.layer3, network.layer4
+        if output_stride <= 16:
+            _keep_size(self.layer4)
+        if output_stride <= 8:
+            _keep_size(self.layer3)
         self.channels = tuple(_width(getattr(network, stage)) for stage in STAGES)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 1, H, W] -> [f1, f2, f3], the last features before each halving.
 
-        Their sides are H and W over 8, 16 and 32, rounded up.
+        Their sides are H and W over 8, 16 and 32 (at most `output_stride`), rounded up.
         """
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         f1 = self.layer2(self.layer1(x))
@@ -61,6 +67,13 @@ def one_channel(conv: nn.Conv2d) -> nn.Conv2d:
     )
     nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
     return fresh
+
+
+def _keep_size(stage: nn.Module) -> None:
+    """Let a stage that halves its input keep the size, with the same weights."""
+    for module in stage.modules():
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            module.stride = (1, 1)
 
 
 def _width(stage: nn.Module) -> int:

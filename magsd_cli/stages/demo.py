@@ -36,7 +36,7 @@ class Extent:
 
     per_class: int = 72
     pixels: int = 160
-    cached: int = 80
+    cached: int = 64
     folds: int = 3
     new: int = 12
     train_epochs: int = 2

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from magsd_cli.errors import UsageError
 from magsd_cli.models.build import build_model
 from magsd_cli.models.resnet import ResNetFeatures, check_backbone
 from magsd_cli.recipe import Model
@@ -101,3 +102,25 @@ def test_every_resnet_builds(name: str) -> None:
     assert features.channels == (f1.shape[1], f2.shape[1], f3.shape[1])
     assert [f1.shape[-1], f2.shape[-1], f3.shape[-1]] == [8, 4, 2]
     assert features.conv1.in_channels == 1
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stride", "side"), [("resnet18", 32, 3), ("resnet18", 16, 6), ("resnet50", 8, 12)]
+)
+def test_the_output_stride_sets_the_size_of_the_attention(backbone: str, stride: int, side: int) -> None:
+    settings = Model(backbone=backbone, weights="none", output_stride=stride)
+    model = build_model(settings, 3, seed=0).eval()
+    with torch.inference_mode():
+        attention = model(torch.zeros(1, 1, 96, 96)).attention
+    assert attention.shape == (1, 32, side, side)
+    plain = build_model(Model(backbone=backbone, weights="none"), 3, seed=0)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), plain.state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("settings", [{"name": "resnet18"}, {"backbone": "timm:convnext_tiny"}])
+def test_an_output_stride_where_there_is_none_to_change_is_refused(settings: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="output_stride"):
+        build_model(Model(weights="none", output_stride=16, **settings), 3, seed=0)
