@@ -30,6 +30,7 @@ UNSURE: dict[str, Any] = {"soft_distance.confidence": 1.0}  # P is always replac
 CHANGES: list[tuple[str, Any, dict[str, Any]]] = [
     ("model.backbone", "resnet34", {}),
     ("model.scales", 3, {}),
+    ("model.output_stride", 16, {}),
     ("model.attention_maps", 5, {}),
     ("model.pooling", "gmp", {}),
     ("model.attention_norm_eps", 0.5, {}),
