@@ -48,10 +48,7 @@ def attention_guided_step(
     if not names:
         return plain_step(model, images, targets, recipe, generator)
     entropy, logits, attention = _primary(model, images, targets, recipe)
-    if attention is None:
-        raise UsageError(
-            f"train.step=attention_guided: {recipe.model.name} has no attention maps; set train.step=plain"
-        )
+    attention = guiding_attention(attention, recipe)
     correct = (logits.argmax(1) == targets).sum()
     soft = soft_label(logits, targets, recipe.soft_distance)
     maps = choose_maps(attention, recipe.guide.map_choice, len(names), generator)
@@ -65,6 +62,15 @@ def attention_guided_step(
         torch.autograd.backward(distance)
         total = total + distance.detach()
     return StepResult(entropy + total, entropy, total, correct)
+
+
+def guiding_attention(attention: Tensor | None, recipe: Recipe) -> Tensor:
+    """The maps that guide the augmentation. Raises `UsageError` for a network that has none."""
+    if attention is None:
+        raise UsageError(
+            f"train.step=attention_guided: {recipe.model.name} has no attention maps; set train.step=plain"
+        )
+    return attention
 
 
 def _primary(

@@ -10,7 +10,7 @@ import torch
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.runs import create_run, lock_path, run_file
 from magsd_cli.console import say
-from magsd_cli.errors import UsageError
+from magsd_cli.method.step import guiding_attention
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Recipe
 from magsd_cli.stages.fold import train_fold
@@ -63,7 +63,5 @@ def check_network(recipe: Recipe, classes: int) -> None:
     model = build_model(recipe.model, classes, recipe.seed).eval()
     with torch.inference_mode():
         output = model(torch.zeros(1, 1, recipe.image.size, recipe.image.size))
-    if recipe.train.step == "attention_guided" and recipe.train.augment and output.attention is None:
-        raise UsageError(
-            f"train.step=attention_guided: {recipe.model.name} has no attention maps; set train.step=plain"
-        )
+    if recipe.train.step == "attention_guided" and recipe.train.augment:
+        guiding_attention(output.attention, recipe)

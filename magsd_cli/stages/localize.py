@@ -39,10 +39,9 @@ from magsd_cli.reporting.overlays import draw_overlay
 from magsd_cli.stages.captions import in_words, overlay_of
 from magsd_cli.stages.engines import asker
 from magsd_cli.stages.marking import MEASURES, Marked, Target, chance, describe_truth, mark, measure, target
-from magsd_cli.stages.trained import Model, open_model
+from magsd_cli.stages.trained import IN_TRAINING_DATA, Model, open_model
 
 Row = dict[str, Any]
-IN_TRAINING_DATA = "in_training_data"
 
 
 @dataclass

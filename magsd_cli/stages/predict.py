@@ -27,9 +27,7 @@ from magsd_cli.inference.inputs import list_inputs
 from magsd_cli.inference.scoring import Scored
 from magsd_cli.stages.engines import ONNX, choose_engine, score_with_onnx, score_with_torch
 from magsd_cli.stages.ledger import Ledger, Row, merged, read_ledger, unchanged
-from magsd_cli.stages.trained import Model, open_model
-
-IN_TRAINING_DATA = "in_training_data"
+from magsd_cli.stages.trained import IN_TRAINING_DATA, Model, open_model
 
 
 @dataclass(frozen=True)

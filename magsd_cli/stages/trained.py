@@ -13,6 +13,8 @@ from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError, MagsdError
 from magsd_cli.inference.scoring import Preparation
 
+IN_TRAINING_DATA = "in_training_data"  # the warning on an image that the model was trained on
+
 
 @dataclass(frozen=True)
 class Model:
