@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from magsd_cli.errors import UsageError
-from magsd_cli.recipe import load_recipe, recipe_from_values, recipe_names, recipe_text
+from magsd_cli.recipe import Recipe, load_recipe, recipe_from_values, recipe_names, recipe_text
 
 
 def test_the_defaults_are_the_papers_values() -> None:
@@ -79,6 +80,13 @@ def test_unknown_names_get_the_nearest_one() -> None:
 def test_the_hash_follows_what_changes_a_result() -> None:
     assert load_recipe().hash() == load_recipe("base", ["title=other"]).hash()
     assert load_recipe().hash() != load_recipe("base", ["seed=1"]).hash()
+
+
+def test_a_run_made_before_a_key_existed_keeps_its_hash() -> None:
+    recipe = load_recipe("cpu")
+    earlier = json.loads(recipe.to_json())
+    assert earlier["model"].pop("output_stride") == 32
+    assert Recipe.model_validate(earlier).hash() == recipe.hash()
 
 
 def test_a_resolved_recipe_reads_back() -> None:
