@@ -177,8 +177,8 @@ class Recipe(_Section):
     def hash(self) -> str:
         """SHA-256 of everything that changes a result; the title and the paper's row do not.
 
-        Keys at their defaults are left out, so that a key that a later version adds does not make earlier runs
-        strangers: its default must be what the earlier version did, and a default never changes afterwards.
+        Keys at their defaults are left out, so that a key that a later version adds does not make earlier
+        runs strangers: its default must be what the earlier version did, and no default ever changes.
         """
         values = self.model_dump(mode="json", exclude={"title", "paper"}, exclude_defaults=True)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
