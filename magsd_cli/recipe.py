@@ -58,6 +58,7 @@ class Model(_Section):
     attention_maps: int = Field(32, ge=1, le=1024)
     pooling: Literal["attention", "gap", "gmp"] = "attention"
     weights: str = "imagenet"
+    stages: Literal[4, 3] = 4
     output_stride: Literal[32, 16, 8] = 32
     stem: Literal["sum_rgb", "fresh"] = "sum_rgb"
     attention_norm_eps: float = Field(1e-3, gt=0)

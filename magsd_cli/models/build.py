@@ -12,7 +12,7 @@ from magsd_cli.models.bcnn import BCNN, BCNNAttention
 from magsd_cli.models.covidnet import COVIDNet
 from magsd_cli.models.fpn import FPN
 from magsd_cli.models.inception import InceptionV3
-from magsd_cli.models.magsd import MANet
+from magsd_cli.models.magsd import MANet, changed_trunk
 from magsd_cli.models.narin import NarinInceptionV3, NarinResNet50
 from magsd_cli.models.resnet_classifier import resnet18, resnet50
 from magsd_cli.models.unet import UNet
@@ -27,8 +27,9 @@ def build_model(settings: Model, classes: int, seed: int) -> nn.Module:
     The network takes z-scored X-rays [B, 1, H, W] and returns an `Output`. Raises `UsageError` for a backbone
     that does not exist, `ArtifactError` where its first weights cannot be had or do not fit.
     """
-    if settings.output_stride != 32 and settings.name != "magsd":
-        raise UsageError(f"model.output_stride={settings.output_stride}: is for model.name=magsd alone")
+    if settings.name != "magsd":
+        for key in changed_trunk(settings):
+            raise UsageError(f"model.{key}: is for model.name=magsd alone; leave it out for {settings.name}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MODELS[settings.name](settings, classes)

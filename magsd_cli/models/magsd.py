@@ -14,7 +14,7 @@ from magsd_cli.models.attention import (
     signed_sqrt_l2,
 )
 from magsd_cli.models.output import Output
-from magsd_cli.models.resnet import ResNetFeatures
+from magsd_cli.models.resnet import STAGES, ResNetFeatures
 from magsd_cli.models.timm_features import PREFIX, TimmFeatures, timm_trunk
 from magsd_cli.models.weights import Trunk
 from magsd_cli.recipe import Model
@@ -34,7 +34,8 @@ class MANet(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """z-scored X-rays [B, 1, H, W], sides of 64 and more -> logits [B, K], attention [B, M, h, w].
 
-        h and w are 1/32 (1 / `output_stride`) of H and W, rounded up. The attention helps to classify.
+        h and w are 1/32 of H and W (1/16 with three `stages`; at least 1 / `output_stride`), rounded up. The
+        attention helps to classify.
         """
         features = self.features(images)
         attention = multiscale_attention(self.branches, features, self.settings.attention_downsample)
@@ -47,18 +48,22 @@ class MANet(nn.Module):
 def _backbone(settings: Model) -> tuple[ResNetFeatures | TimmFeatures, Trunk]:
     """The extractor of f1, f2, f3 that the recipe names, and where its published weights go.
 
-    Raises `UsageError` for a timm backbone with an output stride: not all of them have one to change.
+    Raises `UsageError` for a timm backbone with other stages or strides: not all have them to change.
     """
     name = settings.backbone
     if name.startswith(PREFIX):
-        if settings.output_stride != 32:
-            raise UsageError(
-                f"model.output_stride={settings.output_stride}: is for torchvision's ResNets alone"
-            )
+        for key in changed_trunk(settings):
+            raise UsageError(f"model.{key}: is for torchvision's ResNets alone; leave it out for {name}")
         modern = TimmFeatures(name.removeprefix(PREFIX))
         return modern, timm_trunk(modern, name)
-    features = ResNetFeatures(name, settings.output_stride)
-    return features, Trunk(features, name, "conv1.weight", ("fc.",))
+    features = ResNetFeatures(name, settings.output_stride, settings.stages)
+    unused = tuple(f"{stage}." for stage in STAGES[settings.stages :])
+    return features, Trunk(features, name, "conv1.weight", ("fc.", *unused))
+
+
+def changed_trunk(settings: Model) -> list[str]:
+    """The keys of `settings` that change a ResNet trunk's shape and are not at the paper's value."""
+    return [key for key in ("stages", "output_stride") if getattr(settings, key) != getattr(Model(), key)]
 
 
 def global_average_pooling(features: Tensor, _attention: Tensor) -> Tensor:

@@ -9,40 +9,44 @@ from torch import Tensor, nn
 
 from magsd_cli.errors import UsageError
 
-STAGES = ("layer2", "layer3", "layer4")
+STAGES = ("layer1", "layer2", "layer3", "layer4")  # at 1/4, 1/8, 1/16 and 1/32 of the image
 
 
 class ResNetFeatures(nn.Module):
     """The trunk of a ResNet, its parts named as torchvision names them.
 
     `channels` are the widths of f1, f2, f3; `output_stride` (32, 16 or 8) is how many image pixels lie under
-    one of f3: below 32 the last stages do not halve, so that the attention maps are finer than the paper's.
-    Raises `UsageError` for a name that torchvision does not know.
+    one of f3 at most: the stages that would go beyond do not halve, so that the attention maps are finer than
+    the paper's. `stages` 3 ends the trunk after layer3, whose features see less of the image and tell better
+    where things are. Raises `UsageError` for a name that torchvision does not know.
     """
 
-    def __init__(self, name: str, output_stride: int = 32) -> None:
+    def __init__(self, name: str, output_stride: int = 32, stages: int = 4) -> None:
         super().__init__()
         check_backbone(name)
         network = torchvision.models.get_model(name, weights=None)
         self.conv1 = one_channel(network.conv1)
         self.bn1, self.relu, self.maxpool = network.bn1, network.relu, network.maxpool
-        self.layer1, self.layer2 = network.layer1, network.layer2
-        self.layer3, self.layer4 = network.layer3, network.layer4
-        if output_stride <= 16:
-            _keep_size(self.layer4)
-        if output_stride <= 8:
-            _keep_size(self.layer3)
-        self.channels = tuple(_width(getattr(network, stage)) for stage in STAGES)
+        self.stages = STAGES[:stages]
+        for number, name_of_stage in enumerate(self.stages):
+            stage = getattr(network, name_of_stage)
+            if 4 << number > output_stride:
+                _keep_size(stage)
+            self.add_module(name_of_stage, stage)
+        self.channels = tuple(_width(getattr(network, stage)) for stage in self.stages[-3:])
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 1, H, W] -> [f1, f2, f3], the last features before each halving.
 
-        Their sides are H and W over 8, 16 and 32 (at most `output_stride`), rounded up.
+        Their sides are H and W over 8, 16 and 32 (with three stages 4, 8 and 16; at most `output_stride`),
+        rounded up.
         """
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        f1 = self.layer2(self.layer1(x))
-        f2 = self.layer3(f1)
-        return [f1, f2, self.layer4(f2)]
+        features: list[Tensor] = []
+        for stage in self.stages:
+            x = getattr(self, stage)(x)
+            features.append(x)
+        return features[-3:]
 
 
 def check_backbone(name: str) -> None:

@@ -31,6 +31,7 @@ CHANGES: list[tuple[str, Any, dict[str, Any]]] = [
     ("model.backbone", "resnet34", {}),
     ("model.scales", 3, {}),
     ("model.output_stride", 16, {}),
+    ("model.stages", 3, {}),
     ("model.attention_maps", 5, {}),
     ("model.pooling", "gmp", {}),
     ("model.attention_norm_eps", 0.5, {}),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from magsd_cli.errors import UsageError
@@ -120,7 +122,24 @@ def test_the_output_stride_sets_the_size_of_the_attention(backbone: str, stride:
     )
 
 
+@pytest.mark.parametrize(("stride", "side"), [(32, 6), (16, 6), (8, 12)])
+def test_a_trunk_of_three_stages(stride: int, side: int, tmp_path: Path) -> None:
+    settings = Model(backbone="resnet18", weights="none", output_stride=stride, stages=3, scales=3)
+    model = build_model(settings, 3, seed=0).eval()
+    with torch.inference_mode():
+        features = model.features(torch.zeros(1, 1, 96, 96))
+        attention = model(torch.zeros(1, 1, 96, 96)).attention
+    assert [(f.shape[1], f.shape[-1]) for f in features] == [(64, 24), (128, 12), (256, side)]
+    assert attention.shape == (1, 32, side, side)
+    assert not [key for key in model.state_dict() if "layer4" in key]
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    torch.save(state, tmp_path / "resnet18.pth")
+    brought = build_model(settings.model_copy(update={"weights": str(tmp_path / "resnet18.pth")}), 3, seed=0)
+    assert torch.equal(brought.features.layer3[0].conv1.weight, state["layer3.0.conv1.weight"])
+
+
 @pytest.mark.parametrize("settings", [{"name": "resnet18"}, {"backbone": "timm:convnext_tiny"}])
-def test_an_output_stride_where_there_is_none_to_change_is_refused(settings: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match="output_stride"):
-        build_model(Model(weights="none", output_stride=16, **settings), 3, seed=0)
+@pytest.mark.parametrize("changed", [{"output_stride": 16}, {"stages": 3}])
+def test_a_trunk_that_cannot_be_changed_is_refused(settings: dict[str, str], changed: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match=next(iter(changed))):
+        build_model(Model(weights="none", **changed, **settings), 3, seed=0)
