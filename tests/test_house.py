@@ -22,9 +22,8 @@ MAY_IMPORT = {
     "inference": LEAVES | {"models", "method", "data"},
     "reporting": LEAVES | {"metrics"},
     "stages": LEAVES | MIDDLE | {"artifacts"},
-    "options": set(),
-    "recipe_commands": {"errors", "recipe", "artifacts"},
-    "cli": LEAVES | {"options", "recipe_commands", "stages", "artifacts"},
+    "commands": LEAVES | {"stages", "artifacts"},
+    "cli": LEAVES | {"commands"},
     "__main__": {"cli"},
 }
 

@@ -59,6 +59,7 @@ GpusOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="The run's name (default: from the recipe).")]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The same as --set seed=N.")]
+ResumeOption = Annotated[Path | None, typer.Option("--resume", help="Continue this run.")]
 SplitsOption = Annotated[
     Path | None,
     typer.Option("--splits", help="CSV of published folds: image_id,fold (default: drawn by seed)."),

@@ -1,0 +1,75 @@
+"""`magsd prepare`: X-rays into one cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from magsd_cli.commands.options import Layout, View, WorkersOption
+from magsd_cli.errors import UsageError
+
+
+def prepare(
+    context: typer.Context,
+    sources: Annotated[
+        list[Path] | None, typer.Argument(metavar="SOURCE...", help="Folders or files of X-rays.")
+    ] = None,
+    layout: Annotated[Layout, typer.Option(help="How the sources are laid out.")] = Layout.auto,
+    name: Annotated[str | None, typer.Option(help="The cache's name (default: the first source's).")] = None,
+    size: Annotated[int, typer.Option(min=64, max=2048, help="Side of the cached images in pixels.")] = 224,
+    clahe: Annotated[
+        bool, typer.Option("--clahe/--no-clahe", help="Equalise the contrast (section 4.2).")
+    ] = True,
+    clip_limit: Annotated[float, typer.Option(min=0.01, help="CLAHE's clip limit.")] = 4.0,
+    tiles: Annotated[int, typer.Option(min=1, max=64, help="CLAHE's tiles along each side.")] = 4,
+    label_map: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="OLD=NEW", help="Rename a label; an empty NEW leaves it out."),
+    ] = None,
+    per_class: Annotated[
+        int | None, typer.Option(min=1, help="At most this many images of each class.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Draws the images of --per-class and of data recipes.")
+    ] = 0,
+    view: Annotated[View, typer.Option(help="Lateral films are left out unless `all`.")] = View.frontal,
+    site_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="File whose content keys the hashes of DICOM patient ids.", envvar="MAGSD_SITE_KEY_FILE"
+        ),
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="A data recipe, such as data/a (Table 1).")] = None,
+    named: Annotated[
+        list[str] | None,
+        typer.Option("--source", metavar="NAME=PATH", help="An archive that the data recipe names."),
+    ] = None,
+    workers: WorkersOption = None,
+) -> int:
+    """Decode X-rays, equalise their contrast and pack them into one cache. Prints the cache's path."""
+    from magsd_cli.stages.prepare import prepare as stage
+
+    if not sources and recipe is None:
+        raise UsageError("SOURCE: name a folder of X-rays, or a data recipe with --recipe")
+    path, code = stage(
+        sources or [],
+        context.obj,
+        layout=layout.value,
+        name=name,
+        size=size,
+        clahe=clahe,
+        clip_limit=clip_limit,
+        tiles=tiles,
+        label_map=label_map or [],
+        per_class=per_class,
+        seed=seed,
+        view=view.value,
+        key_file=site_key,
+        recipe=recipe,
+        named=named or [],
+        workers=workers,
+    )
+    print(path)
+    return code

@@ -1,0 +1,36 @@
+"""`magsd report` and `magsd demo`: what a run is worth, on paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from magsd_cli.commands.options import DeviceOption
+
+
+def report(
+    context: typer.Context,
+    runs_given: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUN...]", help="Runs (default: the newest); several are compared."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report (default: the run's own).")] = None,
+    external: Annotated[
+        Path | None, typer.Option(help="CSV of outside images: label, p_<class>, patient_id.")
+    ] = None,
+) -> int:
+    """Write the report of a run, or the comparison of several. Prints its path."""
+    from magsd_cli.stages.report import report as stage
+
+    print(stage(runs_given=runs_given or [], runs=context.obj, out=out, external=external))
+    return 0
+
+
+def demo(context: typer.Context, device: DeviceOption = "auto") -> int:
+    """Run all six commands on a synthetic data set made on the spot. Prints the report's path."""
+    from magsd_cli.stages.demo import demo as stage
+
+    print(stage(runs=context.obj, device=device))
+    return 0

@@ -1,0 +1,85 @@
+"""`magsd train` and `magsd cv`: they share their options, and what these say to the stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from magsd_cli.commands.options import (
+    CacheOption,
+    DeviceOption,
+    GpusOption,
+    NameOption,
+    RecipeOption,
+    ResumeOption,
+    SeedOption,
+    SetOption,
+    SplitsOption,
+)
+
+
+def train(
+    context: typer.Context,
+    cache: CacheOption = None,
+    recipe: RecipeOption = "base",
+    overrides: SetOption = None,
+    gpus: GpusOption = None,
+    device: DeviceOption = "auto",
+    name: NameOption = None,
+    seed: SeedOption = None,
+    resume: ResumeOption = None,
+    splits: SplitsOption = None,
+) -> int:
+    """Train one network on one split and test it on the part held out. Prints the run's path."""
+    given = _for_the_stage(**locals())
+    from magsd_cli.stages.train import train as stage
+
+    print(stage(**given))
+    return 0
+
+
+def cv(
+    context: typer.Context,
+    cache: CacheOption = None,
+    recipe: RecipeOption = "base",
+    overrides: SetOption = None,
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
+    gpus: GpusOption = None,
+    device: DeviceOption = "auto",
+    name: NameOption = None,
+    seed: SeedOption = None,
+    resume: ResumeOption = None,
+    splits: SplitsOption = None,
+) -> int:
+    """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
+    given = _for_the_stage(**locals())
+    from magsd_cli.stages.cv import cv as stage
+
+    print(stage(**given))
+    return 0
+
+
+def _for_the_stage(
+    context: typer.Context,
+    recipe: str,
+    overrides: Sequence[str] | None,
+    seed: int | None,
+    resume: Path | None,
+    **others: Any,
+) -> dict[str, Any]:
+    """What the command line says of a run, as the stage's keyword arguments; `others` go as they are.
+
+    A resumed run keeps the recipe that it has (None) unless another is asked for.
+    """
+    as_it_is = resume is not None and recipe == "base" and not overrides and seed is None
+    chosen = None if as_it_is else _recipe(recipe, overrides, seed)
+    return {"recipe": chosen, "runs": context.obj, "resume": resume, **others}
+
+
+def _recipe(name: str, overrides: Sequence[str] | None, seed: int | None) -> Any:
+    from magsd_cli.recipe import load_recipe
+
+    return load_recipe(name, [*(overrides or ()), *([] if seed is None else [f"seed={seed}"])])
