@@ -19,6 +19,7 @@ from magsd_cli.data.phantoms import LESIONS, Anatomy, draw_anatomy, draw_phantom
 from magsd_cli.errors import ArtifactError
 from magsd_cli.recipe import load_recipe
 from magsd_cli.stages.cv import cv
+from magsd_cli.stages.device import choose_devices
 from magsd_cli.stages.localize import localize
 from magsd_cli.stages.predict import predict
 from magsd_cli.stages.prepare import prepare
@@ -40,6 +41,7 @@ class Extent:
     folds: int = 3
     new: int = 12
     train_epochs: int = 2
+    processes: int = 2  # folds side by side where there is no GPU
     settings: tuple[str, ...] = ()
 
 
@@ -56,15 +58,26 @@ def demo(*, runs: Path, device: str = "auto", extent: Extent | None = None, seed
     size, settings = extent.cached, [f"seed={seed}", *extent.settings]
     recipe = load_recipe("demo", settings)
     quick = [*settings, f"train.epochs={extent.train_epochs}", "train.warmup_epochs=0"]
-    options = [*(word for text in settings for word in ("--set", text)), *_device(device)]
+    settings_words = [word for text in settings for word in ("--set", text)]
 
     _announce(runs, "prepare", known, "--size", size)
     cache, _ = prepare([known], runs=runs, size=size)
-    _announce(runs, "train", "--recipe", "demo", *options, "--set", quick[-2], "--set", quick[-1])
+    more = ["--set", quick[-2], "--set", quick[-1], *_device(device)]
+    _announce(runs, "train", "--recipe", "demo", *settings_words, *more)
     trained = load_recipe("demo", quick)
     train(cache=cache, recipe=trained, runs=runs, name=f"demo-train-{seed}", device=device)
-    _announce(runs, "cv", "--recipe", "demo", "--folds", extent.folds, *options)
-    run = cv(cache=cache, recipe=recipe, runs=runs, name=f"demo-cv-{seed}", folds=extent.folds, device=device)
+    beside = choose_devices(device)[0].type == "cpu" and extent.processes > 1
+    sharing = ["--device", "cpu", "--gpus", extent.processes] if beside else _device(device)
+    _announce(runs, "cv", "--recipe", "demo", "--folds", extent.folds, *settings_words, *sharing)
+    run = cv(
+        cache=cache,
+        recipe=recipe,
+        runs=runs,
+        name=f"demo-cv-{seed}",
+        folds=extent.folds,
+        device="cpu" if beside else device,
+        gpus=extent.processes if beside else None,
+    )
     table = folder / f"predictions-{seed}.parquet"
     again = table.exists()
     _announce(runs, "predict", new, "--model", run, "--out", table, *(["--resume"] if again else []))

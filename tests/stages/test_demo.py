@@ -22,6 +22,7 @@ TINY = Extent(
     folds=2,
     new=2,
     train_epochs=1,
+    processes=1,
     settings=("image.size=64", "train.epochs=1", "train.warmup_epochs=0", "model.attention_maps=4"),
 )
 
