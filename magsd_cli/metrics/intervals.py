@@ -98,11 +98,33 @@ def rate_intervals(
     draws: int = DRAWS,
     level: float = LEVEL,
 ) -> dict[str, Interval]:
-    """Bootstrap interval over patients of every metric, named as in `rate_draws`. Deterministic by `rng`."""
+    """Bootstrap interval over patients of every metric, named as in `rate_draws`. Deterministic by `rng`.
+
+    Where all is right (or wrong) each bootstrap sample says so too, and the interval would have no width; it
+    then gets Wilson's bound for the patients that the figure rests on.
+    """
     parts = [rate_draws(truth, probabilities, weights) for weights in weight_chunks(groups, draws, rng)]
-    return {
+    labels = np.asarray(truth, np.int64)
+    found = {
         name: percentile_interval(np.concatenate([part[name] for part in parts]), level) for name in parts[0]
     }
+    whole = {name for name, (low, high) in found.items() if low == high and low in (0.0, 1.0)}
+    for name in whole:
+        patients = _patients(name, labels, groups)
+        found[name] = wilson(patients if found[name].low == 1.0 else 0, patients, level)
+    return found
+
+
+def _patients(name: str, labels: Integers, groups: Sequence[str]) -> int:
+    """On how many patients metric `name` rests: of the class, of the others, or of the smallest class."""
+    people = np.array([group or f"image {i}" for i, group in enumerate(groups)], dtype=object)
+    metric, _, number = name.partition(".")
+    if metric == "accuracy":
+        return len(set(people))
+    if number and metric in ("specificity", "npv"):
+        return len(set(people[labels != int(number)]))
+    chosen = [int(number)] if number else sorted(set(labels.tolist()))
+    return min(len(set(people[labels == k])) for k in chosen)
 
 
 def bootstrap(

@@ -110,11 +110,16 @@ def test_clusters_widen_the_interval():
     assert naive.high - naive.low < 0.8 * (one.high - one.low)
 
 
-def test_undefined_is_unknown_and_everything_right_has_no_width():
+def test_undefined_is_unknown_and_everything_right_still_has_a_width():
     found = rate_intervals([0, 0, 0], np.eye(2)[[0, 0, 0]], ["a", "b", "c"], np.random.default_rng(0), 50)
     assert found["auc"] == (None, None)
     assert found["sensitivity.1"] == (None, None)
-    assert found["accuracy"] == (1, 1)
+    assert found["accuracy"] == pytest.approx(wilson(3, 3))
+    truth, groups = [0, 0, 0, 1, 1], ["a", "a", "b", "c", "d"]
+    wrong = rate_intervals(truth, np.eye(2)[[1, 1, 1, 0, 0]], groups, np.random.default_rng(0), 50)
+    assert wrong["sensitivity.0"] == pytest.approx(wilson(0, 2))  # two patients, not three images
+    assert wrong["specificity.0"] == pytest.approx(wilson(0, 2))
+    assert wrong["accuracy"] == pytest.approx(wilson(0, 4))
     assert percentile_interval([np.nan, np.nan, 1.0]) == (None, None)
     empty = rate_intervals(np.zeros(0, int), np.zeros((0, 2)), [], np.random.default_rng(0), 10)
     assert set(empty.values()) == {Interval(None, None)}
