@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from magsd_cli.artifacts.files import check_hash, hash_sidecar, hashed_path
+from magsd_cli.artifacts.tables import read_parquet, write_parquet
 from magsd_cli.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 SUFFIX = ".h5"
+AGAIN = "run `magsd prepare` again"
 
 # The samples table: a column, and whether it enters the dataset's digest (a moved folder is the same data).
 SAMPLE_COLUMNS: dict[str, bool] = {
@@ -194,22 +196,18 @@ def open_cache(path: Path) -> Cache:
         with h5py.File(path, "r") as file:
             return _read_h5(path, file)
     except (OSError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
-        raise ArtifactError(
-            f"{path}: not a magsd cache ({type(error).__name__}); run `magsd prepare` again"
-        ) from error
+        raise ArtifactError(f"{path}: not a magsd cache ({type(error).__name__}); {AGAIN}") from error
 
 
 def _read_h5(path: Path, file: h5py.File) -> Cache:
     version = int(file.attrs["schema_version"])
     if version != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{path}: cache schema {version}, this magsd reads {SCHEMA_VERSION}; run `magsd prepare` again"
-        )
+        raise ArtifactError(f"{path}: cache schema {version}, this magsd reads {SCHEMA_VERSION}; {AGAIN}")
     size = int(file.attrs["size"])
     images = file["images"][()]
     count = len(images)
     if images.shape != (count, 1, size, size) or images.dtype != np.uint8 or file["labels"].shape != (count,):
-        raise ArtifactError(f"{path}: images and labels do not fit together; run `magsd prepare` again")
+        raise ArtifactError(f"{path}: images and labels do not fit together; {AGAIN}")
     return Cache(
         path=path,
         images=images,
@@ -257,7 +255,7 @@ def _has_classes(path: Path) -> bool:
 
 def read_samples(cache: Path) -> pd.DataFrame:
     """The samples table of the cache file `cache`. Raises `ArtifactError` when it is missing or damaged."""
-    return read_parquet(samples_path(cache))
+    return read_parquet(samples_path(cache), AGAIN)
 
 
 def _samples_table(samples: pd.DataFrame) -> pa.Table:
@@ -271,26 +269,3 @@ def _samples_table(samples: pd.DataFrame) -> pa.Table:
     }
     fields = [pa.field(name, kinds.get(name, pa.string())) for name in SAMPLE_COLUMNS]
     return pa.Table.from_pandas(samples[list(SAMPLE_COLUMNS)], schema=pa.schema(fields), preserve_index=False)
-
-
-def write_parquet(path: Path, table: pa.Table) -> None:
-    """Write a table with its checksums. Raises `OutputError`."""
-    import pyarrow.parquet as pq
-
-    with hashed_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-
-
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a table that `write_parquet` wrote. Raises `ArtifactError` when it is missing or damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    check_hash(path)
-    try:
-        frame: pd.DataFrame = pq.read_table(path, page_checksum_verification=True).to_pandas()
-    except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(
-            f"{path}: not a table ({type(error).__name__}); run `magsd prepare` again"
-        ) from error
-    return frame

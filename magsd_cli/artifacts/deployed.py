@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from magsd_cli.artifacts.files import hashed_path, sha256_bytes
+from magsd_cli.artifacts.operating import SCHEMA_VERSION as OPERATING_VERSION
+from magsd_cli.artifacts.operating import check_operating
 from magsd_cli.errors import ArtifactError
 
 SCHEMA_VERSION = 1
@@ -28,6 +30,7 @@ class Deployed:
     """What a model file says of itself. `networks`: fold -> hash of its member.
 
     `trained_on`: content hash of each image of the run -> the fold whose network never saw it.
+    `operating`: as `artifacts.operating` has it; None in a file that was made without.
     """
 
     path: Path
@@ -44,6 +47,7 @@ class Deployed:
     recipe_sha256: str
     networks: dict[int, str] = field(repr=False)
     trained_on: dict[str, int] | None = field(repr=False)
+    operating: dict[str, Any] | None = field(repr=False, default=None)
 
 
 def deployed_path(run: Path) -> Path:
@@ -89,11 +93,28 @@ def open_deployed(path: Path) -> Deployed:
             recipe_sha256=values["recipe_sha256"],
             networks={int(fold): digest for fold, digest in values["networks"].items()},
             trained_on=values["trained_on"],
+            operating=_operating(values, path),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(
             f"{path}: is no model file of magsd ({type(error).__name__}); {_AGAIN}"
         ) from error
+
+
+def _operating(values: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
+    stored = values.get("operating")
+    return None if stored is None else check_operating(stored, path, values["model_sha256"])
+
+
+def replace_operating(path: Path, operating: Mapping[str, Any]) -> None:
+    """Write the model file `path` again with another operating point and the same networks.
+
+    Raises `ArtifactError` when it is damaged or of other networks than `operating`, `OutputError`.
+    """
+    model = open_deployed(path)
+    checked = check_operating({**operating, "schema_version": OPERATING_VERSION}, path, model.model_sha256)
+    head = {**json.loads(_read(path, HEAD)), "operating": checked}
+    write_deployed(path, head, {fold: read_network(model, fold) for fold in model.networks})
 
 
 def read_network(model: Deployed, fold: int) -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magsd_cli.artifacts.files import check_hash, hashed_path, read_json
+from magsd_cli.artifacts.tables import read_parquet, write_parquet
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.recipe import Recipe, recipe_from_values, resolved_keys
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
+AGAIN = "make the run again"
 RESERVED_NAMES = ("cache", "comparisons", "demo", "localize")
 
 
@@ -55,7 +57,7 @@ class Run:
 
     def folds(self) -> pd.DataFrame:
         """The folds table: index (row of the cache), image_id, patient_id, label, fold."""
-        return read_parquet(folds_path(self.path))
+        return read_parquet(folds_path(self.path), AGAIN)
 
     def fold_is_done(self, fold: int) -> bool:
         """Whether the network of `fold` is trained and its predictions are written."""
@@ -270,26 +272,3 @@ def write_json_hashed(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> N
     with hashed_path(path) as temporary:
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write `frame` as checksummed Parquet with its hash beside it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with hashed_path(path) as temporary:
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-
-
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a table of a run. Raises `ArtifactError` when it is missing or damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    check_hash(path)
-    try:
-        frame: pd.DataFrame = pq.read_table(path, page_checksum_verification=True).to_pandas()
-    except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(f"{path}: is no table ({type(error).__name__}); make the run again") from error
-    return frame

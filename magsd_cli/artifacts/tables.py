@@ -1,8 +1,9 @@
-"""The result tables: predictions, out-of-fold predictions, localization.
+"""The result tables: predictions, out-of-fold predictions, localization; and plain tables beside them.
 
-A table is Parquet with page checksums and, because those do not cover Parquet's own headers and footer, a
+A result table is Parquet with page checksums and, because those do not cover Parquet's own headers and footer, a
 seal: the SHA-256 of the whole file, standing in the file's key-value metadata (computed with zeros in the
-seal's place). Any program reads the file as ordinary Parquet; `read_table` notices every flipped bit.
+seal's place). Any program reads the file as ordinary Parquet; `read_table` notices every flipped bit. A
+plain table (samples, boxes, folds, history) has its SHA-256 in a file beside it instead.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from magsd_cli import __version__
 from magsd_cli.artifacts.columns import column
-from magsd_cli.artifacts.files import sha256_bytes, write_bytes
+from magsd_cli.artifacts.files import check_hash, hashed_path, sha256_bytes, write_bytes
 from magsd_cli.errors import ArtifactError, OutputError
 
 if TYPE_CHECKING:
@@ -161,6 +162,27 @@ def read_table(path: Path, kind: str) -> pa.Table:
     table = _fit(table, table_schema(kind, head["classes"]), str(path))
     _validate(table, head, str(path))
     return table.replace_schema_metadata({_KEY: metadata[_KEY]})
+
+
+def write_parquet(path: Path, table: pa.Table | pd.DataFrame) -> None:
+    """Write a plain table with page checksums, and its hash beside it. Raises `OutputError`."""
+    if not isinstance(table, pa.Table):
+        table = pa.Table.from_pandas(table, preserve_index=False)
+    with hashed_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_parquet(path: Path, remedy: str) -> pd.DataFrame:
+    """Read what `write_parquet` wrote.
+
+    Raises `ArtifactError`, which ends with `remedy`, when it is missing or damaged.
+    """
+    check_hash(path)
+    try:
+        frame: pd.DataFrame = pq.read_table(path, page_checksum_verification=True).to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"{path}: not a table ({type(error).__name__}); {remedy}") from error
+    return frame
 
 
 def _check_seal(data: bytes, path: Path) -> None:

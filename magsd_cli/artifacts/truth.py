@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.artifacts.cache import SUFFIX, read_parquet, write_parquet
+from magsd_cli.artifacts.cache import AGAIN, SUFFIX
 from magsd_cli.artifacts.files import check_hash, hashed_path
+from magsd_cli.artifacts.tables import read_parquet, write_parquet
 from magsd_cli.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -32,14 +33,12 @@ def boxes_path(cache: Path) -> Path:
 
 def write_boxes(cache: Path, boxes: pd.DataFrame) -> None:
     """Write the boxes: image_id, label, x, y, width, height in pixels of the source image."""
-    import pyarrow as pa
-
-    write_parquet(boxes_path(cache), pa.Table.from_pandas(boxes, preserve_index=False))
+    write_parquet(boxes_path(cache), boxes)
 
 
 def read_boxes(cache: Path) -> pd.DataFrame | None:
     """The boxes beside the cache file, or None. Raises `ArtifactError` when they are damaged."""
-    return read_parquet(boxes_path(cache)) if boxes_path(cache).is_file() else None
+    return read_parquet(boxes_path(cache), AGAIN) if boxes_path(cache).is_file() else None
 
 
 @dataclass(frozen=True)

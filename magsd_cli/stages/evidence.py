@@ -17,6 +17,7 @@ import pandas as pd
 from magsd_cli.artifacts.cache import Cache, open_cache, read_samples, samples_path
 from magsd_cli.artifacts.files import check_hash, read_json, recorded_hashes, sha256_bytes
 from magsd_cli.artifacts.runs import (
+    AGAIN,
     Run,
     folds_path,
     history_path,
@@ -24,14 +25,18 @@ from magsd_cli.artifacts.runs import (
     open_run,
     predictions_path,
     provenance_path,
-    read_parquet,
     weights_path,
 )
-from magsd_cli.artifacts.tables import OUT_OF_FOLD, class_probabilities, read_table, table_metadata
+from magsd_cli.artifacts.tables import (
+    OUT_OF_FOLD,
+    class_probabilities,
+    read_parquet,
+    read_table,
+    table_metadata,
+)
 from magsd_cli.errors import ArtifactError
 from magsd_cli.stages.scoring import cross_validated
 
-AGAIN = "make the run again"
 TOLERANCE = 1e-6
 
 
@@ -161,7 +166,7 @@ def _same(one: float | None, other: float) -> bool:
 
 def _read_histories(run: Run) -> dict[int, dict[str, list[float]]]:
     paths = {fold: history_path(run.path, fold) for fold in run.trained}
-    tables = {fold: read_parquet(path) for fold, path in paths.items() if path.exists()}
+    tables = {fold: read_parquet(path, AGAIN) for fold, path in paths.items() if path.exists()}
     return {
         fold: {name: table[name].tolist() for name in ("loss", "train_share_correct")}
         for fold, table in tables.items()

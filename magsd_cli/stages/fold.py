@@ -21,9 +21,8 @@ from magsd_cli.artifacts.runs import (
     lock_path,
     state_path,
     weights_path,
-    write_parquet,
 )
-from magsd_cli.artifacts.tables import path_text, probability_column
+from magsd_cli.artifacts.tables import path_text, probability_column, write_parquet
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.prediction import Ensemble, predict_images

@@ -9,15 +9,15 @@ import pandas as pd
 
 from magsd_cli.artifacts.files import check_hash, hashed_path, sha256_bytes
 from magsd_cli.artifacts.runs import (
+    AGAIN,
     Run,
     fold_predictions_path,
     metrics_path,
     predictions_path,
-    read_parquet,
     weights_path,
     write_json_hashed,
 )
-from magsd_cli.artifacts.tables import OUT_OF_FOLD, probability_column, table_bytes
+from magsd_cli.artifacts.tables import OUT_OF_FOLD, probability_column, read_parquet, table_bytes
 from magsd_cli.metrics.intervals import DRAWS, LEVEL, rate_intervals
 from magsd_cli.metrics.rates import METRICS, summary
 
@@ -28,7 +28,8 @@ def score(run: Run) -> dict[str, Any]:
     Raises `ArtifactError` when a fold's predictions or weights are damaged, or an image was tested twice.
     """
     table = pd.concat(
-        [read_parquet(fold_predictions_path(run.path, fold)) for fold in run.trained], ignore_index=True
+        [read_parquet(fold_predictions_path(run.path, fold), AGAIN) for fold in run.trained],
+        ignore_index=True,
     )
     digests = [check_hash(weights_path(run.path, fold)) for fold in run.trained]
     metadata = {

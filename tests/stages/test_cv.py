@@ -15,6 +15,7 @@ import pytest
 import torch
 from sklearn import metrics as sk
 from tiny_cache import CLASSES, write_tiny_cache
+from tiny_run import TRAINING_KEYS
 
 from magsd_cli.artifacts.checkpoints import read_state, read_weights
 from magsd_cli.artifacts.files import check_hash, lock
@@ -34,22 +35,11 @@ from magsd_cli.stages import fitting
 from magsd_cli.stages.cv import cv
 from magsd_cli.stages.train import train
 
-KEYS = (
-    "model.backbone=resnet18", "model.weights=none", "model.attention_maps=4", "image.size=64",
-    "train.batch_size=6", "train.epochs=2", "train.lr=0.01", 'train.augment=["mixup"]',
-)  # fmt: skip
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def recipe(*keys: str) -> Recipe:
-    return load_recipe("base", [*KEYS, *keys])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    return load_recipe("base", [*TRAINING_KEYS, *keys])
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +73,7 @@ def assert_same_run(run: Path, expected: Path) -> None:
 
 
 def command(cache: Path, runs: Path, *options: str, word: str = "cv") -> list[str]:
-    sets = [part for key in KEYS for part in ("--set", key)]
+    sets = [part for key in TRAINING_KEYS for part in ("--set", key)]
     folds = ["--folds", "2"] if word == "cv" else []
     given = ["--runs", str(runs), "--cache", str(cache), "--device", "cpu", *folds, *sets, *options]
     return [sys.executable, "-m", "magsd_cli", word, *given]
@@ -366,7 +356,7 @@ def test_one_label_is_nothing_to_tell_apart(tmp_path):
     ],
 )
 def test_a_recipe_that_cannot_work_leaves_no_run(cache, tmp_path, settings, said):
-    recipe = load_recipe("cpu", ["image.size=64", *settings])
+    recipe = load_recipe("cpu", ["image.size=64", "model.stages=4", *settings])
     with pytest.raises(UsageError, match=said):
         cv(cache=cache, recipe=recipe, runs=tmp_path, folds=2, device="cpu")
     assert not list(tmp_path.glob("cv-*"))

@@ -7,7 +7,6 @@ from typing import Any
 
 import cv2
 import pytest
-import torch
 from tiny_onnx import tiny_onnx
 from tiny_run import picture, write_tiny_run
 
@@ -19,14 +18,12 @@ from magsd_cli.stages.predict import predict
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("made")
-    write_tiny_run(folder)
-    (folder / "new").mkdir()
+def made(made: Path) -> Path:
+    """What is made for all, and new/ with three pictures that it never saw."""
+    (made / "new").mkdir()
     for number in range(3):
-        cv2.imwrite(str(folder / "new" / f"{number}.png"), picture(300 + number))
-    return folder
+        cv2.imwrite(str(made / "new" / f"{number}.png"), picture(300 + number))
+    return made
 
 
 def test_both_engines_give_the_same_rows(made: Path, tmp_path: Path) -> None:

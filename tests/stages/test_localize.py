@@ -10,8 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
-from tiny_run import picture, write_tiny_run
+from tiny_run import picture
 
 import magsd_cli.stages.localize as stage
 from magsd_cli.artifacts.files import lock
@@ -26,30 +25,23 @@ from magsd_cli.stages.networks import load_ensemble
 BOX = (10.0, 20.0, 30.0, 25.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """runs/tiny on xrays/, and new/ with three pictures that it never saw, truth for two, and a bad file."""
-    folder = tmp_path_factory.mktemp("made")
-    write_tiny_run(folder)
-    (folder / "new").mkdir()
+def made(made: Path) -> Path:
+    """What is made for all, and new/ with three pictures that it never saw, truth for two, and a bad file."""
+    (made / "new").mkdir()
     for number in range(3):
-        cv2.imwrite(str(folder / "new" / f"{number}.png"), picture(50 + number, 90)[:, :70])
-    (folder / "new" / "notes.txt").write_text("no picture")
+        cv2.imwrite(str(made / "new" / f"{number}.png"), picture(50 + number, 90)[:, :70])
+    (made / "new" / "notes.txt").write_text("no picture")
     rows = [f"{number}.png,P,{','.join(map(str, BOX))}" for number in range(2)]
-    (folder / "new" / "boxes.csv").write_text("path,label,x,y,width,height\n" + "\n".join(rows) + "\n")
+    (made / "new" / "boxes.csv").write_text("path,label,x,y,width,height\n" + "\n".join(rows) + "\n")
     mask = np.zeros((90, 70), np.uint8)
     mask[20:45, 10:40] = 255
-    (folder / "masks").mkdir()
-    cv2.imwrite(str(folder / "masks" / "2.png"), mask)
-    return folder
+    (made / "masks").mkdir()
+    cv2.imwrite(str(made / "masks" / "2.png"), mask)
+    return made
 
 
 def run(made: Path, *inputs: Path, runs: Path, **options: Any) -> tuple[Path, int]:

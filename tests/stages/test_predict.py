@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 from tiny_run import picture, write_tiny_run
 
 from magsd_cli.artifacts.cache import find_newest_cache, open_cache
@@ -33,20 +32,7 @@ from magsd_cli.stages.predict import predict
 CLASSES = ("COVID-19", "Normal")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with xrays/ and runs/tiny on them."""
-    folder = tmp_path_factory.mktemp("made")
-    write_tiny_run(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

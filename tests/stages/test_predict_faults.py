@@ -12,12 +12,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from tiny_onnx import tiny_onnx
+from tiny_onnx import HEAD, tiny_onnx
 
 from magsd_cli.artifacts.deployed import write_deployed
 from magsd_cli.artifacts.journal import journal_path
@@ -26,11 +25,6 @@ from magsd_cli.stages.predict import predict
 
 pytestmark = pytest.mark.slow  # CI runs those that are a sample as well
 COUNT = 60
-HEAD: dict[str, Any] = {
-    "name": "deployed", "version": "0", "model_sha256": "a" * 64, "classes": ["a", "b"], "size": 64,
-    "cache_size": 64, "clahe": True, "clip_limit": 4.0, "tiles": 4, "recipe": {}, "recipe_sha256": "",
-    "trained_on": None,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

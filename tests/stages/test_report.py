@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn import metrics as sk
 from tiny_cache import CLASSES, write_tiny_cache
+from tiny_run import TRAINING_KEYS
 
 from magsd_cli.artifacts.cache import read_samples, samples_path
 from magsd_cli.artifacts.files import read_json, record_hash, write_json
@@ -21,9 +21,8 @@ from magsd_cli.artifacts.runs import (
     predictions_path,
     provenance_path,
     weights_path,
-    write_parquet,
 )
-from magsd_cli.artifacts.tables import OUT_OF_FOLD, read_table, table_bytes, table_metadata
+from magsd_cli.artifacts.tables import OUT_OF_FOLD, read_table, table_bytes, table_metadata, write_parquet
 from magsd_cli.errors import ArtifactError, LockedError, UsageError
 from magsd_cli.recipe import load_recipe
 from magsd_cli.reporting.document import Paragraph
@@ -33,25 +32,15 @@ from magsd_cli.stages.outside import external_section
 from magsd_cli.stages.report import report
 from magsd_cli.stages.showcase import attention_section
 
-KEYS = (
-    "model.backbone=resnet18", "model.weights=none", "model.attention_maps=4", "image.size=64",
-    "train.batch_size=6", "train.epochs=1", "train.lr=0.01", 'train.augment=["mixup"]',
-)  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     cache = write_tiny_cache(folder / "cache", count=18)
-    return cv(cache=cache, recipe=load_recipe("base", KEYS), runs=folder, name="run", folds=2, device="cpu")
+    recipe = load_recipe("base", [*TRAINING_KEYS, "train.epochs=1"])
+    return cv(cache=cache, recipe=recipe, runs=folder, name="run", folds=2, device="cpu")
 
 
 @pytest.fixture(autouse=True)

@@ -18,8 +18,8 @@ from magsd_cli.artifacts.runs import (
     state_path,
     weights_path,
     write_json_hashed,
-    write_parquet,
 )
+from magsd_cli.artifacts.tables import write_parquet
 from magsd_cli.errors import ArtifactError
 from magsd_cli.recipe import Recipe
 from magsd_cli.stages.verify import verify

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tiny_onnx import tiny_onnx
+from tiny_onnx import HEAD, tiny_onnx
 
 from magsd_cli.artifacts.deployed import write_deployed
 from magsd_cli.artifacts.files import lock
@@ -21,12 +21,6 @@ from magsd_cli.artifacts.tables import PREDICTION, read_table
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.stages import predict as stage
 from magsd_cli.stages.predict import predict
-
-HEAD: dict[str, Any] = {
-    "name": "deployed", "version": "0", "model_sha256": "a" * 64, "classes": ["a", "b"], "size": 64,
-    "cache_size": 64, "clahe": True, "clip_limit": 4.0, "tiles": 4, "recipe": {}, "recipe_sha256": "",
-    "trained_on": None,
-}  # fmt: skip
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from magsd_cli.stages.prepare import prepare
 from magsd_cli.stages.setup import folds_table
 
 KEYS = ("model.backbone=resnet18", "model.weights=none", "model.attention_maps=4", "image.size=64")
+TRAINING_KEYS = (*KEYS, "train.batch_size=6", "train.epochs=2", "train.lr=0.01", 'train.augment=["mixup"]')
 
 
 def picture(seed: int, side: int = 80) -> np.ndarray:
