@@ -1,9 +1,9 @@
 """The result tables: predictions, out-of-fold predictions, localization; and plain tables beside them.
 
-A result table is Parquet with page checksums and, because those do not cover Parquet's own headers and footer, a
-seal: the SHA-256 of the whole file, standing in the file's key-value metadata (computed with zeros in the
-seal's place). Any program reads the file as ordinary Parquet; `read_table` notices every flipped bit. A
-plain table (samples, boxes, folds, history) has its SHA-256 in a file beside it instead.
+A result table is Parquet with page checksums and, because those do not cover Parquet's own headers and
+footer, a seal: the SHA-256 of the whole file, standing in the file's key-value metadata (computed with zeros
+in the seal's place). Any program reads the file as ordinary Parquet; `read_table` notices every flipped bit.
+A plain table (samples, boxes, folds, history) has its SHA-256 in a file beside it instead.
 """
 
 from __future__ import annotations

@@ -356,7 +356,7 @@ def test_one_label_is_nothing_to_tell_apart(tmp_path):
     ],
 )
 def test_a_recipe_that_cannot_work_leaves_no_run(cache, tmp_path, settings, said):
-    recipe = load_recipe("cpu", ["image.size=64", "model.stages=4", *settings])
+    recipe = load_recipe("base", ["image.size=64", "model.weights=none", *settings])
     with pytest.raises(UsageError, match=said):
         cv(cache=cache, recipe=recipe, runs=tmp_path, folds=2, device="cpu")
     assert not list(tmp_path.glob("cv-*"))

@@ -6,7 +6,9 @@ such or one folder deeper (``covid19_posi/``); the view is in the name (``_vp-pa
 say another body part (``_bp-``). ``participants.tsv`` gives sex and age; ``derivatives/labels/*.tsv``
 (PatientID, ReportID, Labels) the report's labels per session. Label: "COVID-19" where the report says
 "COVID 19" (or, without a report, where the collection is the positive one), "Pneumonia" and "Normal" where it
-says those, else left out (other_finding). Patients are ``bimcv-sub-S...``, exams their sessions.
+says those, else left out (other_finding). Patients are ``bimcv-sub-S...``, exams their sessions. The
+description mentions 10 images (later 23) with radiologists' segmentations of findings, but not where or in
+what form they are stored: they are not read.
 """
 
 from __future__ import annotations
@@ -72,12 +74,18 @@ def _record(
         patient_id=f"bimcv-{subject}" if subject else "",
         exam_id=f"bimcv-{session}" if session else "",
         sex=person.get("gender", person.get("sex", "")),
-        age=re.sub(r"\D", "", person.get("age", person.get("patient_age", ""))),
+        age=_age(person.get("age", person.get("patient_age", ""))),
         view=VIEWS.get(view[1].upper(), "") if view else "",
         source="BIMCV-COVID19",
         findings=report or "",
         problem=problem,
     )
+
+
+def _age(listed: str) -> str:
+    """The first of the ages that a subject's sessions list, as in "[70, 71]"."""
+    ages = re.findall(r"\d+", listed)
+    return ages[0] if ages else ""
 
 
 def _label(report: str | None, positive: bool) -> str | None:

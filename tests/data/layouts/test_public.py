@@ -194,7 +194,7 @@ def test_bimcv(tmp_path: Path) -> None:
     lay(
         tmp_path,
         {
-            "covid19_posi/participants.tsv": "participant\tage\tgender\nsub-S1\t[70]\tF\n",
+            "covid19_posi/participants.tsv": "participant\tage\tgender\nsub-S1\t[70, 71]\tF\n",
             "covid19_posi/derivatives/labels/labels.tsv": "PatientID\tReportID\tLabels\n"
             "sub-S1\tses-E1\t['COVID 19', 'infiltrates']\nsub-S2\tses-E2\t['pneumonia']\nS3\tE3\t['cyst']\n",
             "covid19_posi/sub-S1/ses-E1/mod-rx/" + stem.format("pa"): PICTURE,
