@@ -23,7 +23,7 @@ from magsd_cli.commands.prepare import prepare
 from magsd_cli.commands.recipes import recipes_app
 from magsd_cli.commands.reporting import demo, report
 from magsd_cli.commands.screening import localize, predict
-from magsd_cli.commands.training import cv, train
+from magsd_cli.commands.training import calibrate, cv, train
 from magsd_cli.commands.upkeep import doctor, export, verify
 from magsd_cli.console import LOG_FORMAT_VARIABLE, printable, say
 from magsd_cli.errors import DeviceError, Interrupted, MagsdError
@@ -72,6 +72,7 @@ for command in (
     prepare,
     train,
     cv,
+    calibrate,
     predict,
     export,
     doctor,

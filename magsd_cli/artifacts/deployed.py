@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from magsd_cli.artifacts.files import hashed_path, sha256_bytes
-from magsd_cli.artifacts.operating import SCHEMA_VERSION as OPERATING_VERSION
 from magsd_cli.artifacts.operating import check_operating
 from magsd_cli.errors import ArtifactError
 
@@ -112,7 +111,7 @@ def replace_operating(path: Path, operating: Mapping[str, Any]) -> None:
     Raises `ArtifactError` when it is damaged or of other networks than `operating`, `OutputError`.
     """
     model = open_deployed(path)
-    checked = check_operating({**operating, "schema_version": OPERATING_VERSION}, path, model.model_sha256)
+    checked = check_operating(operating, path, model.model_sha256)
     head = {**json.loads(_read(path, HEAD)), "operating": checked}
     write_deployed(path, head, {fold: read_network(model, fold) for fold in model.networks})
 

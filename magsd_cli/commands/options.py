@@ -64,6 +64,21 @@ SplitsOption = Annotated[
     Path | None,
     typer.Option("--splits", help="CSV of published folds: image_id,fold (default: drawn by seed)."),
 ]
+PositiveOption = Annotated[
+    str | None, typer.Option("--positive", metavar="CLASS", help="The class that predict decides about.")
+]
+TargetSensitivityOption = Annotated[
+    float | None,
+    typer.Option("--target-sensitivity", min=0.01, max=1, help="Find at least this share of it: 0.95."),
+]
+TargetSpecificityOption = Annotated[
+    float | None,
+    typer.Option("--target-specificity", min=0.01, max=1, help="Or clear at least this share of the rest."),
+]
+CoverageOption = Annotated[
+    float | None,
+    typer.Option("--coverage", min=0.01, max=1, help="Refer the least confident beyond this share: 0.9."),
+]
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="A run or model file (default: the newest run).")
 ]

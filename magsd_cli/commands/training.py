@@ -1,4 +1,4 @@
-"""`magsd train` and `magsd cv`: they share their options, and what these say to the stage."""
+"""`magsd train`, `magsd cv` and `magsd calibrate`: they share options, and what these say to the stage."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ import typer
 
 from magsd_cli.commands.options import (
     CacheOption,
+    CoverageOption,
     DeviceOption,
     GpusOption,
     NameOption,
+    PositiveOption,
     RecipeOption,
     ResumeOption,
     SeedOption,
     SetOption,
     SplitsOption,
+    TargetSensitivityOption,
+    TargetSpecificityOption,
 )
 
 
@@ -53,12 +57,40 @@ def cv(
     seed: SeedOption = None,
     resume: ResumeOption = None,
     splits: SplitsOption = None,
+    positive: PositiveOption = None,
+    target_sensitivity: TargetSensitivityOption = None,
+    target_specificity: TargetSpecificityOption = None,
+    coverage: CoverageOption = None,
 ) -> int:
     """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
-    given = _for_the_stage(**locals())
+    aims = ("positive", "target_sensitivity", "target_specificity", "coverage")
+    given = _for_the_stage(**{name: value for name, value in locals().items() if name not in aims})
+    from magsd_cli.stages.calibrate import wish_for
     from magsd_cli.stages.cv import cv as stage
 
-    print(stage(**given))
+    print(stage(wish=wish_for(positive, target_sensitivity, target_specificity, coverage), **given))
+    return 0
+
+
+def calibrate(
+    context: typer.Context,
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="The run (default: the newest).")
+    ] = None,
+    positive: PositiveOption = None,
+    target_sensitivity: TargetSensitivityOption = None,
+    target_specificity: TargetSpecificityOption = None,
+    coverage: CoverageOption = None,
+) -> int:
+    """Choose how a finished run is used: temperature, threshold, what to refer. Prints the path.
+
+    Trains nothing. What is not named stays as it was; `--coverage 1` refers nothing for a low confidence.
+    """
+    from magsd_cli.stages.calibrate import calibrate as stage
+    from magsd_cli.stages.calibrate import wish_for
+
+    wish = wish_for(positive, target_sensitivity, target_specificity, coverage)
+    print(stage(run=run, runs=context.obj, wish=wish))
     return 0
 
 

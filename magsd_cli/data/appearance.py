@@ -114,7 +114,7 @@ def cross_fitted_unlikeness(features: Floats, folds: npt.ArrayLike) -> Floats | 
 
 
 def appearance_to_values(appearance: Appearance) -> dict[str, Any]:
-    """As plain values for JSON, in float32's digits."""
+    """As plain values for JSON, of five digits."""
     return {
         "mean": _rounded(appearance.mean),
         "scale": _rounded(appearance.scale),
@@ -125,7 +125,7 @@ def appearance_to_values(appearance: Appearance) -> dict[str, Any]:
 
 
 def _rounded(values: Floats) -> list[float]:
-    return [float(f"{value:.7g}") for value in values]
+    return [float(f"{value:.5g}") for value in values]
 
 
 def appearance_from_values(values: Mapping[str, Any]) -> Appearance:

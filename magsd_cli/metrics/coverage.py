@@ -12,7 +12,7 @@ from math import comb, exp, lgamma, log
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.metrics.intervals import Integers, Interval, bootstrap
+from magsd_cli.metrics.intervals import Interval, share_interval
 
 Floats = npt.NDArray[np.float64]
 SHARE, ASSURANCE = 0.05, 0.95
@@ -59,14 +59,9 @@ def error_interval(
     right: npt.ArrayLike, answered: npt.ArrayLike, groups: Sequence[str]
 ) -> tuple[float | None, Interval]:
     """The share of wrong ones among the `answered` bool [N], and its interval over patients."""
-    good, kept = np.asarray(right, bool), np.asarray(answered, bool)
-
-    def error(weights: Integers) -> Floats:
-        total, wrong = weights @ kept.astype(np.float64), weights @ (kept & ~good).astype(np.float64)
-        return np.where(total > 0, wrong / np.where(total > 0, total, 1), np.nan)
-
-    interval = bootstrap(error, groups, np.random.default_rng(0))
-    return (float((~good[kept]).mean()) if kept.any() else None), interval
+    wrong, kept = ~np.asarray(right, bool), np.asarray(answered, bool)
+    interval = share_interval(kept, wrong, groups, np.random.default_rng(0))
+    return (float(wrong[kept].mean()) if kept.any() else None), interval
 
 
 def tolerance_limit(

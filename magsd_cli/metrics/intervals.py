@@ -127,6 +127,27 @@ def _patients(name: str, labels: Integers, groups: Sequence[str]) -> int:
     return min(len(set(people[labels == k])) for k in chosen)
 
 
+def weighted_share(among: npt.ArrayLike, right: npt.ArrayLike, weights: Integers) -> Floats:
+    """The share of `right` bool [N] in `among` bool [N] for each row of weights [D,N]: [D]; NaN of none."""
+    whole, part = np.asarray(among, bool), np.asarray(among, bool) & np.asarray(right, bool)
+    total = weights @ whole.astype(np.float64)
+    return np.where(total > 0, weights @ part.astype(np.float64) / np.where(total > 0, total, 1), np.nan)
+
+
+def share_interval(
+    among: npt.ArrayLike, right: npt.ArrayLike, groups: Sequence[str], rng: np.random.Generator
+) -> Interval:
+    """Interval over patients of the share of `right` bool [N] in `among` bool [N]; groups as `bootstrap`.
+
+    Of none or all it has Wilson's bound for the patients that are there, since no sample would differ.
+    """
+    whole, part = np.asarray(among, bool), np.asarray(among, bool) & np.asarray(right, bool)
+    if part.any() and (part != whole).any():
+        return bootstrap(lambda weights: weighted_share(whole, part, weights), groups, rng)
+    patients = len({group or i for i, group in enumerate(groups) if whole[i]})
+    return wilson(patients if part.any() else 0, patients)
+
+
 def bootstrap(
     statistic: Callable[[Integers], Floats],
     groups: Sequence[str],

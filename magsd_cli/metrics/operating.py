@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from magsd_cli.metrics.calibration import fit_temperature, sharpen
-from magsd_cli.metrics.intervals import Integers, Interval, bootstrap
+from magsd_cli.metrics.intervals import Integers, Interval, bootstrap, share_interval, weighted_share
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
@@ -89,24 +89,10 @@ def achieved(positive: npt.ArrayLike, called: npt.ArrayLike, groups: Sequence[st
     groups: the patient of each image, for the intervals (bootstrap over patients, 2,000 samples, seed 0).
     """
     truth, calls = np.asarray(positive, bool), np.asarray(called, bool)
-    intervals = []
-    for kind, right in ((truth, calls), (~truth, ~calls)):
-
-        def share(weights: Integers, kind: Booleans = kind, right: Booleans = right) -> Floats:
-            return weighted_share(kind, right, weights)
-
-        intervals.append(bootstrap(share, groups, np.random.default_rng(0)))
-    point = [weighted_share(kind, right, np.ones((1, len(truth)), np.int64))[0]
-             for kind, right in ((truth, calls), (~truth, ~calls))]  # fmt: skip
-    known = [None if np.isnan(value) else float(value) for value in point]
-    return Achieved(known[0], known[1], intervals[0], intervals[1])
-
-
-def weighted_share(among: Booleans, right: Booleans, weights: Integers) -> Floats:
-    """The share of `right` [N] in `among` [N] for each row of weights [D,N]: [D]; NaN where there is none."""
-    total = weights @ among.astype(np.float64)
-    found = weights @ (among & right).astype(np.float64)
-    return np.where(total > 0, found / np.where(total > 0, total, 1), np.nan)
+    kinds = ((truth, calls), (~truth, ~calls))
+    shares = [float(right[kind].mean()) if kind.any() else None for kind, right in kinds]
+    bounds = [share_interval(kind, right, groups, np.random.default_rng(0)) for kind, right in kinds]
+    return Achieved(shares[0], shares[1], bounds[0], bounds[1])
 
 
 def predictive_values(

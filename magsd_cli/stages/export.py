@@ -11,6 +11,7 @@ from magsd_cli import __version__
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.artifacts.deployed import deployed_path, write_deployed
 from magsd_cli.artifacts.files import lock
+from magsd_cli.artifacts.operating import read_operating
 from magsd_cli.artifacts.runs import Run
 from magsd_cli.console import say
 from magsd_cli.data.clahe import resize_images
@@ -45,10 +46,11 @@ def export_run(run: Run, path: Path) -> None:
         fold: export_network(network, images)
         for fold, network in zip(run.trained, ensemble.models, strict=True)
     }
+    digest = model_sha256(run)
     head = {
         "name": run.path.name,
         "version": __version__,
-        "model_sha256": model_sha256(run),
+        "model_sha256": digest,
         "classes": list(run.classes),
         "size": run.recipe.image.size,
         "cache_size": run.size,
@@ -58,6 +60,7 @@ def export_run(run: Run, path: Path) -> None:
         "recipe": run.recipe.model_dump(mode="json"),
         "recipe_sha256": run.recipe.hash(),
         "trained_on": fold_of_content(run),
+        "operating": read_operating(run.path, digest),
     }
     write_deployed(path, head, networks)
     count = len(networks)

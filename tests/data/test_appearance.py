@@ -100,7 +100,7 @@ def test_a_fold_is_judged_by_the_others(trained: Appearance) -> None:
 def test_it_survives_json(trained: Appearance) -> None:
     images = chests(5, 6)
     again = appearance_from_values(json.loads(json.dumps(appearance_to_values(trained))))
-    assert far(again, images) == pytest.approx(far(trained, images), rel=1e-5)
+    assert far(again, images) == pytest.approx(far(trained, images), rel=1e-3)
     broken = appearance_to_values(trained) | {"variances": [1.0]}
     with pytest.raises(ValueError, match="variances"):
         appearance_from_values(broken)

@@ -11,6 +11,8 @@ from magsd_cli.metrics.intervals import (
     percentile_interval,
     rate_draws,
     rate_intervals,
+    share_interval,
+    weighted_share,
     wilson,
 )
 from magsd_cli.metrics.roc import auc, weighted_auc
@@ -147,3 +149,22 @@ def test_the_intervals_cover_what_they_claim():
     shares = {metric: count / 1000 for metric, count in hits.items()}
     print(shares)
     assert all(0.93 <= share <= 0.97 for share in shares.values()), shares
+
+
+def test_a_share_of_some_images():
+    among, right = np.array([1, 1, 1, 1, 0], bool), np.array([1, 0, 1, 0, 1], bool)
+    weights = np.array([[1, 1, 1, 1, 1], [2, 0, 0, 1, 5], [0, 0, 0, 0, 1]])
+    shares = weighted_share(among, right, weights)
+    assert shares[:2] == pytest.approx([1 / 2, 2 / 3])
+    assert np.isnan(shares[2])
+    low, high = share_interval(among, right, list("abcde"), np.random.default_rng(0))
+    assert low is not None
+    assert low < 0.5 < high
+    # All of them, of two patients: Wilson's for two, not no width.
+    whole = share_interval(among, among, ["a", "a", "b", "b", "c"], np.random.default_rng(0))
+    assert whole == wilson(2, 2)
+    assert share_interval(among, ~among, list("abcde"), np.random.default_rng(0)) == wilson(0, 4)
+    assert share_interval(~among & right & ~right, right, list("abcde"), np.random.default_rng(0)) == (
+        None,
+        None,
+    )
