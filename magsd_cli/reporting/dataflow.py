@@ -10,12 +10,39 @@ from magsd_cli.reporting.document import Block, Heading, Table
 if TYPE_CHECKING:
     import pandas as pd
 
+#: What each code of a samples table says to a reader; docs/data.md has them in full.
 REASONS = {
-    "unlisted": "not listed in metadata.csv",
+    "conflicting_labels": "the same picture under different labels",
+    "left_out": "its label is not asked for",
+    "no_box": "no box says where its disease is",
+    "not_chosen": "more images of its class than were asked for",
+    "other_body_part": "not a chest",
+    "other_finding": "another finding than the classes",
+    "unlisted": "there, but not listed",
     "not_found": "listed, but not there",
-    "not_chosen": "more than --per-class asked for",
-    "left_out": "label left out by --map",
-    "unlabelled": "no label",
+    "lateral_view": "a lateral view",
+    "ct_slice": "a slice of a CT or MR, not a radiograph",
+    "not_xray": "another modality than radiography",
+    "not_a_file": "a folder, pipe or device",
+    "link_loop": "a circle of links",
+    "unreadable": "no permission to read it",
+    "empty": "an empty file",
+    "not_image": "not an image",
+    "unsupported_format": "a format that is not read",
+    "unsupported_depth": "more than 16 bits a sample",
+    "missing_codec": "its compression has no decoder here",
+    "truncated": "ends too early",
+    "corrupt": "damaged",
+    "too_large": "too large to be decoded safely",
+    "too_small": "too small to be a radiograph",
+    "multi_frame": "several frames in one file",
+    "cmyk": "four ink colours",
+    "float_image": "floating-point samples without a range",
+    "not_grayscale": "a colour picture",
+    "constant": "one gray value everywhere",
+    "no_pixels": "a DICOM file without pixels",
+    "decoder_crashed": "its decoder crashed",
+    "decoder_timeout": "its decoder did not end",
 }
 
 
@@ -25,11 +52,11 @@ def data_flow_section(samples: pd.DataFrame, classes: Sequence[str], tested: int
 
 
 def flow_table(samples: pd.DataFrame, classes: Sequence[str], tested: int) -> Table:
-    """Found -> left out or unreadable, by reason -> used; columns are the classes."""
+    """Found -> left out or of no use, by reason -> used; columns are the classes."""
     groups = [*classes, *sorted(set(samples["label"]) - set(classes))]
     names = [name or "no label" for name in groups]
     rows = [_row("files found", samples, groups)]
-    for status, words in (("excluded", "left out"), ("error", "unreadable")):
+    for status, words in (("excluded", "left out"), ("error", "cannot be used")):
         of_status = samples[samples["status"] == status]
         for code in sorted(of_status["error_code"].unique()):
             reason = REASONS.get(code, code.replace("_", " "))
