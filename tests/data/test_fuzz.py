@@ -1,13 +1,18 @@
 """Damaged files of every kind: a picture or a coded reason, never anything else.
 
-Each round changes bytes of a good file: flips, cuts, zeros, insertions. The short test is a sample; the long
-one (marker `slow`) and ``python tests/data/test_fuzz.py SECONDS [FILE...]`` go on for a while.
+Each round changes bytes of a good file: flips, cuts, zeros, insertions; every second PNG gets its checksums
+mended, so that the damage reaches the decoder. The short test is a sample; the one on real files (marker
+`real`), the long one (`slow`) and ``python tests/data/test_fuzz.py SECONDS [FILE...]`` go on for a while, in
+worker processes whose memory they watch.
 """
 
 from __future__ import annotations
 
+import resource
+import struct
 import sys
 import time
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -27,6 +32,9 @@ CODES = {
     *("multi_frame", "cmyk", "float_image", "unsupported_depth", "missing_codec", "constant"),
     *("not_grayscale", "no_pixels", "ct_slice", "not_xray", "lateral_view"),
 }
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MEMORY = 1024  # MiB that a worker may take at most
 
 
 def good_files() -> dict[str, bytes]:
@@ -73,7 +81,22 @@ def damage(data: bytes, generator: np.random.Generator) -> bytes:
             changed[place:place] = generator.bytes(4)
         else:
             changed[place:place] = changed[place : place + 64]
-    return bytes(changed)
+    return mend_checksums(bytes(changed)) if generator.random() < 0.5 else bytes(changed)
+
+
+def mend_checksums(data: bytes) -> bytes:
+    """A PNG whose chunks have the checksums of what they hold; any other file as it is."""
+    if data[:8] != SIGNATURE:
+        return data
+    mended, place = bytearray(data), 8
+    while place + 12 <= len(mended):
+        (length,) = struct.unpack(">I", mended[place : place + 4])
+        end = place + 8 + length
+        if end + 4 > len(mended):
+            break
+        mended[end : end + 4] = struct.pack(">I", zlib.crc32(mended[place + 4 : end]))
+        place = end + 4
+    return bytes(mended)
 
 
 def outcome(data: bytes) -> str:
@@ -110,14 +133,17 @@ def endless(files: dict[str, bytes], seconds: float, seed: int = 0):  # type: ig
         yield damage(files[names[int(generator.integers(len(names)))]], generator)
 
 
-@pytest.mark.slow
-def test_a_while(tmp_path: Path) -> None:
-    counts = fuzz(good_files(), 120, tmp_path)
-    assert sum(counts.values()) > 1000
+def outcome_and_memory(data: bytes) -> tuple[str, int]:
+    """What came of it, and the most memory in MiB that this process has had so far."""
+    code = outcome(data)
+    return code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
-def fuzz(files: dict[str, bytes], seconds: float, folder: Path) -> Counter[str]:
-    """Fuzz in worker processes; what broke a promise or killed its process counts and stays in `folder`."""
+def fuzz(files: dict[str, bytes], seconds: float, folder: Path) -> tuple[Counter[str], int]:
+    """Fuzz in worker processes; return what came of how many, and the most MiB that a worker took.
+
+    What broke a promise or killed its process counts and stays in `folder`.
+    """
     sent: dict[int, bytes] = {}
 
     def remembered():  # type: ignore[no-untyped-def]
@@ -126,12 +152,35 @@ def fuzz(files: dict[str, bytes], seconds: float, folder: Path) -> Counter[str]:
             yield data
 
     counts: Counter[str] = Counter()
-    for number, result in run_isolated(outcome, remembered(), workers=2, seconds=20):
+    most = 0
+    for number, result in run_isolated(outcome_and_memory, remembered(), workers=2, seconds=20):
         data = sent.pop(number)
-        counts[result.code if isinstance(result, Crashed) else result] += 1
         if isinstance(result, Crashed):
+            counts[result.code] += 1
             (folder / f"{result.code}-{number}.bin").write_bytes(data)
-    return counts
+        else:
+            counts[result[0]] += 1
+            most = max(most, result[1])
+    return counts, most
+
+
+@pytest.mark.slow
+def test_a_while(tmp_path: Path) -> None:
+    check(good_files(), 120, tmp_path)
+
+
+@pytest.mark.real
+def test_real_files(shared_data: Path, tmp_path: Path) -> None:
+    files = sorted((shared_data / "raw").iterdir(), key=lambda path: path.stat().st_size)[:12]
+    assert {path.suffix for path in files} >= {".png", ".jpg", ".dcm"}
+    check({path.name: path.read_bytes() for path in files}, 8, tmp_path)
+
+
+def check(files: dict[str, bytes], seconds: float, folder: Path) -> None:
+    counts, most = fuzz(files, seconds, folder)
+    assert set(counts) <= CODES | {"ok"}, counts
+    assert sum(counts.values()) > 5 * seconds
+    assert most < MEMORY
 
 
 if __name__ == "__main__":
