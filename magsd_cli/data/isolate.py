@@ -100,9 +100,12 @@ class _Pool(Generic[Item, Result]):
         try:
             suspect = -1
             while not self.stopped:
-                suspect = self._serve_one_process(pending, suspect)
                 if not pending:
-                    break
+                    following = self.next_item()
+                    if following is None:
+                        break
+                    pending.append(following)
+                suspect = self._serve_one_process(pending, suspect)
         except BaseException as error:  # whatever it is, the caller must see it instead of waiting for ever
             self.deliver(error)
         self.deliver(None)

@@ -184,6 +184,9 @@ def check(files: dict[str, bytes], seconds: float, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    import os
+
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     import test_fuzz  # by its name, so that worker processes find its functions
 
     chosen = {name: Path(name).read_bytes() for name in sys.argv[2:]} or good_files()

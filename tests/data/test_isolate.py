@@ -39,6 +39,14 @@ def test_a_crash_costs_only_its_item(workers: int) -> None:
     assert "SIGSEGV" in results[2].reason
 
 
+def test_crashes_before_the_next_item_is_sent_do_not_end_the_rest() -> None:
+    """Items larger than a pipe: when one kills the worker, no other is on its way."""
+    results = list(run_isolated(victims.die, [bytes(200_000)] * 4, workers=1))
+    assert [(number, outcome.code) for number, outcome in results] == [
+        (number, "decoder_crashed") for number in range(4)
+    ]
+
+
 def test_an_endless_item_is_ended() -> None:
     start = time.monotonic()
     results = dict(run_isolated(victims.act, [1, "hang", 2], workers=1, seconds=1.0))

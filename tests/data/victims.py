@@ -24,6 +24,10 @@ def act(item: int | str) -> int | str:
     return item
 
 
+def die(_item: bytes) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def crash_once(mark: str) -> str:
     if not Path(mark).exists():
         Path(mark).touch()
