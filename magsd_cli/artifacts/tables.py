@@ -48,6 +48,7 @@ _STATUS = (
     ("warnings", pa.list_(pa.string())),
     ("predicted", pa.string()),
 )
+_JUDGED = (("decision", pa.string()), ("refer", pa.bool_()), ("refer_reason", pa.string()))
 _LOCALIZED = (
     ("image_width", pa.int32()),
     ("image_height", pa.int32()),
@@ -80,7 +81,7 @@ def table_schema(kind: str, classes: Sequence[str]) -> pa.Schema:
         texts = [(name, pa.string()) for name in names]
         return pa.schema([*texts, ("fold", pa.int64()), ("predicted", pa.string()), *probabilities])
     common = [*_STATUS, *probabilities, ("confidence", pa.float32()), ("model_sha256", pa.string())]
-    return pa.schema({PREDICTION: common, LOCALIZATION: [*common, *_LOCALIZED]}[kind])
+    return pa.schema({PREDICTION: [*common, *_JUDGED], LOCALIZATION: [*common, *_LOCALIZED]}[kind])
 
 
 def path_text(path: Path | str) -> str:
@@ -211,6 +212,9 @@ def class_probabilities(table: pa.Table, classes: Sequence[str]) -> np.ndarray[A
 
 def _fit(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     """`table` with the schema's columns first and in order; further columns are kept behind them."""
+    for name, kind in _JUDGED:  # tables of before there were these columns
+        if name in schema.names and name not in table.column_names:
+            table = table.append_column(name, pa.nulls(len(table), kind))
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
         raise ArtifactError(f"{where}: column {', '.join(missing)} is missing; make the table again")

@@ -36,6 +36,9 @@ def predict(
         int | None, typer.Option(min=1, help="Images at a time (default: 1 on the CPU, 16 on a GPU).")
     ] = None,
     workers: WorkersOption = None,
+    raw_probabilities: Annotated[
+        bool, typer.Option("--raw-probabilities", help="Leave the calibration out of p_<class>.")
+    ] = False,
 ) -> int:
     """Classify images: one row for every input file, as Parquet on stdout or in --out."""
     from magsd_cli.stages.predict import predict as stage
@@ -53,6 +56,7 @@ def predict(
         gpus=gpus,
         batch_size=batch_size,
         workers=workers,
+        raw_probabilities=raw_probabilities,
     )
 
 

@@ -71,6 +71,7 @@ def predict_onnx(ensemble: OnnxEnsemble, images: Images, with_attention: bool = 
     return Prediction(
         np.concatenate([answer.probabilities for answer in answers]),
         np.concatenate(attention) if attention else None,
+        np.concatenate([answer.of_each_network() for answer in answers]),
     )
 
 
@@ -82,4 +83,5 @@ def _predict_one(sessions: Sequence[Session], image: Images, with_attention: boo
         raise ArtifactError("model: its output is not finite, the weights are damaged; train it again")
     maps = [answer.attention for answer in answers if answer.attention is not None]
     attention = np.stack(maps).mean(axis=0, dtype=np.float32) if len(maps) == len(answers) else None
-    return Prediction(mean.astype(np.float32), None if attention is None else np.asarray(attention))
+    members = np.stack([answer.probabilities for answer in answers], axis=1)
+    return Prediction(mean.astype(np.float32), None if attention is None else np.asarray(attention), members)

@@ -10,7 +10,15 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Prediction:
-    """`probabilities` float32 [N,K], each row in [0, 1] summing to 1; `attention` float32 [N,h,w] or None."""
+    """`probabilities` float32 [N,K], each row in [0, 1] summing to 1; `attention` float32 [N,h,w] or None.
+
+    `members` [N,M,K]: the probabilities of each of the M networks whose mean `probabilities` is.
+    """
 
     probabilities: npt.NDArray[np.float32]
     attention: npt.NDArray[np.float32] | None
+    members: npt.NDArray[np.floating] | None = None
+
+    def of_each_network(self) -> npt.NDArray[np.floating]:
+        """`members`, or the mean as the only one."""
+        return self.probabilities[:, None] if self.members is None else self.members

@@ -82,33 +82,36 @@ def predict_images(
         raise ValueError(f"images of side {images.shape[-1]} for networks of side {ensemble.size}")
     for model in ensemble.models:
         model.to(device)
-    probabilities, attention = [], []
+    probabilities, attention, members = [], [], []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         if batch.shape[-1] != ensemble.size:
             batch = resize_images(batch, ensemble.size)
-        mean, maps = _predict_batch(ensemble.models, torch.from_numpy(batch).to(device), with_attention)
+        mean, maps, each = _predict_batch(ensemble.models, torch.from_numpy(batch).to(device), with_attention)
         probabilities.append(mean)
+        members.append(each)
         if maps is not None:
             attention.append(maps)
     if not probabilities:
         return Prediction(np.zeros((0, len(ensemble.classes)), np.float32), None)
-    return Prediction(np.concatenate(probabilities), np.concatenate(attention) if attention else None)
+    maps_or_none = np.concatenate(attention) if attention else None
+    return Prediction(np.concatenate(probabilities), maps_or_none, np.concatenate(members))
 
 
 @torch.inference_mode()
 def _predict_batch(
     models: Sequence[nn.Module], images: torch.Tensor, with_attention: bool
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
-    """Mean softmax [B,K] and, if wanted, mean attention [B,h,w] of uint8 `images` [B,1,S,S]."""
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None, npt.NDArray[np.float64]]:
+    """Mean softmax [B,K], if wanted mean attention [B,h,w], each softmax [B,M,K] of uint8 [B,1,S,S]."""
     standard = z_score(images)
     # In float64 the mean of five rows still sums to 1 within one float32 rounding.
     outputs = [model(standard) for model in models]
-    mean = torch.stack([output.logits.double().softmax(dim=1) for output in outputs]).mean(dim=0)
+    each = torch.stack([output.logits.double().softmax(dim=1) for output in outputs], dim=1)
+    mean = each.mean(dim=1)
     if not bool(mean.isfinite().all()):
         raise ArtifactError("model: its output is not finite, the weights are damaged; train it again")
     maps = None
     if with_attention and all(output.attention is not None for output in outputs):
         stacked = torch.stack([output.attention.float().mean(dim=1) for output in outputs])
         maps = stacked.mean(dim=0).cpu().numpy()
-    return mean.float().cpu().numpy(), maps
+    return mean.float().cpu().numpy(), maps, each.cpu().numpy()

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.data.appearance import Appearance, appearance_features, unlikeness
 from magsd_cli.data.ingest import Ingested, Order, ingest
 from magsd_cli.inference.workers import run_isolated
 
-#: uint8 [N,1,S,S] -> probabilities float32 [N,K]
-Score = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+#: uint8 [N,1,S,S] -> the probabilities of each network [N,M,K]
+Score = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]
 CHUNK = 8
 CRASH_CODES = {"crashed": "decoder_crashed", "timeout": "decoder_timeout"}
 
@@ -34,25 +35,34 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Scored:
-    """The answer for one file: `probabilities` [K], or None with a code and a reason."""
+    """The answer for one file: `members`, the probabilities of each network [M,K], or None with a reason.
+
+    `unlikeness`: how far the picture is from the training images; None where that is not known.
+    """
 
     path: Path
     sha256: str = ""
-    probabilities: npt.NDArray[np.float32] | None = None
+    members: npt.NDArray[np.floating] | None = None
     error_code: str = ""
     error: str = ""
     warnings: tuple[str, ...] = field(default=())
+    unlikeness: float | None = None
 
 
 def score_files(
-    files: Sequence[Path], preparation: Preparation, score: Score, workers: int, batch_size: int
+    files: Sequence[Path],
+    preparation: Preparation,
+    score: Score,
+    workers: int,
+    batch_size: int,
+    appearance: Appearance | None = None,
 ) -> Generator[list[Scored], None, None]:
     """Decode and prepare `files` in worker processes, score them here with `score`; answers in order."""
     for files_read, pictures in prepare_files(files, preparation, workers, max(CHUNK, batch_size)):
         usable = [picture.image for picture in pictures if picture.image is not None]
         scores = iter(score(np.stack(usable)[:, None]) if usable else ())
         yield [
-            answer_to(path, picture, None if picture.image is None else next(scores))
+            answer_to(path, picture, None if picture.image is None else next(scores), appearance)
             for path, picture in zip(files_read, pictures, strict=True)
         ]
 
@@ -88,8 +98,16 @@ def crashed_answer(order: Order, code: str, reason: str) -> Scored:
     return answer_to(order.path, _crashed(order, code, reason), None)
 
 
-def answer_to(path: Path, picture: Ingested, probabilities: npt.NDArray[np.float32] | None) -> Scored:
-    """The answer for one file from what came of reading it and, if that went well, its probabilities."""
+def answer_to(
+    path: Path,
+    picture: Ingested,
+    members: npt.NDArray[np.floating] | None,
+    appearance: Appearance | None = None,
+) -> Scored:
+    """The answer for one file from what came of reading it and, if that went well, each network's [M,K]."""
+    far = None
+    if appearance is not None and picture.image is not None:
+        far = float(unlikeness(appearance, appearance_features(picture.image[None, None]))[0])
     return Scored(
-        path, picture.sha256, probabilities, picture.error_code, picture.error, tuple(picture.warnings)
+        path, picture.sha256, members, picture.error_code, picture.error, tuple(picture.warnings), far
     )

@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from magsd_cli.artifacts.deployed import Deployed, open_deployed, read_network
 from magsd_cli.console import say
+from magsd_cli.data.appearance import Appearance
 from magsd_cli.data.ingest import Order, ingest
 from magsd_cli.errors import UsageError
 from magsd_cli.inference.outcome import Prediction
 from magsd_cli.inference.scoring import Scored, answer_to, crashed_answer, orders_for, score_files
 from magsd_cli.inference.workers import run_isolated
+from magsd_cli.stages.judgement import appearance_of
 from magsd_cli.stages.trained import Model
 
 Images = npt.NDArray[np.uint8]
@@ -60,10 +62,11 @@ def score_with_onnx(
     say(f"{len(files)} files with ONNX Runtime in {hands} {'process' if hands == 1 else 'processes'}")
     chunk = max(1, min(CHUNK, -(-len(files) // hands)))
     orders = orders_for(files, model.preparation)
-    yield from run_isolated(onnx_worker, (model.deployed.path,), orders, crashed_answer, hands, chunk)
+    arguments = (model.deployed.path, appearance_of(model))
+    yield from run_isolated(onnx_worker, arguments, orders, crashed_answer, hands, chunk)
 
 
-def onnx_worker(path: Path) -> Callable[[list[Order]], list[Scored]]:
+def onnx_worker(path: Path, appearance: Appearance | None) -> Callable[[list[Order]], list[Scored]]:
     """What a worker does with a list of files: decode each and infer at once."""
     from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
 
@@ -77,9 +80,8 @@ def onnx_worker(path: Path) -> Callable[[list[Order]], list[Scored]]:
         picture = ingest(order)
         if picture.image is None:
             return answer_to(order.path, picture, None)
-        return answer_to(
-            order.path, picture, predict_onnx(ensemble, picture.image[None, None]).probabilities[0]
-        )
+        members = predict_onnx(ensemble, picture.image[None, None]).of_each_network()[0]
+        return answer_to(order.path, picture, members, appearance)
 
     return lambda orders: [score(order) for order in orders]
 
@@ -107,10 +109,10 @@ def score_with_torch(
     hands = workers or (max(1, cores // 2) if chosen.type == "cpu" else cores)
     say(f"{len(files)} files on {describe(chosen)}")
 
-    def score(images: Images) -> npt.NDArray[np.float32]:
-        return predict_images(ensemble, images, size, chosen).probabilities
+    def score(images: Images) -> npt.NDArray[np.floating]:
+        return predict_images(ensemble, images, size, chosen).of_each_network()
 
-    return score_files(files, model.preparation, score, min(hands, len(files)), size)
+    return score_files(files, model.preparation, score, min(hands, len(files)), size, appearance_of(model))
 
 
 def asker(model: Model, device: str) -> Ask:

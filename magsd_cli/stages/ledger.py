@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,30 +14,39 @@ from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.errors import ArtifactError
 
 Row = dict[str, Any]
+RULES = ("operating_sha256", "temperature")  # of a table's metadata: what else than the model makes its rows
 
 
 @dataclass(frozen=True)
 class Ledger:
     """Rows that stand: `earlier` are the table's own in order, the others are looked up.
 
-    With `any_path` a content that was seen under one path is known under every other.
+    With `any_path` a content that was seen under one path is known under every other. `key` says which model
+    and which rules the rows are of.
     """
 
     earlier: list[Row] = field(default_factory=list, repr=False)
     by_file: dict[tuple[str, str], Row] = field(default_factory=dict, repr=False)
     by_content: dict[str, Row] = field(default_factory=dict, repr=False)
     any_path: bool = False
+    key: str = ""
 
 
-def read_ledger(out: Path | None, model: str, keep: bool, watch: bool) -> Ledger:
+def read_ledger(
+    out: Path | None, model: str, keep: bool, watch: bool, rules: Mapping[str, Any] | None = None
+) -> Ledger:
     """Rows of the table `out` (if it is to be kept) and of an interrupted run's journal, of this `model`.
+
+    `rules`: what the new rows' table will say of how they came about; others than that are not kept either.
 
     Ok rows stand. Of error rows only those that the content explains stand, and only in `watch`: a file that
     could not be read, or took its process with it, is tried again. Raises `ArtifactError` when the table is
     damaged or another model's: a table never mixes models.
     """
+    rules = rules or {}
+    key = " ".join([model, *(str(rules[name]) for name in RULES if rules.get(name))])
     if out is None:
-        return Ledger()
+        return Ledger(key=key)
     earlier: list[Row] = []
     if keep and out.exists():
         table = read_table(out, PREDICTION)
@@ -47,14 +56,19 @@ def read_ledger(out: Path | None, model: str, keep: bool, watch: bool) -> Ledger
                 f"{out}: its rows are of the model {of[:8]}, not {model[:8]}; choose that model with "
                 "--model, or use --overwrite to score every file again"
             )
+        if any((table_metadata(table).get(name) or None) != (rules.get(name) or None) for name in RULES):
+            raise ArtifactError(
+                f"{out}: its rows were calibrated or decided otherwise; give them a file of their own, or "
+                "use --overwrite to score every file again"
+            )
         earlier = table.to_pylist()
     stand = [
         row
-        for row in [*earlier, *read_journal(out, model)]
+        for row in [*earlier, *read_journal(out, key)]
         if row["status"] == "ok" or (watch and row["sha256"] is not None)
     ]
     by_content = {row["sha256"]: row for row in stand}
-    return Ledger(earlier, {(row["path"], row["sha256"]): row for row in stand}, by_content, watch)
+    return Ledger(earlier, {(row["path"], row["sha256"]): row for row in stand}, by_content, watch, key)
 
 
 def unchanged(ledger: Ledger, files: Sequence[Path]) -> dict[Path, Row]:

@@ -38,6 +38,7 @@ from magsd_cli.metrics.localization import summarise
 from magsd_cli.reporting.overlays import draw_overlay
 from magsd_cli.stages.captions import in_words, overlay_of
 from magsd_cli.stages.engines import asker
+from magsd_cli.stages.judgement import rules_of
 from magsd_cli.stages.marking import MEASURES, Marked, Target, chance, describe_truth, mark, measure, target
 from magsd_cli.stages.trained import IN_TRAINING_DATA, Model, open_model
 
@@ -107,7 +108,8 @@ def _request(model: Model, files: Sequence[Path], truth: Mapping[Path, Truth], t
         ]
         for path in files
     ]
-    text = json.dumps([__version__, model.sha256, threshold, asked])
+    temperature = rules_of(model).temperature
+    text = json.dumps([__version__, model.sha256, threshold, asked, *([temperature] if temperature else [])])
     return sha256_bytes(text.encode())
 
 

@@ -16,6 +16,7 @@ from magsd_cli.inference.truth import Truth, read_mask
 from magsd_cli.inference.views import View
 from magsd_cli.metrics.iou import box_iou, boxes_mask, enclosing_box, mask_iou, pointing_hit
 from magsd_cli.stages.engines import Ask
+from magsd_cli.stages.judgement import mean_probabilities, rules_of
 from magsd_cli.stages.trained import Model
 
 OTHERS = 20  # images whose attention makes an image's control
@@ -44,6 +45,7 @@ def mark(
     An image of the run's own data is shown only to the network that was not trained on it, if there is one.
     Raises `ArtifactError` when the network has no attention.
     """
+    rules = rules_of(model)
     for view in views:
         if view.image is None:
             yield view
@@ -56,7 +58,8 @@ def mark(
                 f"{model.name}: its network {model.recipe['model']['name']} has no attention maps; "
                 "choose a magsd run"
             )
-        yield Marked(view, answer.probabilities[0], answer.attention[0], folds, unseen)
+        probabilities = mean_probabilities(answer.of_each_network()[0], rules.temperature)
+        yield Marked(view, probabilities, answer.attention[0], folds, unseen)
 
 
 def _fold_choice(

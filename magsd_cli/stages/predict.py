@@ -17,7 +17,6 @@ from magsd_cli.artifacts.journal import append, open_journal, remove_journal
 from magsd_cli.artifacts.tables import (
     PREDICTION,
     path_text,
-    probability_column,
     table_schema,
     write_table,
 )
@@ -26,6 +25,7 @@ from magsd_cli.errors import NoInputError, OutputError, UsageError
 from magsd_cli.inference.inputs import list_inputs
 from magsd_cli.inference.scoring import Scored
 from magsd_cli.stages.engines import ONNX, choose_engine, score_with_onnx, score_with_torch
+from magsd_cli.stages.judgement import Rules, in_metadata, judge, rules_of
 from magsd_cli.stages.ledger import Ledger, Row, merged, read_ledger, unchanged
 from magsd_cli.stages.trained import IN_TRAINING_DATA, Model, open_model
 
@@ -48,9 +48,10 @@ class Plan:
     model: Model
     engine: str
     ledger: Ledger = field(repr=False)
+    rules: Rules
 
 
-def predict(
+def predict(  # noqa: PLR0913 (a command's options)
     *,
     inputs: Sequence[Path],
     model: Path | None,
@@ -64,14 +65,16 @@ def predict(
     gpus: int | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
+    raw_probabilities: bool = False,
 ) -> int:
     """Classify the files that `inputs` mean with the run `model` (None: the newest) and write the table.
 
     Without `out` the table goes to standard output: as Parquet, or readable where that is a terminal. An
     existing `out` is refused, continued (`resume`: rows of unchanged files are kept), replaced (`overwrite`),
     or added to (`watch_once`: all its rows are kept, only content that it has not seen is scored, and that
-    there is nothing new is no error). Returns 0, or 3 when a file has an error row. Raises `NoInputError`
-    (after the table is written) when no file could be used, and the other errors of the contract.
+    there is nothing new is no error). Rows are calibrated, decided and referred as is stored with the model;
+    `raw_probabilities` shows what the networks say. Returns 0, or 3 when a file has an error row. Raises
+    `NoInputError` (after the table is written) when no file could be used, and the contract's other errors.
     """
     _check_options(out, resume, overwrite, watch_once)
     with _claimed(out):
@@ -84,8 +87,9 @@ def predict(
             raise NoInputError(f"{_names(inputs)}: no files there; name images or folders of images")
         opened = open_model(model, runs)
         chosen = choose_engine(opened, engine, device, gpus)
-        ledger = read_ledger(out, opened.sha256, resume or watch_once, watch_once)
-        plan = Plan(files, opened, chosen, ledger)
+        rules = rules_of(opened, raw_probabilities)
+        ledger = read_ledger(out, opened.sha256, resume or watch_once, watch_once, in_metadata(opened, rules))
+        plan = Plan(files, opened, chosen, ledger, rules)
         rows, fresh = _all_rows(plan, out, Options(device, gpus, batch_size, workers))
         table = merged(ledger, rows) if watch_once else rows
         if table != ledger.earlier or out is None or not out.exists():
@@ -153,7 +157,7 @@ def _keeper(out: Path | None, plan: Plan, stack: ExitStack) -> Callable[[Iterabl
         return lambda _rows: None
     final = out
     journal: BinaryIO = stack.enter_context(
-        open_journal(final, plan.model.sha256, plan.ledger.by_file.values())
+        open_journal(final, plan.ledger.key, plan.ledger.by_file.values())
     )
     return lambda rows: append(journal, final, rows)
 
@@ -169,12 +173,11 @@ def _score(plan: Plan, files: list[Path], options: Options) -> Generator[list[Sc
 
 def _row(answer: Scored, plan: Plan, trained_on: Mapping[str, int]) -> Row:
     """The table's row for one answer; nulls where there is no result."""
-    probabilities, classes = answer.probabilities, plan.model.classes
     warnings = list(answer.warnings)
     if answer.sha256 in trained_on:
         warnings.append(IN_TRAINING_DATA)
-    ok = probabilities is not None
-    values = [None] * len(classes) if probabilities is None else [float(p) for p in probabilities]
+    ok = answer.members is not None
+    judged = {} if answer.members is None else judge(answer.members, answer.unlikeness, plan.rules)
     return {
         "path": path_text(answer.path),
         "sha256": answer.sha256 or None,
@@ -182,10 +185,8 @@ def _row(answer: Scored, plan: Plan, trained_on: Mapping[str, int]) -> Row:
         "error_code": answer.error_code or None,
         "error": answer.error or None,
         "warnings": warnings,
-        "predicted": None if probabilities is None else classes[int(probabilities.argmax())],
-        **{probability_column(name): value for name, value in zip(classes, values, strict=True)},
-        "confidence": None if probabilities is None else float(probabilities.max()),
         "model_sha256": plan.model.sha256,
+        **judged,
     }
 
 
@@ -197,7 +198,7 @@ def _write(rows: list[Row], plan: Plan, out: Path | None) -> None:
         show_predictions(rows, plan.model.classes)
         return
     table = table_from_rows(rows, table_schema(PREDICTION, plan.model.classes))
-    metadata = plan.model.metadata()
+    metadata = plan.model.metadata() | in_metadata(plan.model, plan.rules)
     if out is not None:
         write_table(table, out, PREDICTION, metadata)
         return

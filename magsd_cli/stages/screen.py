@@ -29,7 +29,9 @@ def show_predictions(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) 
 
 
 def _cells(row: Mapping[str, Any], classes: Sequence[str]) -> list[Text]:
-    notes = printable("; ".join(row["warnings"]))
+    refer = [f"refer: {row['refer_reason']}"] if row.get("refer") else []
+    decision = [row["decision"]] if row.get("decision") else []
+    notes = printable("; ".join([*refer, *decision, *row["warnings"]]))
     if row["status"] == "error":
         failed = printable(f"{row['error_code']}: {row['error']}")
         return [Text("error", style="red"), *(Text("-") for _ in classes), Text(failed, style="red")]

@@ -8,6 +8,7 @@ from typing import Any
 
 from magsd_cli.artifacts.deployed import Deployed, deployed_path, open_deployed
 from magsd_cli.artifacts.files import check_hash, recorded_hashes, sha256_bytes
+from magsd_cli.artifacts.operating import read_operating
 from magsd_cli.artifacts.runs import Run, find_newest_run, folds_path, open_run, weights_path
 from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError, MagsdError
@@ -29,6 +30,7 @@ class Model:
     recipe_sha256: str
     run: Run | None
     deployed: Deployed | None
+    operating: dict[str, Any] | None = field(repr=False, default=None)
 
     def fold_of_content(self) -> dict[str, int] | None:
         """Content hash of each image of its run -> the fold whose network never saw it; None if unknown."""
@@ -92,7 +94,10 @@ def _of_run(run: Run) -> Model:
     recipe = run.recipe.model_dump(mode="json")
     digest, recipe_digest = model_sha256(run), run.recipe.hash()
     name = run.path.name
-    return Model(name, digest, run.classes, run.trained, preparation, recipe, recipe_digest, run, None)
+    operating = read_operating(run.path, digest)
+    return Model(
+        name, digest, run.classes, run.trained, preparation, recipe, recipe_digest, run, None, operating
+    )
 
 
 def _of_deployed(deployed: Deployed, run: Run | None) -> Model:
@@ -106,6 +111,8 @@ def _of_deployed(deployed: Deployed, run: Run | None) -> Model:
         deployed.recipe_sha256,
         run,
         deployed,
+        # A run's own file is newer than what was exported from it.
+        (read_operating(run.path, deployed.model_sha256) if run else None) or deployed.operating,
     )
 
 
