@@ -255,17 +255,6 @@ def test_sigterm_keeps_what_was_done(tmp_path: Path) -> None:
     assert len(open_cache(Path(again.stdout.strip())).images) == 300
 
 
-@pytest.mark.real
-def test_real_xrays(shared_data: Path, tmp_path: Path) -> None:
-    path, code = prepare([shared_data / "cxr"], tmp_path)
-    cache = open_cache(path)
-    assert code == 0
-    assert cache.images.shape == (890, 1, 224, 224)
-    assert cache.classes == ("COVID-19", "Normal", "Pneumonia")
-    assert np.bincount(cache.labels).tolist() == [106, 387, 397]
-    assert len(set(cache.patient_ids)) == 611
-
-
 def test_duplicates_share_a_group_and_masks_travel(xrays: Path, tmp_path: Path) -> None:
     first = cv2.imread(str(xrays / "Normal/1.png"), 0)
     cv2.imwrite(str(xrays / "Normal/copy.jpg"), first)
@@ -319,19 +308,3 @@ def test_a_site_key_hides_patients_and_keeps_the_dataset(
     monkeypatch.setenv("MAGSD_SITE_KEY", "short")
     with pytest.raises(UsageError, match="at least 16"):
         run(tmp_path / "dicom", runs=tmp_path / "3")
-
-
-@pytest.mark.real
-def test_data_set_a_on_the_samples(
-    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    layouts = shared_data / "layouts"
-    named = [f"covid-chestxray={layouts / 'covid-chestxray-dataset'}", f"chestxray8={layouts / 'chestxray8'}"]
-    path, code = prepare([], tmp_path, recipe="data/a", named=named)
-    cache = open_cache(path)
-    assert code == 0
-    assert path.name.startswith("data-a-")
-    assert np.bincount(cache.labels).tolist() == [12, 12]
-    used = cache.samples().query("status == 'ok'")
-    assert set(used["source"]) == {"covid-chestxray-dataset", "ChestX-ray8"}
-    assert "data/a against Table 1: COVID-19 12 of 90, Pneumonia 12 of 168" in capsys.readouterr().err
