@@ -25,8 +25,18 @@ def on_terminal() -> bool:
     return sys.stderr.isatty() and not _json_lines()
 
 
+def one_of_many() -> bool:
+    """Whether torch's launcher started this process beside a first one, which speaks for all."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
+
+
 def say(text: str, **fields: Any) -> None:
-    """One line on stderr. Control characters are escaped: file names may hold anything."""
+    """One line on stderr. Control characters are escaped: file names may hold anything.
+
+    Of processes that work together only the first speaks, but for errors.
+    """
+    if one_of_many() and fields.get("level") != "error":
+        return
     if _json_lines():
         line = json.dumps({"time": round(time.time(), 3), "message": text, **fields}, default=str)
     else:

@@ -86,7 +86,12 @@ class Train(_Section):
     sampling: Literal["shuffle", "balanced"] = "shuffle"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     weight_average: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0: none")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    tf32: Literal["convolutions", "all", "none"] = Field(
+        "convolutions", description="what a GPU computes in TF32 where precision is fp32"
+    )
+    compile: bool = Field(False, description="torch.compile: a minute of compiling, then faster steps")
+    sync_batch_norm: bool = Field(False, description="batch norm over all processes that train one network")
     channels_last: bool = True
 
     @model_validator(mode="after")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from magsd_cli.errors import UsageError
 from magsd_cli.method.guided import AUGMENTATIONS, choose_maps
 from magsd_cli.method.soft_distance import LOSSES, soft_label
 from magsd_cli.recipe import Recipe
+
+#: Back-propagates a loss; training's own also scales it (fp16, unequal shares of a batch).
+Backward = Callable[[Tensor], None]
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class StepResult(NamedTuple):
@@ -26,28 +31,40 @@ class StepResult(NamedTuple):
 
 
 def plain_step(
-    model: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe, _generator: Generator
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    recipe: Recipe,
+    _generator: Generator,
+    backward: Backward = torch.autograd.backward,
 ) -> StepResult:
     """MAG-SD (0AUG): cross-entropy of the primary view alone; its gradient is added to `.grad`."""
-    entropy, logits, _ = _primary(model, images, targets, recipe)
+    entropy, logits, _ = _primary(model, images, targets, recipe, backward)
     correct = (logits.argmax(1) == targets).sum()
     return StepResult(entropy, entropy, torch.zeros_like(entropy), correct)
 
 
 def attention_guided_step(
-    model: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe, generator: Generator
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    recipe: Recipe,
+    generator: Generator,
+    backward: Backward = torch.autograd.backward,
 ) -> StepResult:
     """Eq. 7. L = CE(P, y) + d', over up to three views guided by the primary view's own attention.
 
     The soft label is detached and no gradient flows through the augmentation, so each view is back-propagated
     as soon as its loss is known: the gradients are those of the joint loss, and one graph is held at a time.
+    Processes that train together exchange gradients once, after the last view.
     images [B, 1, H, W] z-scored, targets [B]; gradients are added to `.grad`. A map that is not finite makes
     the loss so. Raises `UsageError` for a network without attention maps.
     """
     names = recipe.train.augment
     if not names:
-        return plain_step(model, images, targets, recipe, generator)
-    entropy, logits, attention = _primary(model, images, targets, recipe)
+        return plain_step(model, images, targets, recipe, generator, backward)
+    with _unshared(model):
+        entropy, logits, attention = _primary(model, images, targets, recipe, backward)
     attention = guiding_attention(attention, recipe)
     correct = (logits.argmax(1) == targets).sum()
     soft = soft_label(logits, targets, recipe.soft_distance)
@@ -56,10 +73,11 @@ def attention_guided_step(
     total = 0 * attention.sum()  # not 0 where a map is not finite: thresholds alone would hide it
     for number, name in enumerate(names):
         view = AUGMENTATIONS[name](images, maps[:, number : number + 1], recipe.guide, generator)
-        with _precision(view, recipe):
-            output = model(view)
-        distance = share * LOSSES[recipe.train.loss](soft, output.logits, targets)
-        torch.autograd.backward(distance)
+        with nullcontext() if number == len(names) - 1 else _unshared(model):
+            with _precision(view, recipe):
+                output = model(view)
+            distance = share * LOSSES[recipe.train.loss](soft, output.logits, targets)
+            backward(distance)
         total = total + distance.detach()
     return StepResult(entropy + total, entropy, total, correct)
 
@@ -74,22 +92,28 @@ def guiding_attention(attention: Tensor | None, recipe: Recipe) -> Tensor:
 
 
 def _primary(
-    model: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe
+    model: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe, backward: Backward
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Forward and backward of the primary view: its cross-entropy, logits and attention, all detached."""
     with _precision(images, recipe):
         output = model(images)
     entropy = F.cross_entropy(output.logits.float(), targets, label_smoothing=recipe.train.label_smoothing)
-    torch.autograd.backward(entropy)
+    backward(entropy)
     attention = None if output.attention is None else output.attention.detach().float()
     return entropy.detach(), output.logits.detach(), attention
 
 
 def _precision(images: Tensor, recipe: Recipe) -> AbstractContextManager[object]:
-    return torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.train.precision == "bf16")
+    kind = AUTOCAST.get(recipe.train.precision)
+    return torch.autocast(images.device.type, kind, enabled=kind is not None)
 
 
-STEPS: dict[str, Callable[[nn.Module, Tensor, Tensor, Recipe, Generator], StepResult]] = {
+def _unshared(model: nn.Module) -> AbstractContextManager[object]:
+    """Gradients stay in this process for now: the last view's backward adds up those of all."""
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
+
+
+STEPS: dict[str, Callable[[nn.Module, Tensor, Tensor, Recipe, Generator, Backward], StepResult]] = {
     "attention_guided": attention_guided_step,
     "plain": plain_step,
 }

@@ -2,65 +2,131 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.operating import operating_path
-from magsd_cli.artifacts.runs import create_run, lock_path, run_file
+from magsd_cli.artifacts.runs import Run, create_run, lock_path, open_run, run_file
 from magsd_cli.console import say
 from magsd_cli.method.step import guiding_attention
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Recipe
 from magsd_cli.stages.calibrate import AS_IT_IS, Wish, calibrate_run, check_wish
+from magsd_cli.stages.distributed import train_together
 from magsd_cli.stages.fold import train_fold
 from magsd_cli.stages.provenance import begin_session, end_session
+from magsd_cli.stages.ranks import (
+    ALONE,
+    Ranks,
+    by_the_first,
+    check_shares,
+    joined,
+    local_device,
+    under_torchrun,
+)
 from magsd_cli.stages.scoring import in_words, score
 from magsd_cli.stages.setup import Planned
 from magsd_cli.stages.workers import train_side_by_side
 
 
-def crossfit(planned: Planned, devices: Sequence[torch.device], wish: Wish = AS_IT_IS) -> Path:
+@dataclass(frozen=True)
+class Way:
+    """How several devices share the work: `parallel` is "folds" (side by side) or "ddp" (each network)."""
+
+    parallel: str = "folds"
+
+
+def crossfit(
+    planned: Planned, devices: Sequence[torch.device], wish: Wish = AS_IT_IS, way: Way | None = None
+) -> Path:
     """Make the planned run, or what is left of it, with one process for each device; return its folder.
 
-    At the end it is calibrated, for what `wish` asks; a finished run too, where that is new.
+    At the end it is calibrated, for what `wish` asks; a finished run too, where that is new. Under torchrun
+    the ranks train each network together, and rank 0 alone writes the run.
 
     Raises `LockedError` when another process makes it, `ArtifactError` when a run of that name has other
     settings, and what training raises.
+    """
+    way = way or Way()
+    with ExitStack() as stack:
+        ranks = ALONE
+        if under_torchrun():
+            devices = [local_device(devices[0].type)]
+            ranks = stack.enter_context(joined(devices[0]))
+        together = len(devices) if way.parallel == "ddp" else 1
+        check_shares(planned[0].recipe, len(planned[2]), max(ranks.world, together))
+        left = by_the_first(lambda: _begin(planned, devices, wish, stack), ranks)
+        run = open_run(planned[0].path)
+        if left is None:
+            return run.path
+        try:
+            _train(run, planned, left, devices, way, ranks)
+            by_the_first(lambda: _finish(run, wish), ranks)
+        finally:
+            if ranks.rank == 0:
+                end_session(run)
+    return run.path
+
+
+def _begin(
+    planned: Planned, devices: Sequence[torch.device], wish: Wish, stack: ExitStack
+) -> list[int] | None:
+    """Take the run's lock into `stack` and make or check its folder: the folds that are left to train.
+
+    None where the run is complete (and now calibrated): there is nothing to train or to score.
     """
     run, cache, folds = planned
     check_wish(wish, run.classes)
     cache.samples()  # needed at the end of each fold: if it is damaged, say so before the hours of training
     if not run_file(run.path).exists():
         check_network(run.recipe, len(run.classes))
-    with lock(lock_path(run.path)):
-        run = create_run(run, folds)
-        sweep_orphans(run.path)
-        if run.complete:
-            if wish == AS_IT_IS and operating_path(run.path).exists():
-                say(f"{run.path}: every fold is trained and scored; nothing is left to do")
-            else:
-                calibrate_run(run, wish)
-            return run.path
-        left = [fold for fold in run.trained if not run.fold_is_done(fold)]
-        if len(left) < len(run.trained):
-            say(f"{run.path}: {len(run.trained) - len(left)} of {len(run.trained)} folds are done already")
-        words = ", ".join(str(device) for device in devices)
-        say(f"{run.path}: {len(folds)} images, {len(left)} networks to train on {words}")
-        begin_session(run, devices)
-        try:
-            if len(devices) > 1 and len(left) > 1:
-                train_side_by_side(run.path, cache.path, left, devices)
-            else:
-                for fold in left:
-                    train_fold(run, cache, folds, fold, devices[0])
-            say(f"{run.path}: {in_words(score(run))}")
+    stack.enter_context(lock(lock_path(run.path)))
+    run = create_run(run, folds)
+    sweep_orphans(run.path)
+    if run.complete:
+        if wish == AS_IT_IS and operating_path(run.path).exists():
+            say(f"{run.path}: every fold is trained and scored; nothing is left to do")
+        else:
             calibrate_run(run, wish)
-        finally:
-            end_session(run)
-    return run.path
+        return None
+    left = [fold for fold in run.trained if not run.fold_is_done(fold)]
+    if len(left) < len(run.trained):
+        say(f"{run.path}: {len(run.trained) - len(left)} of {len(run.trained)} folds are done already")
+    words = ", ".join(str(device) for device in devices)
+    say(f"{run.path}: {len(folds)} images, {len(left)} networks to train on {words}")
+    begin_session(run, devices)
+    return left
+
+
+def _train(
+    run: Run,
+    planned: Planned,
+    left: Sequence[int],
+    devices: Sequence[torch.device],
+    way: Way,
+    ranks: Ranks,
+) -> None:
+    """Train the folds that are `left`: with other ranks, side by side, or one after another."""
+    _, cache, folds = planned
+    if way.parallel == "ddp" and len(devices) > 1:
+        train_together(run.path, cache.path, left, devices)
+    elif len(devices) > 1 and len(left) > 1:
+        train_side_by_side(run.path, cache.path, left, devices)
+    else:
+        parent = os.getppid() if ranks.world > 1 else None
+        for fold in left:
+            train_fold(run, cache, folds, fold, devices[0], parent, ranks)
+
+
+def _finish(run: Run, wish: Wish) -> None:
+    say(f"{run.path}: {in_words(score(run))}")
+    calibrate_run(run, wish)
 
 
 def check_network(recipe: Recipe, classes: int) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from magsd_cli.recipe import Recipe
 from magsd_cli.stages.calibrate import AS_IT_IS, Wish
-from magsd_cli.stages.crossfit import crossfit
+from magsd_cli.stages.crossfit import Way, crossfit
 from magsd_cli.stages.device import choose_devices
 from magsd_cli.stages.setup import plan
 
@@ -25,14 +25,17 @@ def cv(
     resume: Path | None = None,
     splits: Path | None = None,
     wish: Wish = AS_IT_IS,
+    parallel: str = "folds",
 ) -> Path:
     """Cross-validate `recipe` on `cache` (None: the newest) in `folds` folds; return the run's folder.
 
     The folds are stratified by class and never split a patient; `splits`, a CSV, gives published ones. With
-    `gpus` they are trained side by side.
+    `gpus` they are trained side by side; with `parallel` "ddp" one after another, by all devices together.
     Started again, a run is continued; `resume` names one to continue with the recipe that it has. `wish` is
     what the run is calibrated for at the end, as `magsd calibrate` does it.
     """
     devices = choose_devices(device, gpus)
-    threads = max(1, torch.get_num_threads() // min(len(devices), folds))
-    return crossfit(plan("cv", cache, recipe, runs, name, folds, resume, threads, splits), devices, wish)
+    processes = len(devices) if parallel == "ddp" else min(len(devices), folds)
+    threads = max(1, torch.get_num_threads() // processes)
+    planned = plan("cv", cache, recipe, runs, name, folds, resume, threads, splits)
+    return crossfit(planned, devices, wish, Way(parallel))

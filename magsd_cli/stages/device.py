@@ -69,6 +69,24 @@ def make_repeatable(device: torch.device, threads: int) -> None:
     torch.backends.cudnn.deterministic = True
 
 
+def set_tf32(what: str) -> None:
+    """Let a GPU compute in TF32: `convolutions` (torch's own default), `all` products, or `none`."""
+    torch.backends.cudnn.conv.fp32_precision = "ieee" if what == "none" else "tf32"  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if what == "all" else "ieee"
+
+
+def check_precision(device: torch.device, precision: str) -> None:
+    """Raise `DeviceError` where the device cannot train in `precision`: fp32, bf16 or fp16."""
+    if precision == "fp16" and device.type != "cuda":
+        raise DeviceError("train.precision=fp16: needs a CUDA GPU; use bf16 or fp32 on the CPU")
+    if (
+        precision == "bf16"
+        and device.type == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        raise DeviceError(f"train.precision=bf16: {describe(device)} has no bf16; use fp16 or fp32")
+
+
 def describe(device: torch.device) -> str:
     """The device in words, for the provenance."""
     if device.type == "cuda":

@@ -30,11 +30,11 @@ from magsd_cli.stages.learner import (
     seed_generators,
     take_state,
 )
+from magsd_cli.stages.ranks import add_up, agreed, share
 from magsd_cli.stages.schedule import epoch_batches, learning_rate
 from magsd_cli.stages.signals import Asked
 
 CHECK_EVERY = 20  # batches between two looks at a GPU's sums: each look waits for the device
-DEVICE_BYTES = 8 * 2**30  # images up to this size are kept on the GPU
 
 
 Save = Callable[[dict[str, Any], nn.Module], None]
@@ -48,6 +48,7 @@ def fit(task: Task, state: dict[str, Any] | None, save: Save, asked: Asked) -> n
     longer finite; what was saved last is good in both cases.
     """
     epochs = task.recipe.train.epochs
+    asked = agreed(asked, task.ranks)
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
         learner = new_learner(task)
         position = Position() if state is None else restore(learner, state)
@@ -67,13 +68,20 @@ def fit(task: Task, state: dict[str, Any] | None, save: Save, asked: Asked) -> n
 
 def _placed(task: Task) -> tuple[torch.Tensor, torch.Tensor]:
     """Images and labels where batches are cut from: on the GPU where they fit, in memory otherwise."""
-    fits = task.device.type == "cuda" and task.images.nbytes <= DEVICE_BYTES
+    fits = task.device.type == "cuda" and task.images.nbytes <= _room(task.device)
     home = task.device if fits else torch.device("cpu")
     return torch.from_numpy(task.images).to(home), torch.from_numpy(task.labels).to(home)
 
 
+def _room(device: torch.device) -> int:
+    """How many bytes of images may stay on a GPU: a quarter of what is free; the network needs the rest."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free // 4
+
+
 def _batches(task: Task, epoch: int) -> list[npt.NDArray[np.int64]]:
-    return epoch_batches(task.labels, task.recipe.train, task.recipe.seed, task.fold, epoch)
+    settings, seed = task.recipe.train, task.recipe.seed
+    return epoch_batches(task.labels, settings, seed, task.fold, epoch, task.ranks.world)
 
 
 def _run_epoch(
@@ -94,8 +102,7 @@ def _run_epoch(
     done = start.batch
     while done < len(batches):
         step = start.epoch * len(batches) + done
-        chosen = torch.from_numpy(batches[done]).to(images.device)
-        sums += learn(task, learner, images[chosen], labels[chosen], step, len(batches))
+        sums += _learn_batch(task, learner, images, labels, batches[done], step, len(batches))
         done += 1
         if done % look_every == 0 or done == len(batches):
             _check_sums(task, sums, start.epoch)
@@ -103,7 +110,8 @@ def _run_epoch(
                 bar.update(0, _words(sums.tolist(), time.perf_counter() - begun))
         if bar is not None:
             bar.update()
-        if asked() is not None:
+        # With others to agree with, asking costs a message: on a GPU it is done as seldom as looking.
+        if (task.ranks.world == 1 or done % look_every == 0) and asked() is not None:
             _check_sums(task, sums, start.epoch)
             break
     seconds = time.perf_counter() - begun
@@ -112,6 +120,28 @@ def _run_epoch(
     rate = learning_rate(task.recipe.train, (start.epoch + 1) * len(batches) - 1, len(batches))
     row = _history_row(start.epoch, sums.tolist(), rate, seconds)
     return Position(epoch=start.epoch + 1, history=(*start.history, row))
+
+
+def _learn_batch(
+    task: Task,
+    learner: Learner,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    batch: npt.NDArray[np.int64],
+    step: int,
+    steps_per_epoch: int,
+) -> torch.Tensor:
+    """One optimiser step on this process's share of a batch; what all processes add to the sums, [5]."""
+    mine = share(batch, task.ranks)
+    chosen = _on_the_way(torch.from_numpy(mine), task.device).to(images.device, non_blocking=True)
+    pixels, targets = (_on_the_way(values[chosen], task.device) for values in (images, labels))
+    weight = len(mine) * task.ranks.world / len(batch)
+    return add_up(learn(task, learner, pixels, targets, step, steps_per_epoch, weight), task.ranks)
+
+
+def _on_the_way(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`values` in memory from which a copy to a GPU does not hold up the host."""
+    return values.pin_memory() if device.type == "cuda" and values.device.type == "cpu" else values
 
 
 def _check_sums(task: Task, sums: torch.Tensor, epoch: int) -> None:
@@ -169,7 +199,7 @@ def _words(sums: list[float], seconds: float) -> str:
 
 def _say_epoch(task: Task, position: Position) -> None:
     """One line an epoch where nobody watches a bar."""
-    if position.batch or (task.watched and on_terminal()):
+    if position.batch or task.ranks.rank or (task.watched and on_terminal()):
         return
     row, epochs = position.history[-1], task.recipe.train.epochs
     minutes = (epochs - position.epoch) * row["seconds"] / 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,11 @@ from magsd_cli.artifacts.tables import path_text, probability_column, write_parq
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.prediction import Ensemble, predict_images
-from magsd_cli.stages.device import make_repeatable
+from magsd_cli.stages.device import check_precision, make_repeatable, set_tf32
 from magsd_cli.stages.fitting import fit
 from magsd_cli.stages.learner import Task, identity
 from magsd_cli.stages.networks import trained_network
+from magsd_cli.stages.ranks import ALONE, Ranks, gather
 from magsd_cli.stages.signals import stop_requests
 
 BATCH = 16  # test images at a time
@@ -42,27 +44,38 @@ def train_fold(
     fold: int,
     device: torch.device,
     parent: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train the network of `fold`, from where an earlier start left it, and predict the fold's images.
 
-    Does nothing when the fold is done. `parent` is the process to follow when this is a worker.
+    Does nothing when the fold is done. `parent` is the process to follow when this is a worker. Of several
+    `ranks` that train it together rank 0 alone writes.
     Raises `LockedError`, `ArtifactError`, `DivergedError`, `Interrupted`.
     """
     folder = fold_path(run.path, fold)
-    with lock(lock_path(folder)):
-        if run.fold_is_done(fold):
+    with lock(lock_path(folder)) if ranks.rank == 0 else nullcontext():
+        if gather(run.fold_is_done(fold), ranks)[0]:
             return
-        sweep_orphans(folder)
+        check_precision(device, run.recipe.train.precision)
+        if ranks.rank == 0:
+            sweep_orphans(folder)
         make_repeatable(device, run.threads)
-        task = _task(run, cache, folds, fold, device, watched=parent is None)
-        model = _fit_and_save(run, task, parent)
-        write_parquet(
-            fold_predictions_path(run.path, fold), _predictions(run, cache, folds, fold, model, device)
-        )
+        set_tf32(run.recipe.train.tf32)
+        task = _task(run, cache, folds, fold, device, parent, ranks)
+        _fit_and_save(run, task, parent)
+        if ranks.rank == 0:
+            table = _predictions(run, cache, folds, fold, device)
+            write_parquet(fold_predictions_path(run.path, fold), table)
 
 
 def _task(
-    run: Run, cache: Cache, folds: pd.DataFrame, fold: int, device: torch.device, watched: bool
+    run: Run,
+    cache: Cache,
+    folds: pd.DataFrame,
+    fold: int,
+    device: torch.device,
+    parent: int | None,
+    ranks: Ranks,
 ) -> Task:
     index = folds.loc[folds["fold"] != fold, "index"].to_numpy()
     words = f"fold {fold}" if run.kind == "cv" else "training"
@@ -74,7 +87,8 @@ def _task(
         fold=fold,
         device=device,
         title=words,
-        watched=watched,
+        watched=ranks.rank == 0 and (parent is None or ranks.world > 1),
+        ranks=ranks,
     )
 
 
@@ -82,14 +96,14 @@ def _network_images(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.
     return images if images.shape[-1] == size else resize_images(images, size)
 
 
-def _fit_and_save(run: Run, task: Task, parent: int | None) -> nn.Module:
+def _fit_and_save(run: Run, task: Task, parent: int | None) -> None:
     state = read_state(state_path(run.path, task.fold))
-    if state is not None and state["identity"] != identity(task):
-        raise ArtifactError(
-            f"{state_path(run.path, task.fold)}: belongs to another training; choose another --name"
-        )
+    if state is not None:
+        _check_identity(run, task, state["identity"])
 
     def save(now: dict[str, Any], model: nn.Module) -> None:
+        if task.ranks.rank:
+            return
         write_state(state_path(run.path, task.fold), now)
         write_weights(weights_path(run.path, task.fold), model.state_dict(), run.classes)
         if now["history"]:
@@ -97,15 +111,28 @@ def _fit_and_save(run: Run, task: Task, parent: int | None) -> nn.Module:
 
     with stop_requests(parent) as asked:
         fit(task, state, save, asked)
-    # What is evaluated is what was written: a checked round trip through the file.
-    return trained_network(task.recipe, run.classes, weights_path(run.path, task.fold))
+
+
+def _check_identity(run: Run, task: Task, found: dict[str, str | int]) -> None:
+    """Raise `ArtifactError` when a saved state is of another training, or of another number of processes."""
+    expected, state = identity(task), state_path(run.path, task.fold)
+    before, now = (values.get("processes", 1) for values in (found, expected))
+    if before != now:
+        raise ArtifactError(
+            f"{state}: was trained by {before} processes together, not {now}; go on with as many --gpus "
+            "(cv: --parallel ddp), or choose another --name"
+        )
+    if found != expected:
+        raise ArtifactError(f"{state}: belongs to another training; choose another --name")
 
 
 def _predictions(
-    run: Run, cache: Cache, folds: pd.DataFrame, fold: int, model: nn.Module, device: torch.device
+    run: Run, cache: Cache, folds: pd.DataFrame, fold: int, device: torch.device
 ) -> pd.DataFrame:
     """Rows of the out-of-fold table for the images of `fold`."""
     mine = folds[folds["fold"] == fold]
+    # What is evaluated is what was written: a checked round trip through the file.
+    model = trained_network(run.recipe, run.classes, weights_path(run.path, fold))
     ensemble = Ensemble(
         models=(model,),
         classes=run.classes,

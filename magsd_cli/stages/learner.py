@@ -16,6 +16,8 @@ from magsd_cli.method.classic import training_images
 from magsd_cli.method.step import STEPS
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Recipe
+from magsd_cli.stages.joint import join_network, prepare_to_join
+from magsd_cli.stages.ranks import ALONE, Ranks, gather
 from magsd_cli.stages.schedule import generator_seed, learning_rate
 
 AUGMENTATION, NETWORK, WEIGHTS = 0, 1, 2  # streams of random numbers
@@ -33,6 +35,7 @@ class Task:
     device: torch.device
     title: str = "training"
     watched: bool = True  # whether a bar may show it: side by side, bars would overwrite each other
+    ranks: Ranks = ALONE  # the processes that share each batch
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,15 @@ class Position:
 
 @dataclass(frozen=True)
 class Learner:
-    """The objects that change while training: network, averaged network, optimiser, generator."""
+    """The objects that change while training. `step_model` is what a step calls: `model` itself, compiled, or
+    joined with that of other processes."""
 
     model: nn.Module
     average: nn.Module | None
     optimiser: torch.optim.Optimizer
     generator: torch.Generator
+    step_model: nn.Module
+    scaler: torch.amp.GradScaler
 
     @property
     def result(self) -> nn.Module:
@@ -71,15 +77,21 @@ def new_learner(task: Task) -> Learner:
     model = build_model(task.recipe.model, task.classes, seed).to(task.device)
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    if task.ranks.world > 1:
+        model = prepare_to_join(model, task.recipe, task.device)
+    scaler = torch.amp.GradScaler(task.device.type, enabled=settings.precision == "fp16")
     optimiser = torch.optim.SGD(
         model.parameters(),
         lr=settings.lr,
         momentum=settings.momentum,
         nesterov=settings.nesterov,
         weight_decay=settings.weight_decay,
+        fused=scaler.is_enabled() or None,  # the fused one skips an overflow without waiting for the device
     )
     average = copy.deepcopy(model).requires_grad_(False) if settings.weight_average > 0 else None
-    return Learner(model, average, optimiser, torch.Generator(task.device))
+    compiled: nn.Module = torch.compile(model) if settings.compile else model  # type: ignore[assignment]
+    step_model = join_network(compiled, task.device) if task.ranks.world > 1 else compiled
+    return Learner(model, average, optimiser, torch.Generator(task.device), step_model, scaler)
 
 
 def seed_generators(task: Task, learner: Learner, position: Position, state: dict[str, Any] | None) -> None:
@@ -87,12 +99,13 @@ def seed_generators(task: Task, learner: Learner, position: Position, state: dic
 
     torch's global generator is among them: dropout layers draw from it.
     """
+    rank = task.ranks.rank
     if position.batch == 0:
         seed, fold, epoch = task.recipe.seed, task.fold, position.epoch
-        learner.generator.manual_seed(generator_seed(seed, fold, epoch, AUGMENTATION))
-        torch.manual_seed(generator_seed(seed, fold, epoch, NETWORK))
+        learner.generator.manual_seed(generator_seed(seed, fold, epoch, AUGMENTATION, rank))
+        torch.manual_seed(generator_seed(seed, fold, epoch, NETWORK, rank))
     elif state is not None:
-        generators = state["generators"]
+        generators = [state["generators"], *state.get("generators_of_others", [])][rank]
         learner.generator.set_state(generators["augmentation"])
         torch.set_rng_state(generators["network"])
         if task.device.type == "cuda" and "cuda" in generators:
@@ -100,9 +113,18 @@ def seed_generators(task: Task, learner: Learner, position: Position, state: dic
 
 
 def learn(
-    task: Task, learner: Learner, pixels: torch.Tensor, targets: torch.Tensor, step: int, steps_per_epoch: int
+    task: Task,
+    learner: Learner,
+    pixels: torch.Tensor,
+    targets: torch.Tensor,
+    step: int,
+    steps_per_epoch: int,
+    weight: float = 1.0,
 ) -> torch.Tensor:
-    """One optimiser step on a batch: uint8 `pixels` [B,1,S,S]. What it adds to the epoch's sums, [5]."""
+    """One optimiser step on a batch: uint8 `pixels` [B,1,S,S]. What it adds to the epoch's sums, [5].
+
+    Where processes share a batch, `weight` corrects for shares of unequal size: their gradients are averaged.
+    """
     settings = task.recipe.train
     for group in learner.optimiser.param_groups:
         group["lr"] = learning_rate(settings, step, steps_per_epoch)
@@ -111,8 +133,15 @@ def learn(
     views = training_images(pixels.to(task.device, non_blocking=True), task.recipe, learner.generator)
     if settings.channels_last:
         views = views.contiguous(memory_format=torch.channels_last)
-    result = STEPS[settings.step](learner.model, views, targets, task.recipe, learner.generator)
-    learner.optimiser.step()
+
+    def backward(loss: torch.Tensor) -> None:
+        torch.autograd.backward(learner.scaler.scale(loss if weight == 1 else weight * loss))
+
+    result = STEPS[settings.step](
+        learner.step_model, views, targets, task.recipe, learner.generator, backward
+    )
+    learner.scaler.step(learner.optimiser)
+    learner.scaler.update()
     _average_weights(learner, settings.weight_average, step)
     count = len(targets)
     parts = torch.stack([result.loss, result.cross_entropy, result.distance]).double() * count
@@ -141,6 +170,10 @@ def take_state(task: Task, learner: Learner, position: Position) -> dict[str, An
     generators = {"augmentation": learner.generator.get_state(), "network": torch.get_rng_state()}
     if task.device.type == "cuda":
         generators["cuda"] = torch.cuda.get_rng_state(task.device)
+    own, *others = gather(generators, task.ranks)
+    later = {"generators_of_others": others} if others else {}
+    if learner.scaler.is_enabled():
+        later["scaler"] = learner.scaler.state_dict()  # type: ignore[assignment]
     return {
         "identity": identity(task),
         "epoch": position.epoch,
@@ -151,14 +184,20 @@ def take_state(task: Task, learner: Learner, position: Position) -> dict[str, An
         "model": learner.model.state_dict(),
         "average": None if learner.average is None else learner.average.state_dict(),
         "optimiser": learner.optimiser.state_dict(),
-        "generators": generators,
+        "generators": own,
+        **later,
     }
 
 
 def identity(task: Task) -> dict[str, str | int]:
     """What a saved state must agree with before a training goes on from it."""
     digest = hashlib.sha256(task.labels.tobytes() + task.recipe.hash().encode())
-    return {"fold": task.fold, "classes": task.classes, "recipe_and_labels": digest.hexdigest()}
+    known: dict[str, str | int] = {
+        "fold": task.fold,
+        "classes": task.classes,
+        "recipe_and_labels": digest.hexdigest(),
+    }
+    return known | ({"processes": task.ranks.world} if task.ranks.world > 1 else {})
 
 
 def restore(learner: Learner, state: dict[str, Any]) -> Position:
@@ -167,5 +206,7 @@ def restore(learner: Learner, state: dict[str, Any]) -> Position:
     if learner.average is not None:
         learner.average.load_state_dict(state["average"])
     learner.optimiser.load_state_dict(state["optimiser"])
+    if learner.scaler.is_enabled():
+        learner.scaler.load_state_dict(state["scaler"])
     history = tuple(dict(row) for row in state["history"])
     return Position(state["epoch"], state["batch"], tuple(state["sums"]), state["seconds"], history)

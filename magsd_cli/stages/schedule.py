@@ -31,18 +31,21 @@ def learning_rate(settings: Train, step: int, steps_per_epoch: int) -> float:
     return settings.lr
 
 
-def epoch_batches(labels: Integers, settings: Train, seed: int, fold: int, epoch: int) -> list[Integers]:
+def epoch_batches(
+    labels: Integers, settings: Train, seed: int, fold: int, epoch: int, ranks: int = 1
+) -> list[Integers]:
     """Positions in `labels` [N] for each batch of one epoch; the same arguments give the same batches.
 
     `shuffle` takes every image once; `balanced` draws as many images, equally many of each class, by going
     through each class's images again and again in new orders. A last batch of one image joins the one before
-    it: batch norm cannot learn from a single image.
+    it: batch norm cannot learn from a single image. So does one of less than two for each
+    of `ranks` processes.
     """
     rng = np.random.default_rng([seed, fold, epoch])
     balanced = settings.sampling == "balanced"
     order = _balanced(labels, rng) if balanced else rng.permutation(len(labels))
     cuts = list(range(settings.batch_size, len(order), settings.batch_size))
-    if settings.batch_size > 1 and cuts and len(order) - cuts[-1] == 1:
+    if settings.batch_size > 1 and cuts and len(order) - cuts[-1] < 2 * ranks:
         cuts.pop()
     return np.split(order, cuts)
 
@@ -57,6 +60,7 @@ def _balanced(labels: Integers, rng: np.random.Generator) -> Integers:
     return rng.permutation(np.concatenate(drawn))[: len(labels)]
 
 
-def generator_seed(seed: int, fold: int, epoch: int, stream: int) -> int:
-    """A seed for a torch generator, independent for each fold, epoch and stream."""
-    return int(np.random.SeedSequence([seed, fold, epoch, stream]).generate_state(1, np.uint64)[0] >> 1)
+def generator_seed(seed: int, fold: int, epoch: int, stream: int, rank: int = 0) -> int:
+    """A seed for a torch generator, independent for each fold, epoch, stream and process of a training."""
+    words = [seed, fold, epoch, stream, *([rank] if rank else [])]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import torch
 
-from magsd_cli.console import say
 from magsd_cli.recipe import Recipe
-from magsd_cli.stages.crossfit import crossfit
+from magsd_cli.stages.crossfit import Way, crossfit
 from magsd_cli.stages.device import choose_devices
 from magsd_cli.stages.setup import plan
 
@@ -30,10 +29,10 @@ def train(
 
     The split is the first fold of a stratified five-fold split that never splits a patient, or of the
     published folds in the CSV `splits` (the one called ``test`` where there is one). Returns the run's
-    folder. Started again, a run is continued; `resume` names one to continue with the recipe that it has.
+    folder. With `gpus` they share each batch.
+    Started again, a run is continued; `resume` names one to continue with the recipe that it has.
     """
     devices = choose_devices(device, gpus)
-    if len(devices) > 1:
-        say("--gpus: one network is trained on one device; `magsd cv` trains its folds side by side")
-    planned = plan("train", cache, recipe, runs, name, FOLDS, resume, torch.get_num_threads(), splits)
-    return crossfit(planned, devices[:1])
+    threads = max(1, torch.get_num_threads() // len(devices))
+    planned = plan("train", cache, recipe, runs, name, FOLDS, resume, threads, splits)
+    return crossfit(planned, devices, way=Way("ddp"))
