@@ -2,7 +2,8 @@
 
 Shared machines are noisy, so each round measures all parts one after the other, and the figure is the median
 of the rounds' ratios; what one thread does is measured in its own CPU time. Images are 1024x1024 8-bit PNGs
-drawn here: blur with film grain, which compresses about as badly as a real radiograph.
+drawn here: blur with film grain, which compresses about as badly as a real radiograph. Memory is the peak of
+the whole `magsd prepare` process, without its workers, on some hundred small images and on ten times as many.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,16 +26,19 @@ from magsd_cli.data.ingest import Order, ingest
 from magsd_cli.data.isolate import run_isolated
 from magsd_cli.stages.prepare import prepare
 
+SMALL = 300  # images at which memory is first measured
 
-def draw(folder: Path, count: int) -> list[Path]:
+
+def draw(folder: Path, count: int, side: int = 1024) -> list[Path]:
     generator = np.random.default_rng(0)
     paths = []
+    for name in "ab":
+        (folder / name).mkdir(parents=True)
     for number in range(count):
         rough = generator.integers(30, 226, (12, 12)).astype(np.float32)
-        grain = generator.normal(0, 3, (1024, 1024)).astype(np.float32)
-        picture = cv2.resize(rough, (1024, 1024), interpolation=cv2.INTER_CUBIC) + grain
+        grain = generator.normal(0, 3, (side, side)).astype(np.float32)
+        picture = cv2.resize(rough, (side, side), interpolation=cv2.INTER_CUBIC) + grain
         path = folder / "ab"[number % 2] / f"{number}.png"
-        path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), picture.clip(0, 255).astype(np.uint8))
         paths.append(path)
     return paths
@@ -65,12 +71,27 @@ def workers(paths: list[Path], count: int) -> float:
     return (time.perf_counter() - start) / rest
 
 
+def peak_memory(folder: Path, count: int) -> int:
+    """Most memory in MiB of one process that prepares `count` images of 256 pixels."""
+    draw(folder / f"{count}", count, 256)
+    places = [str(folder / f"{count}"), "--runs", str(folder / "runs")]
+    command = [sys.executable, "-m", "magsd_cli", "prepare", *places]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, **quiet)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"prepare of {count} images: exit {os.waitstatus_to_exitcode(status)}")
+    return usage.ru_maxrss >> 10
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:  # first: a child's peak begins at its parent's size
+        few, many = (peak_memory(Path(folder), count) for count in (SMALL, 10 * SMALL))
     with tempfile.TemporaryDirectory() as folder:
         paths = draw(Path(folder), options.images)
         cache, _ = prepare([Path(folder)], Path(folder) / "runs")
@@ -86,6 +107,7 @@ def main() -> None:
     for name, (text, must) in GOALS.items():
         values = sorted(ratios[name])
         print(f"{text}: {statistics.median(values):.2f} ({values[0]:.2f} to {values[-1]:.2f}; must {must})")
+    print(f"memory at {SMALL} and at {10 * SMALL} images: {few} and {many} MiB")
 
 
 GOALS = {
