@@ -20,11 +20,19 @@ def report(
     external: Annotated[
         Path | None, typer.Option(help="CSV of outside images: label, p_<class>, patient_id.")
     ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="How common the disease is where it is used: PPV and NPV there."),
+    ] = None,
 ) -> int:
     """Write the report of a run, or the comparison of several. Prints its path."""
     from magsd_cli.stages.report import report as stage
 
-    print(stage(runs_given=runs_given or [], runs=context.obj, out=out, external=external))
+    print(
+        stage(
+            runs_given=runs_given or [], runs=context.obj, out=out, external=external, prevalence=prevalence
+        )
+    )
     return 0
 
 

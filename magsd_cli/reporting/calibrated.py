@@ -10,6 +10,7 @@ import numpy.typing as npt
 from magsd_cli.metrics.calibration import (
     BINS,
     brier,
+    calibration_intervals,
     calibration_slope,
     cross_fitted,
     expected_calibration_error,
@@ -17,16 +18,22 @@ from magsd_cli.metrics.calibration import (
     log_loss,
     reliability,
 )
+from magsd_cli.metrics.intervals import Interval
 from magsd_cli.reporting.document import Block, Figure, Heading, Paragraph, Table
 from magsd_cli.reporting.figures import reliability_figure
+from magsd_cli.reporting.performance import interval_text
 
 
 def calibration_section(
-    truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64], folds: Sequence[int]
+    truth: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    folds: Sequence[int],
+    groups: Sequence[str],
 ) -> list[Block]:
     """Table and reliability plot. truth: class numbers [N]; probabilities [N,K]; folds: of each image [N].
 
-    The scaled probabilities of a fold come from the temperature that was fitted on the other folds.
+    groups: the patient of each image [N], for the intervals. The scaled probabilities of a fold come from the
+    temperature that was fitted on the other folds.
     """
     blocks: list[Block] = [Heading("Calibration", 3)]
     if len(truth) == 0:
@@ -34,15 +41,17 @@ def calibration_section(
     series = {"as the network says": probabilities}
     if len(set(folds)) > 1:
         series["temperature fitted on the other folds"] = cross_fitted(truth, probabilities, list(folds))
-    rows = tuple((name, *_figures(truth, values)) for name, values in series.items())
+    rows = tuple((name, *_figures(truth, values, groups)) for name, values in series.items())
     caption = (
         f"ECE: expected calibration error of the predicted class in {BINS} equally wide bins. Brier: 0 is "
-        "best, 2 is worst. Slope: 1 is right, below 1 the network is too sure. All out of fold."
+        "best, 2 is worst. Slope: 1 is right, below 1 the network is too sure. All out of fold; in brackets "
+        "95 % intervals by bootstrap over patients."
     )
     head = ("probabilities", "ECE (%)", "Brier score", "log loss (nats)", "slope")
     words = (
-        f"One temperature for all folds would be {fit_temperature(truth, probabilities):.2f} (above 1: the "
-        "network is surer than it should be)."
+        f"The temperature of all folds together, which `magsd calibrate` stores and predict applies to each "
+        f"network, is {fit_temperature(truth, probabilities):.2f} (above 1: the networks are surer than they "
+        "should be). No figure here rests on it: each fold has that of the others."
     )
     bins = {name: reliability(truth, values) for name, values in series.items()}
     figure = Figure(
@@ -56,13 +65,21 @@ def calibration_section(
     return [*blocks, Table(caption, head, rows), Paragraph(words), figure]
 
 
-def _figures(truth: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> tuple[str, ...]:
+def _figures(
+    truth: npt.NDArray[np.int64], values: npt.NDArray[np.float64], groups: Sequence[str]
+) -> tuple[str, ...]:
+    bounds = calibration_intervals(truth, values, groups, np.random.default_rng(0))
     return (
-        f"{100 * expected_calibration_error(truth, values):.2f}",
-        f"{brier(truth, values):.3f}",
-        f"{log_loss(truth, values):.3f}",
+        f"{100 * expected_calibration_error(truth, values):.2f} {interval_text(bounds['ece'])}",
+        f"{brier(truth, values):.3f} {_bounds(bounds['brier'])}",
+        f"{log_loss(truth, values):.3f} {_bounds(bounds['log_loss'])}",
         f"{calibration_slope(truth, values):.2f}",
     )
+
+
+def _bounds(interval: Interval) -> str:
+    low, high = interval
+    return "[n/a]" if low is None or high is None else f"[{low:.3f}–{high:.3f}]"
 
 
 def _in_words(

@@ -132,6 +132,23 @@ def reliability_figure(series: Mapping[str, tuple[Floats, Floats, npt.NDArray[np
     return _png(figure)
 
 
+def coverage_figure(coverage: Floats, error: Floats, overall: float) -> bytes:
+    """Error against coverage, both shares [T]; `overall`: the error of all images, as of random referral."""
+    figure, (axes,) = _figure(1, (6.0, 4.2))
+    axes.axhline(100 * overall, color="#999999", linestyle=":", label="referred at random")
+    known = np.linspace(0.01, 1, 100)
+    best = np.maximum(0, known - (1 - overall)) / known  # all wrong answers are referred first
+    axes.plot(
+        100 * known, 100 * best, color=COLOURS[2], linestyle="--", label="all wrong ones referred first"
+    )
+    axes.plot(100 * coverage, 100 * error, color=COLOURS[0], label="least confident referred first")
+    axes.set(xlabel="images answered (%)", ylabel="wrong among the answered (%)", xlim=(0, 101))
+    axes.set(ylim=(0, None), title="Coverage and error, out of fold")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return _png(figure)
+
+
 def gallery_figure(cases: Sequence[Case]) -> bytes:
     """Each case in two pictures: the image as the network gets it, and its attention laid over it."""
     columns = 2 if len(cases) > 1 else 1

@@ -248,6 +248,13 @@ def _appearance(evidence: Evidence) -> dict[str, Any] | None:
         "share": SHARE,
         "assurance": ASSURANCE if assured else None,
         "referred": float((distances > limit).mean()),
+        "by_class": {
+            name: [
+                int((distances[folds["label"] == name] > limit).sum()),
+                int((folds["label"] == name).sum()),
+            ]
+            for name in evidence.run.classes
+        },
         "images": len(folds),
         "patients": int(patients),
         "plane": appearance_to_values(fit_appearance(features)),

@@ -43,6 +43,7 @@ from magsd_cli.reporting.origin import provenance_section, recipe_section, repro
 from magsd_cli.reporting.performance import performance_sections, roc_curves, training_section
 from magsd_cli.reporting.subgroups import subgroup_section
 from magsd_cli.stages.evidence import Evidence, gather, read_cache
+from magsd_cli.stages.operating import operating_sections
 from magsd_cli.stages.outside import external_section
 from magsd_cli.stages.shortcuts import find_shortcuts, source_association
 from magsd_cli.stages.showcase import attention_section, localization_section
@@ -52,12 +53,18 @@ COMPARISONS = "comparisons"
 
 
 def report(
-    *, runs_given: Sequence[Path], runs: Path, out: Path | None = None, external: Path | None = None
+    *,
+    runs_given: Sequence[Path],
+    runs: Path,
+    out: Path | None = None,
+    external: Path | None = None,
+    prevalence: float | None = None,
 ) -> Path:
     """Write report.md, report.html and figures/ for one run (None: the newest), or a comparison of several.
 
     `out`: the folder (default: the run's own; for several ``runs/comparisons/<hash>``). Returns the path of
-    report.md. `external`: a CSV of predictions on outside data, with labels.
+    report.md. `external`: a CSV of predictions on outside data, with labels. `prevalence` in 0..1: how common
+    the class that is decided about is where the model is to be used.
 
     Raises `ArtifactError` for runs that are unfinished, damaged or contradict themselves, and `UsageError`
     for a bad `external`, or when the folder holds a report.md that this command did not write.
@@ -68,13 +75,17 @@ def report(
         say(f"report: {paths[0]} (the newest run; name another one behind `magsd report`)")
     several = len(paths) > 1
     folder = out or (runs / COMPARISONS / _short_hash(paths) if several else paths[0])
+    if several and prevalence is not None:
+        raise UsageError("--prevalence: goes with one run; name that run alone")
     if several and external is not None:
         raise UsageError(f"--external {external}: goes with one run; name that run alone")
     if not several:
         open_run(paths[0])  # before a lock file is left in a folder that is no run
     with lock(folder / ".report.lock"):
         found = [gather(path) for path in paths]
-        return _write(compare_runs(found) if several else describe_run(found[0], runs, external), folder)
+        return _write(
+            compare_runs(found) if several else describe_run(found[0], runs, external, prevalence), folder
+        )
 
 
 def _short_hash(paths: Sequence[Path]) -> str:
@@ -93,12 +104,14 @@ def _write(document: Document, folder: Path) -> Path:
     return path
 
 
-def describe_run(evidence: Evidence, runs: Path, external: Path | None = None) -> Document:
+def describe_run(
+    evidence: Evidence, runs: Path, external: Path | None = None, prevalence: float | None = None
+) -> Document:
     """The report of one run."""
     run = evidence.run
     cache = read_cache(evidence)
     shortcuts = find_shortcuts(evidence, cache)
-    blocks: list[Block] = [*_opening(evidence, shortcuts), *_results(evidence)]
+    blocks: list[Block] = [*_opening(evidence, shortcuts), *_results(evidence, prevalence)]
     if external is not None:
         blocks += external_section(external, run.classes)
     blocks += audit_section(
@@ -202,7 +215,7 @@ def _headline(evidence: Evidence) -> str:
     )
 
 
-def _results(evidence: Evidence) -> list[Block]:
+def _results(evidence: Evidence, prevalence: float | None) -> list[Block]:
     reasons = [evidence.missing[name] for name in ("metrics", "predictions") if name in evidence.missing]
     table, probabilities = evidence.predictions, evidence.probabilities
     if evidence.metrics is None or probabilities is None or table is None:
@@ -211,7 +224,8 @@ def _results(evidence: Evidence) -> list[Block]:
     patients = list(table["patient_id"])
     truth = evidence.truth()
     blocks = performance_sections(evidence.metrics, truth, probabilities, patients, _majority(counts))
-    blocks += calibration_section(truth, probabilities, list(table["fold"]))
+    blocks += calibration_section(truth, probabilities, list(table["fold"]), patients)
+    blocks += operating_sections(evidence, prevalence)
     if evidence.samples is not None:
         about = evidence.samples.set_index("image_id").reindex(table["image_id"])
         blocks += subgroup_section(about, truth, probabilities, patients, evidence.run.classes)

@@ -8,6 +8,7 @@ from sklearn.metrics import log_loss as sk_log_loss
 
 from magsd_cli.metrics.calibration import (
     brier,
+    calibration_intervals,
     calibration_slope,
     cross_fitted,
     expected_calibration_error,
@@ -83,3 +84,24 @@ def test_extremes_do_not_crash() -> None:
     assert fit_temperature([1, 0], sure) == pytest.approx(20, rel=0.01)
     assert fit_temperature([], np.zeros((0, 2))) == 1.0
     np.testing.assert_array_equal(cross_fitted([0, 1], sure, [0, 0]), sure)
+
+
+def test_intervals_contain_what_they_should() -> None:
+    """Over 40 studies of 300 calibrated images: the interval of the Brier score and of the ECE near zero."""
+    hits = 0
+    for seed in range(40):
+        truth, probabilities = _overconfident(1.0, 300, seed)
+        found = calibration_intervals(
+            truth, probabilities, [str(i) for i in range(300)], np.random.default_rng(0)
+        )
+        low, high = found["brier"]
+        assert low is not None
+        assert high is not None
+        assert low < brier(truth, probabilities) < high
+        hits += (found["ece"].low or 0) < 0.03
+    assert hits >= 38  # calibrated networks are not called badly calibrated
+    truth, probabilities = _overconfident(3.0, 400)
+    found = calibration_intervals(truth, probabilities, [""] * 400, np.random.default_rng(0))
+    assert (found["ece"].low or 0) > 0.1
+    assert found["log_loss"].low is not None
+    assert found["log_loss"].low < log_loss(truth, probabilities) < (found["log_loss"].high or 0)

@@ -15,6 +15,7 @@ from tiny_run import TRAINING_KEYS
 
 from magsd_cli.artifacts.cache import read_samples, samples_path
 from magsd_cli.artifacts.files import read_json, record_hash, write_json
+from magsd_cli.artifacts.operating import operating_path
 from magsd_cli.artifacts.runs import (
     metrics_path,
     open_run,
@@ -26,6 +27,7 @@ from magsd_cli.artifacts.tables import OUT_OF_FOLD, read_table, table_bytes, tab
 from magsd_cli.errors import ArtifactError, LockedError, UsageError
 from magsd_cli.recipe import load_recipe
 from magsd_cli.reporting.document import Paragraph
+from magsd_cli.stages.calibrate import Wish, calibrate
 from magsd_cli.stages.cv import cv
 from magsd_cli.stages.evidence import gather, read_cache
 from magsd_cli.stages.outside import external_section
@@ -126,7 +128,7 @@ def _remove(path: Path) -> None:
     path.with_name(path.name + ".sha256").unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("gone", ["metrics", "predictions", "cache", "samples", "rest"])
+@pytest.mark.parametrize("gone", ["metrics", "predictions", "cache", "samples", "rest", "operating"])
 def test_what_is_deleted_is_not_available(run: Path, gone: str) -> None:
     opened = open_run(run)
     paths = {
@@ -134,12 +136,27 @@ def test_what_is_deleted_is_not_available(run: Path, gone: str) -> None:
         "predictions": [predictions_path(run)],
         "cache": [opened.cache_path],
         "samples": [samples_path(opened.cache_path)],
+        "operating": [operating_path(run)],
         "rest": [provenance_path(run), *run.glob("fold*/history.parquet")],
     }[gone]
     for path in paths:
         _remove(path)
     text = _report(run)
     assert re.search("not available", text, re.IGNORECASE)
+
+
+def test_the_operating_point_and_what_it_means_where_it_is_used(run: Path) -> None:
+    assert "no threshold has been chosen" in _report(run)
+    calibrate(run=run, runs=run.parent, wish=Wish(CLASSES[0], "sensitivity", 0.8, 0.9))
+    path = report(runs_given=[run], runs=run.parent, prevalence=0.05)
+    text = path.read_text()
+    assert f"An image is called {CLASSES[0]} where its calibrated probability is at least" in text
+    assert "as you stated: 5 %" in text
+    assert "Leaving images to a reader" in text
+    assert (run / "figures" / "coverage.png").exists()
+    operating_path(run).write_text("{}")
+    with pytest.raises(ArtifactError, match="SHA-256"):
+        report(runs_given=[run], runs=run.parent)
 
 
 def test_without_weights_there_is_no_attention(run: Path) -> None:

@@ -1,0 +1,115 @@
+"""The operating point: what its threshold achieves, and what a positive call means where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.metrics.intervals import Interval
+from magsd_cli.metrics.operating import (
+    SENSITIVITY,
+    SPECIFICITY,
+    predictive_intervals,
+    predictive_values,
+)
+from magsd_cli.reporting.document import Block, Heading, Paragraph, Table, not_available, percent
+from magsd_cli.reporting.performance import interval_text
+
+TITLE = "Operating point"
+HOW = "`magsd calibrate RUN --positive CLASS --target-sensitivity 0.95` chooses one"
+HONEST = "each fold by the threshold of the others"
+
+
+def operating_section(
+    decision: Mapping[str, Any] | None,
+    positive: npt.NDArray[np.bool_],
+    called: npt.NDArray[np.bool_] | None,
+    groups: Sequence[str],
+    prevalence: float | None,
+) -> list[Block]:
+    """The stored `decision`, and predictive values of the cross-fitted calls at `prevalence`.
+
+    positive: whether each image is of the class [N]; called: whether it is called so by the other folds'
+    threshold [N], None where there is no other fold; groups: the patient of each image.
+    """
+    blocks: list[Block] = [Heading(TITLE, 3)]
+    if decision is None:
+        return [*blocks, not_available(f"no threshold has been chosen; {HOW}")]
+    name, rate = decision["positive"], decision["rate"]
+    words = (
+        f"An image is called {name} where its calibrated probability is at least "
+        f"{decision['threshold']:.4f}: chosen on all {decision['images']} out-of-fold images "
+        f"({decision['positives']} of {name}) for a {rate} of at least "
+        f"{percent(decision['value'], digits=0)} %."
+    )
+    blocks += [Paragraph(words), _achieved_table(decision), Paragraph(_optimism(decision))]
+    if called is None:
+        return [*blocks, Paragraph("PPV and NPV need figures from other folds than the threshold's.")]
+    blocks.append(_predictive_table(name, positive, called, groups, prevalence))
+    if prevalence is None:
+        blocks.append(
+            Paragraph(
+                f"In these data {name} is as common as it was collected to be. State how common it is where "
+                "the tool is to be used: `magsd report RUN --prevalence 0.05`."
+            )
+        )
+    return blocks
+
+
+def _achieved_table(decision: Mapping[str, Any]) -> Table:
+    rows = []
+    for title, key in ((HONEST, "cross_fitted"), ("where it was chosen (flatters)", "apparent")):
+        figures = decision[key]
+        if figures is not None:
+            cells = [
+                f"{percent(figures[r])} {interval_text(Interval(*figures[f'{r}_interval']))}"
+                for r in (SENSITIVITY, SPECIFICITY)
+            ]
+            rows.append((title, *cells))
+    caption = (
+        "In percent, with 95 % intervals over patients. The threshold was tried on single networks of the "
+        "folds; predict puts it to their mean, for which there is no image that none of them has seen."
+    )
+    return Table(caption, ("", "sensitivity (%)", "specificity (%)"), tuple(rows))
+
+
+def _optimism(decision: Mapping[str, Any]) -> str:
+    honest, apparent = decision["cross_fitted"], decision["apparent"]
+    if honest is None:
+        return "With one fold alone nothing says how much the figures flatter where the threshold was chosen."
+    said = [
+        f"{rate} {100 * (apparent[rate] - honest[rate]):+.1f} percentage points"
+        for rate in (SENSITIVITY, SPECIFICITY)
+        if apparent[rate] is not None and honest[rate] is not None
+    ]
+    return f"Optimism, the second row less the first: {', '.join(said)}. Quote the first row."
+
+
+def _predictive_table(
+    name: str,
+    positive: npt.NDArray[np.bool_],
+    called: npt.NDArray[np.bool_],
+    groups: Sequence[str],
+    prevalence: float | None,
+) -> Table:
+    own = float(positive.mean())
+    sensitivity, specificity = called[positive].mean(), (~called[~positive]).mean()
+    rows = []
+    for title, share in (("as you stated", prevalence), ("as in these data", own)):
+        if share is None:
+            continue
+        ppv, npv = predictive_values(sensitivity, specificity, share)
+        bounds = predictive_intervals(positive, called, groups, share)
+        cells = [
+            f"{percent(None if np.isnan(v) else float(v), 'never called so')} {interval_text(bound)}"
+            for v, bound in zip((ppv, npv), bounds, strict=True)
+        ]
+        rows.append((f"{title}: {100 * share:.3g} %", *cells))
+    caption = (
+        f"Of images called {name} the share that is (PPV), of the others the share that is not (NPV), in "
+        f"percent, from the sensitivity and specificity of {HONEST}."
+    )
+    return Table(caption, (f"{name} is how common", "PPV (%)", "NPV (%)"), tuple(rows))
