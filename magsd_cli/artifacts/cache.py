@@ -229,8 +229,10 @@ def _texts(dataset: h5py.Dataset) -> list[str]:
     return [str(value) for value in dataset.asstr()[()]]
 
 
-def find_newest_cache(runs: Path) -> Path:
+def find_newest_cache(runs: Path, clahe: bool | None = None) -> Path:
     """The newest complete cache under ``runs/cache`` that can be trained on, and where none can, the newest.
+
+    Those that were made with (without) `clahe` come first, where it is given.
 
     Raises `ArtifactError` when there is none.
     """
@@ -241,16 +243,19 @@ def find_newest_cache(runs: Path) -> Path:
         raise ArtifactError(
             f"{folder}: no cache here; make one with `magsd prepare FOLDER`, or name it with --cache"
         )
-    return max(complete, key=lambda path: (_has_classes(path), path.stat().st_mtime_ns, path.name))
+    return max(complete, key=lambda path: (_fitness(path, clahe), path.stat().st_mtime_ns, path.name))
 
 
-def _has_classes(path: Path) -> bool:
-    """Whether a cache's images have labels to tell apart; a damaged one is for `open_cache` to refuse."""
+def _fitness(path: Path, clahe: bool | None) -> tuple[bool, bool]:
+    """Whether a cache's images have labels to tell apart, and the contrast asked for.
+
+    A damaged one is for `open_cache` to refuse.
+    """
     try:
         with h5py.File(path) as file:
-            return len(json.loads(file.attrs["classes"])) > 1
+            return len(json.loads(file.attrs["classes"])) > 1, clahe in (None, bool(file.attrs["clahe"]))
     except (OSError, KeyError, ValueError):
-        return True
+        return True, True
 
 
 def read_samples(cache: Path) -> pd.DataFrame:

@@ -9,6 +9,13 @@ from typing import Annotated
 import typer
 
 
+class Parallel(StrEnum):
+    """What several devices share: the folds, or each network's batches."""
+
+    folds = "folds"
+    ddp = "ddp"
+
+
 class LogFormat(StrEnum):
     """How lines on stderr look."""
 
@@ -49,12 +56,28 @@ CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="The cache to train on (default: the newest).")
 ]
 RecipeOption = Annotated[str, typer.Option("--recipe", help="A built-in recipe's name or a TOML file.")]
+RecipesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recipe",
+        help="A built-in recipe's name or a TOML file (default: base). Several, or a folder such as table3: "
+        "one run after another, a suite.",
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one recipe key: --set train.epochs=2", metavar="KEY=VALUE"),
 ]
 GpusOption = Annotated[
     int | None, typer.Option("--gpus", min=1, help="Use this many GPUs (with --device cpu: processes).")
+]
+ParallelOption = Annotated[
+    Parallel,
+    typer.Option("--parallel", help="--gpus side by side train folds, or (ddp) each network together."),
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option("--cluster", help="Work on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT (extra ray)."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="The run's name (default: from the recipe).")]

@@ -10,12 +10,16 @@ import typer
 
 from magsd_cli.commands.options import (
     CacheOption,
+    ClusterOption,
     CoverageOption,
     DeviceOption,
     GpusOption,
     NameOption,
+    Parallel,
+    ParallelOption,
     PositiveOption,
     RecipeOption,
+    RecipesOption,
     ResumeOption,
     SeedOption,
     SetOption,
@@ -23,6 +27,9 @@ from magsd_cli.commands.options import (
     TargetSensitivityOption,
     TargetSpecificityOption,
 )
+from magsd_cli.errors import UsageError
+
+AIMS = ("positive", "target_sensitivity", "target_specificity", "coverage")
 
 
 def train(
@@ -48,10 +55,12 @@ def train(
 def cv(
     context: typer.Context,
     cache: CacheOption = None,
-    recipe: RecipeOption = "base",
+    recipe: RecipesOption = None,
     overrides: SetOption = None,
     folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
     gpus: GpusOption = None,
+    parallel: ParallelOption = Parallel.folds,
+    cluster: ClusterOption = None,
     device: DeviceOption = "auto",
     name: NameOption = None,
     seed: SeedOption = None,
@@ -63,13 +72,24 @@ def cv(
     coverage: CoverageOption = None,
 ) -> int:
     """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
-    aims = ("positive", "target_sensitivity", "target_specificity", "coverage")
-    given = _for_the_stage(**{name: value for name, value in locals().items() if name not in aims})
+    given = locals()
     from magsd_cli.stages.calibrate import wish_for
     from magsd_cli.stages.cv import cv as stage
+    from magsd_cli.stages.suite import is_suite, suite
 
-    print(stage(wish=wish_for(positive, target_sensitivity, target_specificity, coverage), **given))
-    return 0
+    names = recipe or ["base"]
+    wish = wish_for(*(given.pop(aim) for aim in AIMS))
+    if not is_suite(names):
+        print(stage(wish=wish, **_for_the_stage(**{**given, "recipe": names[0]})))
+        return 0
+    if resume is not None:
+        raise UsageError(f"--resume {resume}: goes with one recipe; start the suite again without it")
+    shared = {
+        key: given[key] for key in ("cache", "folds", "gpus", "parallel", "cluster", "device", "splits")
+    }
+    path, code = suite(names, _settings(overrides, seed), runs=context.obj, name=name, wish=wish, **shared)
+    print(path)
+    return code
 
 
 def calibrate(
@@ -114,4 +134,8 @@ def _for_the_stage(
 def _recipe(name: str, overrides: Sequence[str] | None, seed: int | None) -> Any:
     from magsd_cli.recipe import load_recipe
 
-    return load_recipe(name, [*(overrides or ()), *([] if seed is None else [f"seed={seed}"])])
+    return load_recipe(name, _settings(overrides, seed))
+
+
+def _settings(overrides: Sequence[str] | None, seed: int | None) -> list[str]:
+    return [*(overrides or ()), *([] if seed is None else [f"seed={seed}"])]

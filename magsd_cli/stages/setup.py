@@ -42,7 +42,7 @@ def plan(
     if recipe is None:
         raise UsageError("--recipe: none given; name a recipe, or a run with --resume")
     if cache is None:
-        cache = find_newest_cache(runs)
+        cache = find_newest_cache(runs, recipe.image.clahe)
         say(f"cache: {cache} (the newest; another one with --cache)")
     opened = open_cache(cache)
     check_fit(recipe, opened)

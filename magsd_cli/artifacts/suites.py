@@ -1,0 +1,62 @@
+"""A suite: several recipes cross-validated on one cache. ``suite.json`` says which run each row is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from magsd_cli.artifacts.files import check_hash, read_json
+from magsd_cli.artifacts.runs import write_json_hashed
+from magsd_cli.errors import ArtifactError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SuiteRow:
+    """A recipe of a suite: its name and title, the paper's row that it names, and its run.
+
+    `run` is the run's folder name beside the suite's (None: not begun); rows whose recipes differ in nothing
+    share one. `problem` is why the row could not be run.
+    """
+
+    recipe: str
+    title: str
+    table: int | None = None
+    row: str | None = None
+    run: str | None = None
+    problem: str | None = None
+
+
+def suite_file(folder: Path) -> Path:
+    """What the suite is."""
+    return folder / "suite.json"
+
+
+def write_suite(folder: Path, rows: Sequence[SuiteRow], command: Sequence[str]) -> None:
+    """Write ``suite.json`` of the suite in `folder`, with the command line that made it."""
+    value = {
+        "schema_version": SCHEMA_VERSION,
+        "command": list(command),
+        "rows": [asdict(row) for row in rows],
+    }
+    write_json_hashed(suite_file(folder), value)
+
+
+def read_suite(folder: Path) -> tuple[list[SuiteRow], list[str]]:
+    """The rows of the suite in `folder` and its command line.
+
+    Raises `ArtifactError` when it is damaged or of another version.
+    """
+    path = suite_file(folder)
+    check_hash(path)
+    value = read_json(path)
+    try:
+        if value["schema_version"] != SCHEMA_VERSION:
+            raise ArtifactError(
+                f"{path}: is of version {value['schema_version']}; use the magsd that wrote it"
+            )
+        return [SuiteRow(**row) for row in value["rows"]], [str(word) for word in value["command"]]
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: is no suite ({error}); run the suite again") from error
