@@ -31,7 +31,7 @@ class FPN(nn.Module):
 
     def forward(self, images: Tensor) -> Output:
         """z-scored X-rays [B, 1, H, W], sides of 64 and more -> logits [B, K]."""
-        levels = self.pyramid(bottom_up(self.features, images))
+        levels = self.pyramid(self.features.outputs(images))
         return Output(self.classifier(torch.cat([level.mean((2, 3)) for level in levels], 1)), None)
 
     def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
@@ -40,13 +40,3 @@ class FPN(nn.Module):
         for i in range(len(merged) - 2, -1, -1):
             merged[i] = merged[i] + F.interpolate(merged[i + 1], size=merged[i].shape[2:], mode="nearest")
         return [smooth(level) for smooth, level in zip(self.smooth, merged, strict=True)]
-
-
-def bottom_up(trunk: ResNetFeatures, images: Tensor) -> list[Tensor]:
-    """[B, 1, H, W] -> C2..C5: the outputs of layer1 to layer4, at 1/4 to 1/32 of the side, rounded up."""
-    x = trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(images))))
-    outputs = []
-    for layer in (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4):
-        x = layer(x)
-        outputs.append(x)
-    return outputs

@@ -41,12 +41,16 @@ class ResNetFeatures(nn.Module):
         Their sides are H and W over 8, 16 and 32 (with three stages 4, 8 and 16; at most `output_stride`),
         rounded up.
         """
+        return self.outputs(images)[-3:]
+
+    def outputs(self, images: Tensor) -> list[Tensor]:
+        """[B, 1, H, W] -> what each stage gives, finest first: with four of them C2..C5 of a pyramid."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        features: list[Tensor] = []
+        outputs: list[Tensor] = []
         for stage in self.stages:
             x = getattr(self, stage)(x)
-            features.append(x)
-        return features[-3:]
+            outputs.append(x)
+        return outputs
 
 
 def check_backbone(name: str) -> None:

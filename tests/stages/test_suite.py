@@ -75,7 +75,7 @@ def test_a_row_that_cannot_run_does_not_stop_the_others(
     rows, _ = read_suite(folder)
     assert code == 5
     assert [row.title for row in rows if row.problem] == [str(recipes / "faint.toml")]
-    assert "image.size=128 is faintr" in next(row.problem for row in rows if row.problem)
+    assert "image.clip_limit=2.0 is asked for" in next(row.problem for row in rows if row.problem)
     assert all(row.run for row in rows if not row.problem)
     assert "3 of 4 rows done" in capsys.readouterr().err
 
