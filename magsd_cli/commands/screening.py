@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from magsd_cli.commands.options import (
+    ClusterOption,
     DeviceOption,
     Engine,
     GpusOption,
@@ -36,6 +37,7 @@ def predict(
         int | None, typer.Option(min=1, help="Images at a time (default: 1 on the CPU, 16 on a GPU).")
     ] = None,
     workers: WorkersOption = None,
+    cluster: ClusterOption = None,
     raw_probabilities: Annotated[
         bool, typer.Option("--raw-probabilities", help="Leave the calibration out of p_<class>.")
     ] = False,
@@ -56,6 +58,7 @@ def predict(
         gpus=gpus,
         batch_size=batch_size,
         workers=workers,
+        cluster=cluster,
         raw_probabilities=raw_probabilities,
     )
 

@@ -59,12 +59,19 @@ def score_files(
 ) -> Generator[list[Scored], None, None]:
     """Decode and prepare `files` in worker processes, score them here with `score`; answers in order."""
     for files_read, pictures in prepare_files(files, preparation, workers, max(CHUNK, batch_size)):
-        usable = [picture.image for picture in pictures if picture.image is not None]
-        scores = iter(score(np.stack(usable)[:, None]) if usable else ())
-        yield [
-            answer_to(path, picture, None if picture.image is None else next(scores), appearance)
-            for path, picture in zip(files_read, pictures, strict=True)
-        ]
+        yield score_pictures(files_read, pictures, score, appearance)
+
+
+def score_pictures(
+    files: Sequence[Path], pictures: Sequence[Ingested], score: Score, appearance: Appearance | None
+) -> list[Scored]:
+    """The answers for `files`, whose `pictures` are read: those that can be used are scored as one array."""
+    usable = [picture.image for picture in pictures if picture.image is not None]
+    scores = iter(score(np.stack(usable)[:, None]) if usable else ())
+    return [
+        answer_to(path, picture, None if picture.image is None else next(scores), appearance)
+        for path, picture in zip(files, pictures, strict=True)
+    ]
 
 
 def prepare_files(

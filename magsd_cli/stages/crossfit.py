@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from magsd_cli.artifacts.deployed import deployed_path
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.operating import operating_path
 from magsd_cli.artifacts.runs import Run, create_run, lock_path, open_run, run_file
@@ -18,7 +19,9 @@ from magsd_cli.method.step import guiding_attention
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Recipe
 from magsd_cli.stages.calibrate import AS_IT_IS, Wish, calibrate_run, check_wish
+from magsd_cli.stages.cluster import train_on_cluster
 from magsd_cli.stages.distributed import train_together
+from magsd_cli.stages.export import deploy
 from magsd_cli.stages.fold import train_fold
 from magsd_cli.stages.provenance import begin_session, end_session
 from magsd_cli.stages.ranks import (
@@ -37,9 +40,14 @@ from magsd_cli.stages.workers import train_side_by_side
 
 @dataclass(frozen=True)
 class Way:
-    """How several devices share the work: `parallel` is "folds" (side by side) or "ddp" (each network)."""
+    """How several devices share the work: `parallel` is "folds" (side by side) or "ddp" (each network).
+
+    With `cluster`, the address of a Ray cluster, the folds are tasks there, on `device`.
+    """
 
     parallel: str = "folds"
+    cluster: str | None = None
+    device: str = "auto"
 
 
 def crossfit(
@@ -47,8 +55,8 @@ def crossfit(
 ) -> Path:
     """Make the planned run, or what is left of it, with one process for each device; return its folder.
 
-    At the end it is calibrated, for what `wish` asks; a finished run too, where that is new. Under torchrun
-    the ranks train each network together, and rank 0 alone writes the run.
+    At the end it is calibrated, for what `wish` asks, and exported; a finished run too, where that is new.
+    Under torchrun the ranks train each network together, and rank 0 alone writes the run.
 
     Raises `LockedError` when another process makes it, `ArtifactError` when a run of that name has other
     settings, and what training raises.
@@ -90,10 +98,10 @@ def _begin(
     run = create_run(run, folds)
     sweep_orphans(run.path)
     if run.complete:
-        if wish == AS_IT_IS and operating_path(run.path).exists():
+        if wish == AS_IT_IS and operating_path(run.path).exists() and deployed_path(run.path).exists():
             say(f"{run.path}: every fold is trained and scored; nothing is left to do")
         else:
-            calibrate_run(run, wish)
+            deploy(run, calibrate_run(run, wish))
         return None
     left = [fold for fold in run.trained if not run.fold_is_done(fold)]
     if len(left) < len(run.trained):
@@ -112,9 +120,11 @@ def _train(
     way: Way,
     ranks: Ranks,
 ) -> None:
-    """Train the folds that are `left`: with other ranks, side by side, or one after another."""
+    """Train the folds that are `left`: on a cluster, with other ranks, side by side or one after another."""
     _, cache, folds = planned
-    if way.parallel == "ddp" and len(devices) > 1:
+    if way.cluster is not None:
+        train_on_cluster(run, cache.path, left, way.cluster, way.device)
+    elif way.parallel == "ddp" and len(devices) > 1:
         train_together(run.path, cache.path, left, devices)
     elif len(devices) > 1 and len(left) > 1:
         train_side_by_side(run.path, cache.path, left, devices)
@@ -126,7 +136,7 @@ def _train(
 
 def _finish(run: Run, wish: Wish) -> None:
     say(f"{run.path}: {in_words(score(run))}")
-    calibrate_run(run, wish)
+    deploy(run, calibrate_run(run, wish))
 
 
 def check_network(recipe: Recipe, classes: int) -> None:

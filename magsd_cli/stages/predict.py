@@ -38,6 +38,7 @@ class Options:
     gpus: int | None
     batch_size: int | None
     workers: int | None
+    cluster: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def predict(  # noqa: PLR0913 (a command's options)
     gpus: int | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
+    cluster: str | None = None,
     raw_probabilities: bool = False,
 ) -> int:
     """Classify the files that `inputs` mean with the run `model` (None: the newest) and write the table.
@@ -90,7 +92,7 @@ def predict(  # noqa: PLR0913 (a command's options)
         rules = rules_of(opened, raw_probabilities)
         ledger = read_ledger(out, opened.sha256, resume or watch_once, watch_once, in_metadata(opened, rules))
         plan = Plan(files, opened, chosen, ledger, rules)
-        rows, fresh = _all_rows(plan, out, Options(device, gpus, batch_size, workers))
+        rows, fresh = _all_rows(plan, out, Options(device, gpus, batch_size, workers, cluster))
         table = merged(ledger, rows) if watch_once else rows
         if table != ledger.earlier or out is None or not out.exists():
             _write(table, plan, out)
@@ -164,6 +166,12 @@ def _keeper(out: Path | None, plan: Plan, stack: ExitStack) -> Callable[[Iterabl
 
 def _score(plan: Plan, files: list[Path], options: Options) -> Generator[list[Scored], None, None]:
     """Answers for `files`, in order."""
+    if options.cluster is not None:
+        from magsd_cli.stages.cluster import score_on_cluster
+
+        return score_on_cluster(
+            plan.model, plan.engine, files, options.cluster, options.device, options.batch_size
+        )
     if plan.engine == ONNX:
         return score_with_onnx(plan.model, files, options.workers)
     return score_with_torch(
