@@ -17,7 +17,7 @@ from magsd_cli.data.layouts.listing import (
     Record,
     count_notes,
     label_of_finding,
-    readable,
+    relative_id,
     unlisted,
 )
 from magsd_cli.data.layouts.table import header_of, lenient_rows
@@ -36,13 +36,14 @@ def read(source: Path) -> Listing:
     records: dict[Path, Record] = {}
     for row in lenient_rows(source / TABLE, COLUMNS):
         path = source / (row.get("folder") or "images") / row["filename"]
-        records.setdefault(path, _record(source, path, row))
+        records.setdefault(path, record_of_row(source, path, row, "cohen", "covid-chestxray-dataset"))
     listed = list(records.values())
     listed += unlisted(source, set(records), TABLE, skip=("annotations", "scripts", "docs", "volumes"))
     return Listing("covid-chestxray", listed, notes=count_notes(source, listed))
 
 
-def _record(source: Path, path: Path, row: dict[str, str]) -> Record:
+def record_of_row(source: Path, path: Path, row: dict[str, str], prefix: str, collection: str) -> Record:
+    """What a row of such a table says of the image at `path`; `prefix` goes before its patient's id."""
     problem = None
     if row["modality"].strip().lower() not in ("x-ray", "xray", "cxr", ""):
         problem = ("ct_slice", "the table says that it is a CT, not a radiograph")
@@ -50,13 +51,13 @@ def _record(source: Path, path: Path, row: dict[str, str]) -> Record:
         problem = ("not_found", f"listed in {TABLE}, but not there")
     return Record(
         path=path,
-        image_id=readable(path.relative_to(source).as_posix()),
+        image_id=relative_id(path, source),
         label=label_of_finding(row["finding"]),
-        patient_id=f"cohen-{row['patientid']}" if row["patientid"] else "",
+        patient_id=f"{prefix}-{row['patientid']}" if row["patientid"] else "",
         sex=row.get("sex", ""),
         age=row.get("age", ""),
         view=VIEWS.get(row["view"].replace("_", " ").upper(), ""),
-        source="covid-chestxray-dataset",
+        source=collection,
         findings=row["finding"],
         problem=problem,
     )

@@ -9,16 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from magsd_cli.data.layouts.listing import (
-    VIEWS,
-    Listing,
-    Record,
-    count_notes,
-    label_of_finding,
-    list_files,
-    relative_id,
-    unlisted,
-)
+from magsd_cli.data.layouts.covid_chestxray import record_of_row
+from magsd_cli.data.layouts.listing import Listing, Record, count_notes, list_files, unlisted
 from magsd_cli.data.layouts.table import header_of, lenient_rows
 
 TABLE = "metadata.csv"
@@ -42,20 +34,4 @@ def read(source: Path) -> Listing:
 def _record(source: Path, there: dict[str, Path], row: dict[str, str]) -> Record:
     name = row["patientid"]
     path = there.get(name, source / "images" / f"{name}.jpg")
-    problem = None
-    if row["modality"].lower() == "ct":
-        problem = ("ct_slice", "the table says that it is a CT, not a radiograph")
-    elif name not in there:
-        problem = ("not_found", f"listed in {TABLE}, but not there")
-    return Record(
-        path=path,
-        image_id=relative_id(path, source),
-        label=label_of_finding(row["finding"]),
-        patient_id=f"figure1-{name}",
-        sex=row.get("sex", ""),
-        age=row.get("age", ""),
-        view=VIEWS.get(row["view"].replace("_", " ").upper(), ""),
-        source="Figure 1",
-        findings=row["finding"],
-        problem=problem,
-    )
+    return record_of_row(source, path, row, "figure1", "Figure 1")
