@@ -29,7 +29,8 @@ class Deployed:
     """What a model file says of itself. `networks`: fold -> hash of its member.
 
     `trained_on`: content hash of each image of the run -> the fold whose network never saw it.
-    `operating`: as `artifacts.operating` has it; None in a file that was made without.
+    `operating`: as `artifacts.operating` has it; None in a file that was made without. `precision`: what the
+    networks compute in, "fp32" or "int8".
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Deployed:
     networks: dict[int, str] = field(repr=False)
     trained_on: dict[str, int] | None = field(repr=False)
     operating: dict[str, Any] | None = field(repr=False, default=None)
+    precision: str = "fp32"
 
 
 def deployed_path(run: Path) -> Path:
@@ -93,6 +95,7 @@ def open_deployed(path: Path) -> Deployed:
             networks={int(fold): digest for fold, digest in values["networks"].items()},
             trained_on=values["trained_on"],
             operating=_operating(values, path),
+            precision=values.get("precision", "fp32"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(

@@ -141,6 +141,12 @@ def hashed_path(final: Path) -> Iterator[Path]:
         write_text(hash_sidecar(final), lines[0])
 
 
+def write_hashed(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically, and its hash beside it."""
+    with hashed_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def recorded_hashes(path: Path) -> list[str]:
     """The hashes in the sidecar of `path`: one, or two where a replacement was cut short; [] without it."""
     try:

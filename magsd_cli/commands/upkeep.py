@@ -17,11 +17,17 @@ def export(
         Path | None, typer.Option("--out", help="Write here (default: model.magsd in the run).")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="8-bit integers: twice as fast again, if as good out of fold.")
+    ] = False,
+    margin: Annotated[
+        float, typer.Option(min=0, max=1, help="With --int8: accuracy and AUC must fall by less than this.")
+    ] = 0.01,
 ) -> int:
     """Make a run one file that predicts without torch, twice as fast on a CPU. Prints its path."""
     from magsd_cli.stages.export import export as stage
 
-    print(stage(run=run, runs=context.obj, out=out, overwrite=overwrite))
+    print(stage(run=run, runs=context.obj, out=out, overwrite=overwrite, int8=margin if int8 else None))
     return 0
 
 

@@ -36,8 +36,8 @@ class _Deployed(nn.Module):
 def export_network(network: nn.Module, images: npt.NDArray[np.uint8]) -> bytes:
     """`network` (on the CPU, in eval mode) as ONNX bytes, checked on `images` uint8 [N,1,S,S] of its size.
 
-    Raises `ArtifactError` where ONNX Runtime's probabilities are not torch's to `TOLERANCE`, `DeviceError`
-    where the packages that export are missing.
+    Raises `ArtifactError` where it has no ONNX form, or ONNX Runtime's probabilities are not torch's to
+    `TOLERANCE`, `DeviceError` where the packages that export are missing.
     """
     if network.training:
         raise ValueError("a network is exported in eval mode")
@@ -73,6 +73,10 @@ def _export(deployed: nn.Module, example: Tensor) -> bytes:
     except ImportError as error:
         raise DeviceError(
             f"export: {error.name} is missing; install it with `pip install onnxscript`"
+        ) from error
+    except Exception as error:  # the exporter's own have no common class
+        raise ArtifactError(
+            f"export: this network has no ONNX form ({type(error).__name__}); predict with --engine torch"
         ) from error
     assert program is not None
     buffer = io.BytesIO()

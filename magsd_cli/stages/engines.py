@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -48,18 +49,29 @@ def choose_engine(model: Model, engine: str = "auto", device: str = "auto", gpus
     return engine
 
 
+def precision_of(model: Model, engine: str) -> str | None:
+    """What the networks compute in where that is not float32: other answers, which no table may mix."""
+    if engine != ONNX or model.deployed is None or model.deployed.precision == "fp32":
+        return None
+    return model.deployed.precision
+
+
 def _has_nvidia() -> bool:
     """Whether a CUDA driver is loaded: asking torch would cost seconds where there is none."""
     return Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia/version").exists()
 
 
 def score_with_onnx(
-    model: Model, files: Sequence[Path], workers: int | None
+    model: Model, files: Sequence[Path], workers: int | None, gpus: int | None = None
 ) -> Generator[list[Scored], None, None]:
-    """Answers for `files`, in order: worker processes that each decode and infer, and share nothing."""
+    """Answers for `files`, in order: worker processes that each decode and infer, and share nothing.
+
+    Their number is `workers`, else `gpus` (which stands for processes on a CPU), else that of the cores.
+    """
     assert model.deployed is not None
-    hands = min(workers or os.cpu_count() or 1, len(files))
-    say(f"{len(files)} files with ONNX Runtime in {hands} {'process' if hands == 1 else 'processes'}")
+    hands = min(workers or gpus or os.cpu_count() or 1, len(files))
+    how = f"ONNX Runtime ({model.deployed.precision})"
+    say(f"{len(files)} files with {how} in {hands} {'process' if hands == 1 else 'processes'}")
     chunk = max(1, min(CHUNK, -(-len(files) // hands)))
     orders = orders_for(files, model.preparation)
     arguments = (model.deployed.path, appearance_of(model))
@@ -76,12 +88,19 @@ def onnx_worker(path: Path, appearance: Appearance | None) -> Callable[[list[Ord
         tuple(open_session(read_network(model, fold)) for fold in folds), model.size, folds
     )
 
+    return _one_by_one(lambda image: predict_onnx(ensemble, image).of_each_network()[0], appearance)
+
+
+def _one_by_one(
+    infer: Callable[[Images], npt.NDArray[np.floating]], appearance: Appearance | None
+) -> Callable[[list[Order]], list[Scored]]:
+    """Decode each file and `infer` (uint8 [1,1,S,S] -> each network's [M,K]) at once."""
+
     def score(order: Order) -> Scored:
         picture = ingest(order)
         if picture.image is None:
             return answer_to(order.path, picture, None)
-        members = predict_onnx(ensemble, picture.image[None, None]).of_each_network()[0]
-        return answer_to(order.path, picture, members, appearance)
+        return answer_to(order.path, picture, infer(picture.image[None, None]), appearance)
 
     return lambda orders: [score(order) for order in orders]
 
@@ -94,25 +113,61 @@ def score_with_torch(
     batch_size: int | None,
     workers: int | None,
 ) -> Generator[list[Scored], None, None]:
-    """Answers for `files`, in order: worker processes decode, torch infers here."""
+    """Answers for `files`, in order: worker processes decode, torch infers here, on as many GPUs as are asked
+    for; on a CPU `gpus` stands for processes that each do both.
+    """
     from magsd_cli.inference.prediction import predict_images
     from magsd_cli.stages.device import choose_devices, describe
     from magsd_cli.stages.networks import load_ensemble
 
     assert model.run is not None
-    chosen = choose_devices(device, gpus)[0]
-    ensemble = load_ensemble(model.run, device=chosen)
+    devices = choose_devices(device, gpus)
+    cores = os.cpu_count() or 1
+    if devices[0].type == "cpu" and len(devices) > 1:
+        yield from _score_in_processes(model, files, min(len(devices), len(files)))
+        return
     # On a CPU one image at a time is as fast as a batch, and then a row is the same bits whatever else is
     # scored beside it, today or when an interrupted run is continued.
-    size = batch_size or (1 if chosen.type == "cpu" else 16)
-    cores = os.cpu_count() or 1
-    hands = workers or (max(1, cores // 2) if chosen.type == "cpu" else cores)
-    say(f"{len(files)} files on {describe(chosen)}")
+    size = batch_size or (1 if devices[0].type == "cpu" else 16)
+    hands = workers or (max(1, cores // 2) if devices[0].type == "cpu" else cores)
+    say(f"{len(files)} files on {', '.join(describe(device) for device in devices)}")
+    replicas = [(load_ensemble(model.run, device=device), device) for device in devices]
 
-    def score(images: Images) -> npt.NDArray[np.floating]:
-        return predict_images(ensemble, images, size, chosen).of_each_network()
+    with ThreadPoolExecutor(len(devices)) as threads:
 
-    return score_files(files, model.preparation, score, min(hands, len(files)), size, appearance_of(model))
+        def score(images: Images) -> npt.NDArray[np.floating]:
+            shares = np.array_split(images, len(devices))
+            answers = threads.map(
+                lambda one, share: predict_images(one[0], share, size, one[1]), replicas, shares
+            )
+            parts = [answer.of_each_network() for answer in answers if len(answer.probabilities)]
+            return np.concatenate(parts)
+
+        together = size * len(devices)
+        yield from score_files(
+            files, model.preparation, score, min(hands, len(files)), together, appearance_of(model)
+        )
+
+
+def _score_in_processes(
+    model: Model, files: Sequence[Path], hands: int
+) -> Generator[list[Scored], None, None]:
+    """Answers for `files`, in order, from `hands` processes on the CPU that each decode and run torch."""
+    assert model.run is not None
+    say(f"{len(files)} files on the CPU in {hands} processes")
+    arguments = (model.run.path, appearance_of(model))
+    orders = orders_for(files, model.preparation)
+    yield from run_isolated(torch_worker, arguments, orders, crashed_answer, hands, CHUNK)
+
+
+def torch_worker(run: Path, appearance: Appearance | None) -> Callable[[list[Order]], list[Scored]]:
+    """As `onnx_worker`, with torch and the networks of `run`."""
+    from magsd_cli.artifacts.runs import open_run
+    from magsd_cli.inference.prediction import predict_images
+    from magsd_cli.stages.networks import load_ensemble
+
+    ensemble = load_ensemble(open_run(run))
+    return _one_by_one(lambda image: predict_images(ensemble, image, 1).of_each_network()[0], appearance)
 
 
 def asker(model: Model, device: str) -> Ask:

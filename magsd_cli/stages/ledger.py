@@ -14,7 +14,11 @@ from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.errors import ArtifactError
 
 Row = dict[str, Any]
-RULES = ("operating_sha256", "temperature")  # of a table's metadata: what else than the model makes its rows
+RULES = (
+    "operating_sha256",
+    "temperature",
+    "precision",
+)  # of a table's metadata: what else than the model makes its rows
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ def read_ledger(
             )
         if any((table_metadata(table).get(name) or None) != (rules.get(name) or None) for name in RULES):
             raise ArtifactError(
-                f"{out}: its rows were calibrated or decided otherwise; give them a file of their own, or "
-                "use --overwrite to score every file again"
+                f"{out}: its rows were computed, calibrated or decided otherwise; give them a file of their "
+                "own, or use --overwrite to score every file again"
             )
         earlier = table.to_pylist()
     stand = [
@@ -71,8 +75,14 @@ def read_ledger(
     return Ledger(earlier, {(row["path"], row["sha256"]): row for row in stand}, by_content, watch, key)
 
 
-def unchanged(ledger: Ledger, files: Sequence[Path]) -> dict[Path, Row]:
-    """The rows of those `files` whose content is known. Their content is read and hashed, not trusted."""
+def unchanged(
+    ledger: Ledger, files: Sequence[Path], contents: Mapping[Path, str] | None = None
+) -> dict[Path, Row]:
+    """The rows of those `files` whose content is known.
+
+    Their content is read and hashed, but for those whose hash is in `contents`: nothing touched them since.
+    """
+    contents = contents or {}
     paths = {path for path, _ in ledger.by_file}
     kept = {}
     for path in files:
@@ -80,7 +90,7 @@ def unchanged(ledger: Ledger, files: Sequence[Path]) -> dict[Path, Row]:
         if not ledger.by_content or not (ledger.any_path or text in paths):
             continue
         try:
-            content = sha256_bytes(read_bytes(path))
+            content = contents.get(path) or sha256_bytes(read_bytes(path))
         except DecodeError:
             continue
         row = ledger.by_file.get((text, content))

@@ -9,11 +9,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from magsd_cli.artifacts.columns import table_from_rows
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.journal import append, open_journal, remove_journal
+from magsd_cli.artifacts.seen import Stamp, read_seen, stamps_of, write_seen
 from magsd_cli.artifacts.tables import (
     PREDICTION,
     path_text,
@@ -24,7 +25,7 @@ from magsd_cli.console import progress, say
 from magsd_cli.errors import NoInputError, OutputError, UsageError
 from magsd_cli.inference.inputs import list_inputs
 from magsd_cli.inference.scoring import Scored
-from magsd_cli.stages.engines import ONNX, choose_engine, score_with_onnx, score_with_torch
+from magsd_cli.stages.engines import ONNX, choose_engine, precision_of, score_with_onnx, score_with_torch
 from magsd_cli.stages.judgement import Rules, in_metadata, judge, rules_of
 from magsd_cli.stages.ledger import Ledger, Row, merged, read_ledger, unchanged
 from magsd_cli.stages.trained import IN_TRAINING_DATA, Model, open_model
@@ -50,6 +51,8 @@ class Plan:
     engine: str
     ledger: Ledger = field(repr=False)
     rules: Rules
+    about: dict[str, Any] = field(repr=False)
+    stamps: dict[Path, Stamp] = field(repr=False)
 
 
 def predict(  # noqa: PLR0913 (a command's options)
@@ -90,14 +93,19 @@ def predict(  # noqa: PLR0913 (a command's options)
         opened = open_model(model, runs)
         chosen = choose_engine(opened, engine, device, gpus)
         rules = rules_of(opened, raw_probabilities)
-        ledger = read_ledger(out, opened.sha256, resume or watch_once, watch_once, in_metadata(opened, rules))
-        plan = Plan(files, opened, chosen, ledger, rules)
+        about = in_metadata(opened, rules) | {"precision": precision_of(opened, chosen)}
+        ledger = read_ledger(out, opened.sha256, resume or watch_once, watch_once, about)
+        stamps = stamps_of(files) if watch_once else {}
+        plan = Plan(files, opened, chosen, ledger, rules, about, stamps)
         rows, fresh = _all_rows(plan, out, Options(device, gpus, batch_size, workers, cluster))
         table = merged(ledger, rows) if watch_once else rows
         if table != ledger.earlier or out is None or not out.exists():
             _write(table, plan, out)
         if out is not None:
             remove_journal(out)
+            if watch_once:
+                read = {path: row["sha256"] for path, row in zip(files, rows, strict=True) if row["sha256"]}
+                write_seen(out, stamps, read)
     return _conclude(rows if not watch_once else [row for row in rows if row["path"] in fresh], watch_once)
 
 
@@ -132,7 +140,7 @@ def _names(inputs: Sequence[Path]) -> str:
 
 def _all_rows(plan: Plan, out: Path | None, options: Options) -> tuple[list[Row], set[str]]:
     """The row of every file, in order, and the paths of those that were scored now; the others were known."""
-    kept = unchanged(plan.ledger, plan.files)
+    kept = unchanged(plan.ledger, plan.files, read_seen(out, plan.stamps) if out is not None else {})
     if kept:
         say(f"{len(kept)} of {len(plan.files)} files are scored already and unchanged; their rows are kept")
     missing = [path for path in plan.files if path not in kept]
@@ -173,7 +181,7 @@ def _score(plan: Plan, files: list[Path], options: Options) -> Generator[list[Sc
             plan.model, plan.engine, files, options.cluster, options.device, options.batch_size
         )
     if plan.engine == ONNX:
-        return score_with_onnx(plan.model, files, options.workers)
+        return score_with_onnx(plan.model, files, options.workers, options.gpus)
     return score_with_torch(
         plan.model, files, options.device, options.gpus, options.batch_size, options.workers
     )
@@ -206,7 +214,7 @@ def _write(rows: list[Row], plan: Plan, out: Path | None) -> None:
         show_predictions(rows, plan.model.classes)
         return
     table = table_from_rows(rows, table_schema(PREDICTION, plan.model.classes))
-    metadata = plan.model.metadata() | in_metadata(plan.model, plan.rules)
+    metadata = plan.model.metadata() | plan.about
     if out is not None:
         write_table(table, out, PREDICTION, metadata)
         return

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
 from tiny_onnx import tiny_onnx
-from tiny_run import picture, write_tiny_run
+from tiny_run import KEYS, picture, write_tiny_run, write_xrays
 
 from magsd_cli.artifacts.deployed import deployed_path, open_deployed, write_deployed
 from magsd_cli.artifacts.tables import PREDICTION, read_table
 from magsd_cli.errors import ArtifactError, UsageError
-from magsd_cli.stages.export import export
+from magsd_cli.recipe import load_recipe
+from magsd_cli.stages.export import deploy, export
 from magsd_cli.stages.predict import predict
+from magsd_cli.stages.prepare import prepare
+from magsd_cli.stages.train import train
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +44,40 @@ def test_both_engines_give_the_same_rows(made: Path, tmp_path: Path) -> None:
         for name in ("path", "sha256", "warnings", "predicted", "model_sha256"):
             assert first[name] == second[name]
     assert tables[1][-1]["warnings"] == ["in_training_data"]
+
+
+def test_train_leaves_a_model_file_that_predict_takes_without_torch(
+    one_thread: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare([write_xrays(tmp_path / "xrays", 10)], tmp_path / "runs", size=64, workers=1)
+    recipe = load_recipe("base", [*KEYS, "train.epochs=1", "train.batch_size=4", "train.augment=[]"])
+    given: dict[str, Any] = {"cache": None, "recipe": recipe, "runs": tmp_path / "runs", "device": "cpu"}
+    monkeypatch.setattr("magsd_cli.stages.crossfit.deploy", deploy)
+    with monkeypatch.context() as patch:
+        patch.setattr("magsd_cli.stages.export.export_network", refuse)
+        run = train(**given)  # is no failure
+    assert "has no ONNX form" in capsys.readouterr().err
+    assert not deployed_path(run).exists()
+    assert train(**given) == run  # is continued with what is missing
+    before = deployed_path(run).read_bytes()
+    assert open_deployed(deployed_path(run)).operating is not None
+    train(**given)
+    assert "nothing is left to do" in capsys.readouterr().err
+    assert deployed_path(run).read_bytes() == before
+    assert predicts_without_torch(run, tmp_path / "xrays", tmp_path / "t.parquet")
+
+
+def refuse(*_: object) -> bytes:
+    raise ArtifactError("export: this network has no ONNX form")
+
+
+def predicts_without_torch(run: Path, xrays: Path, out: Path) -> bool:
+    words = f"inputs=[Path({str(xrays)!r})], model=Path({str(run)!r}), runs=Path('.'), out=Path({str(out)!r})"
+    code = (
+        "import sys; from pathlib import Path; from magsd_cli.stages.predict import predict; "
+        f"code = predict({words}, workers=1, device='cpu'); sys.exit(code or 'torch' in sys.modules)"
+    )
+    return subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
 
 def test_a_file_elsewhere_is_not_overwritten_unasked(made: Path, tmp_path: Path) -> None:

@@ -338,6 +338,18 @@ def test_options_that_cannot_be(made: Path, new: Path, options: dict[str, Any], 
         run([new / "0.png"], made, **options)
 
 
+def test_two_processes_on_the_cpu_give_the_same_rows(made: Path, new: Path, tmp_path: Path) -> None:
+    tables = []
+    for gpus in (1, 2):
+        out = tmp_path / f"{gpus}.parquet"
+        assert run([new], made, out=out, device="cpu", gpus=gpus) == 3
+        tables.append(read_table(out, PREDICTION).to_pylist())
+    for one, two in zip(*tables, strict=True):
+        assert one["path"] == two["path"]
+        assert one["error_code"] == two["error_code"]
+        assert one["p_Normal"] == pytest.approx(two["p_Normal"], abs=1e-5)
+
+
 def test_the_journal_of_another_model_is_not_taken(made: Path, new: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     with open_journal(out, "other", [{"path": str(new / "0.png"), "sha256": "0", "status": "ok"}]):

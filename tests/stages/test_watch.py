@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import numpy as np
 import pytest
 from tiny_onnx import HEAD, tiny_onnx
 
+from magsd_cli.artifacts import seen
 from magsd_cli.artifacts.deployed import write_deployed
 from magsd_cli.artifacts.files import lock
 from magsd_cli.artifacts.tables import PREDICTION, read_table
 from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.stages import ledger
 from magsd_cli.stages import predict as stage
 from magsd_cli.stages.predict import predict
 
@@ -84,6 +87,36 @@ def test_a_year_of_passes(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert watch(site) == 0
     assert rows(site)["half.png"]["status"] == "ok"
     assert scored == [["0.png", "1.png"], ["0.png", "copy.png", "half.png"], ["half.png"]]
+
+
+def test_only_what_was_touched_is_read_again(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time_ns()
+    monkeypatch.setattr(seen.time, "time_ns", lambda: now + 3600 * 10**9)
+    read: list[str] = []
+
+    def counted(path: Path) -> bytes:
+        read.append(path.name)
+        return path.read_bytes()
+
+    monkeypatch.setattr(ledger, "read_bytes", counted)
+    assert watch(site) == 0
+    assert watch(site) == 0
+    assert read == []
+    before = (site / "incoming" / "0.png").stat()
+    arrive(site, "0.png", 5)
+    os.utime(site / "incoming" / "0.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert watch(site) == 0
+    assert read == ["0.png"]
+    (site / ".t.parquet.seen").write_text("damaged")
+    assert watch(site) == 0
+    assert read == ["0.png", "0.png", "1.png"]
+
+
+def test_rows_in_int8_are_not_mixed_with_others(site: Path) -> None:
+    assert watch(site) == 0
+    write_deployed(site / "model.magsd", HEAD | {"precision": "int8"}, {0: tiny_onnx(3.0)})
+    with pytest.raises(ArtifactError, match="computed, calibrated or decided otherwise"):
+        watch(site)
 
 
 def test_an_empty_folder_is_no_error_and_another_model_is(site: Path) -> None:
