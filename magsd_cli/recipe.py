@@ -234,6 +234,20 @@ def recipe_title(name: str) -> str:
     return str(_read(path).get("title", ""))
 
 
+def recipe_changes(name: str) -> list[str]:
+    """What a recipe's own file says, as `key=value`, without title, parent, row. Raises `UsageError`."""
+    own = {
+        key: value for key, value in _read(_find(name)).items() if key not in ("title", "paper", "extends")
+    }
+    return [f"{key}={json.dumps(value)}" for key, value in _flatten(own)]
+
+
+def recipe_paper(name: str) -> Paper | None:
+    """The row of the paper that a recipe names; None without one. Raises `UsageError`."""
+    own = _read(_find(name)).get("paper")
+    return None if own is None else Paper.model_validate(own)
+
+
 def resolved_keys(recipe: Recipe) -> list[tuple[str, str]]:
     """Every dotted key of `recipe` with its value as JSON."""
     return [(key, json.dumps(value)) for key, value in _flatten(recipe.model_dump(mode="json"))]

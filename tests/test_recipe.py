@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from magsd_cli.commands.recipes import recipes_list
 from magsd_cli.errors import UsageError
 from magsd_cli.recipe import Recipe, load_recipe, recipe_from_values, recipe_names, recipe_text
 
@@ -95,3 +96,12 @@ def test_a_resolved_recipe_reads_back() -> None:
     recipe = load_recipe("base", ["train.epochs=3"])
     assert recipe_from_values(json.loads(recipe.to_json()), "x") == recipe
     assert "title" in recipe_text("base")
+
+
+def test_the_list_names_the_papers_row_and_what_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    recipes_list()
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "6, GMP" in lines["table6/gmp"]
+    assert "94.31 / 94.47 / 84.79" in lines["table6/gmp"]  # Table 6
+    assert lines["table6/gmp"].endswith('model.pooling="gmp"')
+    assert set(recipe_names()) < set(lines)

@@ -14,9 +14,13 @@ def report(
     context: typer.Context,
     runs_given: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUN...]", help="Runs (default: the newest); several are compared."),
+        typer.Argument(
+            metavar="[RUN...]", help="Runs, or suites (default: the newest run); several are compared."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the report (default: the run's own).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder, or a file.md, for the report (default: the run's own).")
+    ] = None,
     external: Annotated[
         Path | None, typer.Option(help="CSV of outside images: label, p_<class>, patient_id.")
     ] = None,

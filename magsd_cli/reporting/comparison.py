@@ -1,4 +1,4 @@
-"""Several runs side by side: the paper's table, its layout, and their ROC curves in one picture (Fig. 6)."""
+"""Several runs side by side: their table, cost, ROC curves (Fig. 6) and confusion matrices (Fig. 8)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,42 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from magsd_cli.reporting.document import Block, Caution, Figure, Heading, Table, mean_and_deviation, percent
-from magsd_cli.reporting.figures import Curve, roc_figure
-from magsd_cli.reporting.performance import COLUMNS, confusion
+from magsd_cli.reporting.figures import Curve, confusion_grid, roc_figure
+from magsd_cli.reporting.performance import COLUMNS
 
 EMPHASISED = 3  # Fig. 6: "Top-3 highest AUC values and their ROC curves are emphasized"
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What a run said of its images, sorted by image: truth int64 [N], probabilities [N, K], patients."""
+
+    image_ids: tuple[str, ...]
+    truth: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
+    patients: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs: parameters, multiply-adds of one image, seconds of training (None: unknown)."""
+
+    parameters: int
+    multiply_adds: int
+    seconds: float | None
+    epochs: int
+
+
+@dataclass(frozen=True)
 class Contender:
-    """A run in a comparison: its metrics, its macro ROC curve, which images it was tested on (a digest)."""
+    """A run in a comparison: its metrics, its macro ROC curve, which images it was tested on (a digest).
+
+    `rows` are the (table, row) of the paper that it stands for.
+    """
 
     name: str
     title: str
@@ -23,22 +49,67 @@ class Contender:
     curve: Curve | None
     digest: str
     folds: str
+    answers: Answers | None = field(default=None, repr=False)
+    rows: tuple[tuple[int, str], ...] = ()
+    cost: Cost | None = None
 
 
 def comparison_blocks(runs: Sequence[Contender]) -> list[Block]:
-    """Cautions, the table (mean ± SD over the folds), macro ROC curves, confusion matrices."""
-    blocks: list[Block] = [*_cautions(runs), Heading("Results"), comparison_table(runs)]
+    """Cautions and the table of all runs: mean ± SD over the folds."""
+    return [*_cautions(runs), Heading("Results"), comparison_table(runs)]
+
+
+def picture_blocks(runs: Sequence[Contender]) -> list[Block]:
+    """Fig. 6 and Fig. 8: macro ROC curves in one picture, confusion matrices side by side."""
+    blocks: list[Block] = []
     curves = [(run, run.curve) for run in runs if run.curve is not None]
     if curves:
-        blocks += [Heading("ROC curves"), _roc([(run.name, curve) for run, curve in curves])]
+        blocks += [Heading("ROC curves"), _roc([(run.title, curve) for run, curve in curves])]
     blocks.append(Heading("Confusion matrices"))
-    for number, run in enumerate(runs):
-        figure = confusion(run.metrics["pooled"]["confusion"], run.metrics["classes"])
-        blocks.append(Heading(run.name, 3))
-        blocks.append(
-            Figure(f"confusion-{number + 1}", figure.png, f"{run.name}. {figure.alt}", figure.caption)
-        )
+    for number, classes in enumerate(dict.fromkeys(tuple(run.metrics["classes"]) for run in runs)):
+        alike = [run for run in runs if tuple(run.metrics["classes"]) == classes]
+        blocks.append(_confusions(alike, classes, number))
     return blocks
+
+
+def _confusions(runs: Sequence[Contender], classes: tuple[str, ...], number: int) -> Figure:
+    matrices = {run.title: np.asarray(run.metrics["pooled"]["confusion"]) for run in runs}
+    words = "; ".join(f"{title}: {_called_right(matrix, classes)}" for title, matrix in matrices.items())
+    return Figure(
+        "confusions" if number == 0 else f"confusions-{number + 1}",
+        confusion_grid(matrices, classes),
+        f"Confusion matrix of each run. Called right: {words}.",
+        "Rows are the truth. Above: share of the row; below: images. All out-of-fold images pooled.",
+    )
+
+
+def _called_right(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> str:
+    return ", ".join(f"{name} {matrix[k, k]} of {matrix[k].sum()}" for k, name in enumerate(classes))
+
+
+def cost_table(runs: Sequence[Contender]) -> Table:
+    """Parameters, multiply-adds and training time of each run."""
+    rows = []
+    for run in runs:
+        if run.cost is None:
+            rows.append((run.title, "n/a", "n/a", "n/a", "n/a"))
+            continue
+        seconds, epochs = run.cost.seconds, run.cost.epochs
+        rows.append(
+            (
+                run.title,
+                f"{run.cost.parameters / 1e6:.2f}",
+                f"{run.cost.multiply_adds / 1e9:.2f}",
+                "n/a" if seconds is None else f"{seconds / 60:.1f}",
+                "n/a" if seconds is None or not epochs else f"{seconds / epochs:.1f}",
+            )
+        )
+    caption = (
+        "Multiply-adds: of one image of the recipe's size, forward. Time: the sum over the folds' epochs, as "
+        "they came on this machine."
+    )
+    head = ("run", "parameters (M)", "multiply-adds (G)", "training (min)", "an epoch of a fold (s)")
+    return Table(caption, head, tuple(rows))
 
 
 def _cautions(runs: Sequence[Contender]) -> list[Block]:
@@ -66,11 +137,11 @@ def comparison_table(runs: Sequence[Contender]) -> Table:
         for metric in COLUMNS:
             star = " *" if len(runs) > 1 and mean[metric] is not None and mean[metric] == best[metric] else ""
             cells.append(mean_and_deviation(mean[metric], deviation[metric]) + star)
-        rows.append((run.name, run.title, str(run.metrics["pooled"]["n"]), *cells))
+        rows.append((run.title, run.name, str(run.metrics["pooled"]["n"]), *cells))
     caption = (
         "Mean ± standard deviation over the folds, in percent, out of fold. *: the highest of the column."
     )
-    return Table(caption, ("run", "recipe", "n", *(f"{name} (%)" for name in COLUMNS.values())), tuple(rows))
+    return Table(caption, ("recipe", "run", "n", *(f"{name} (%)" for name in COLUMNS.values())), tuple(rows))
 
 
 def _roc(curves: Sequence[tuple[str, Curve]]) -> Figure:

@@ -48,7 +48,8 @@ class Case:
 
 def roc_figure(curves: Sequence[Curve], title: str) -> bytes:
     """Fig. 6. ROC curves with their AUC in the legend; those emphasised (or the last) are drawn thick."""
-    figure, (axes,) = _figure(1, (6.4, 5.6))
+    crowded = len(curves) > 6
+    figure, (axes,) = _figure(1, (10.4 if crowded else 6.4, 5.6))
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="chance (AUC 50.00 %)")
     for number, curve in enumerate(curves):
         area = "n/a" if curve.area is None else f"{100 * curve.area:.2f} %"
@@ -63,7 +64,8 @@ def roc_figure(curves: Sequence[Curve], title: str) -> bytes:
     axes.set(xlabel="1 - specificity (share of the others called so)", ylabel="sensitivity (share)")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title=plain(title))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize=8)
+    outside = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)} if crowded else {"loc": "lower right"}
+    axes.legend(fontsize=8, **outside)
     return _png(figure)
 
 
@@ -85,6 +87,33 @@ def confusion_figure(confusion: npt.ArrayLike, classes: Sequence[str], title: st
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted class", ylabel="true class", title=plain(title))
     figure.colorbar(picture, ax=axes, label="share of the true class", fraction=0.046, pad=0.04)
+    return _png(figure)
+
+
+def confusion_grid(
+    confusions: Mapping[str, npt.NDArray[np.int64]], classes: Sequence[str], columns: int = 4
+) -> bytes:
+    """Fig. 8. Confusion matrices [K,K] side by side, by title: share of the row above, count below."""
+    across = min(columns, len(confusions))
+    down = -(-len(confusions) // across)
+    figure = Figure(figsize=(3.1 * across + 0.4, 3.2 * down + 0.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    names = [plain(shorten(name)) for name in classes]
+    for axes, (title, counts) in zip(grid, confusions.items(), strict=False):
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+        for (row, column), share in np.ndenumerate(shares):
+            ink = "white" if share > 0.55 else "black"
+            text = f"{share:.2f}\n{counts[row, column]}"
+            axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
+        axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=7)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
+        axes.set_title(plain(title), fontsize=8)
+    for axes in grid[len(confusions) :]:
+        axes.set_axis_off()
+    figure.supxlabel("predicted class", fontsize=8)
+    figure.supylabel("true class", fontsize=8)
     return _png(figure)
 
 

@@ -168,7 +168,7 @@ def _read_histories(run: Run) -> dict[int, dict[str, list[float]]]:
     paths = {fold: history_path(run.path, fold) for fold in run.trained}
     tables = {fold: read_parquet(path, AGAIN) for fold, path in paths.items() if path.exists()}
     return {
-        fold: {name: table[name].tolist() for name in ("loss", "train_share_correct")}
+        fold: {name: table[name].tolist() for name in ("loss", "train_share_correct", "seconds")}
         for fold, table in tables.items()
     }
 

@@ -7,14 +7,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from magsd_cli import __version__
-from magsd_cli.artifacts.files import lock, write_bytes, write_text
+from magsd_cli.artifacts.files import lock, write_bytes, write_hashed
 from magsd_cli.artifacts.runs import find_newest_run, open_run
 from magsd_cli.console import say
-from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.errors import UsageError
 from magsd_cli.recipe import load_recipe
 from magsd_cli.reporting.audited import Shortcut, audit_section, shortcut_cautions
 from magsd_cli.reporting.calibrated import calibration_section
@@ -25,7 +24,6 @@ from magsd_cli.reporting.cautions import (
     size_caution,
     source_caution,
 )
-from magsd_cli.reporting.comparison import Contender, comparison_blocks
 from magsd_cli.reporting.dataflow import data_flow_section
 from magsd_cli.reporting.document import (
     NOT_FOR_DIAGNOSIS,
@@ -40,8 +38,9 @@ from magsd_cli.reporting.document import (
 from magsd_cli.reporting.html import render_html
 from magsd_cli.reporting.markdown import render_markdown
 from magsd_cli.reporting.origin import provenance_section, recipe_section, reproduction_section
-from magsd_cli.reporting.performance import performance_sections, roc_curves, training_section
+from magsd_cli.reporting.performance import performance_sections, training_section
 from magsd_cli.reporting.subgroups import subgroup_section
+from magsd_cli.stages.compare import compare_runs, rows_of_suites
 from magsd_cli.stages.evidence import Evidence, gather, read_cache
 from magsd_cli.stages.operating import operating_sections
 from magsd_cli.stages.outside import external_section
@@ -62,29 +61,35 @@ def report(
 ) -> Path:
     """Write report.md, report.html and figures/ for one run (None: the newest), or a comparison of several.
 
-    `out`: the folder (default: the run's own; for several ``runs/comparisons/<hash>``). Returns the path of
+    `out`: the folder (default: the run's own; for several ``runs/comparisons/<hash>``), or a file.md, whose
+    pictures then lie in a folder of its name. A suite's folder stands for its runs. Returns the path of
     report.md. `external`: a CSV of predictions on outside data, with labels. `prevalence` in 0..1: how common
     the class that is decided about is where the model is to be used.
 
     Raises `ArtifactError` for runs that are unfinished, damaged or contradict themselves, and `UsageError`
     for a bad `external`, or when the folder holds a report.md that this command did not write.
     """
-    paths = list(dict.fromkeys(Path(path) for path in runs_given))
-    if not paths:
-        paths = [find_newest_run(runs)]
-        say(f"report: {paths[0]} (the newest run; name another one behind `magsd report`)")
-    several = len(paths) > 1
-    folder = out or (runs / COMPARISONS / _short_hash(paths) if several else paths[0])
+    given = list(dict.fromkeys(Path(path) for path in runs_given))
+    if not given:
+        given = [find_newest_run(runs)]
+        say(f"report: {given[0]} (the newest run; name another one behind `magsd report`)")
+    paths, rows, commands = rows_of_suites(given)
+    several = len(paths) > 1 or paths != given
     if several and prevalence is not None:
         raise UsageError("--prevalence: goes with one run; name that run alone")
     if several and external is not None:
         raise UsageError(f"--external {external}: goes with one run; name that run alone")
     if not several:
         open_run(paths[0])  # before a lock file is left in a folder that is no run
+    place = out or (given[0] if len(given) == 1 else runs / COMPARISONS / _short_hash(paths))
+    folder = place.parent if place.suffix == ".md" else place
     with lock(folder / ".report.lock"):
         found = [gather(path) for path in paths]
         return _write(
-            compare_runs(found) if several else describe_run(found[0], runs, external, prevalence), folder
+            compare_runs(found, rows, commands)
+            if several
+            else describe_run(found[0], runs, external, prevalence),
+            place,
         )
 
 
@@ -92,15 +97,19 @@ def _short_hash(paths: Sequence[Path]) -> str:
     return hashlib.sha256("\n".join(sorted(str(path.resolve()) for path in paths)).encode()).hexdigest()[:8]
 
 
-def _write(document: Document, folder: Path) -> Path:
-    """Write the report's own files into `folder`, and nothing else there."""
-    path = folder / "report.md"
+def _write(document: Document, place: Path) -> Path:
+    """Write the report's own files into folder `place`, and nothing else there; or a ``place.md`` alone."""
+    alone = place.suffix == ".md"
+    path = place if alone else place / "report.md"
     if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
-        raise UsageError(f"{path}: was not written by `magsd report`; choose another folder with --out")
+        raise UsageError(f"{path}: was not written by `magsd report`; choose another place with --out")
+    figures = place.stem if alone else "figures"
+    write = write_bytes if alone else write_hashed  # in a run, `magsd verify` checks them
     for figure in document.figures():
-        write_bytes(folder / "figures" / f"{figure.name}.png", figure.png)
-    write_text(folder / "report.html", render_html(document))
-    write_text(path, render_markdown(document) + f"\n{MARK}\n")
+        write(path.parent / figures / f"{figure.name}.png", figure.png)
+    if not alone:
+        write_hashed(place / "report.html", render_html(document).encode())
+    write(path, f"{render_markdown(document, figures)}\n{MARK}\n".encode())
     return path
 
 
@@ -236,34 +245,3 @@ def _training(evidence: Evidence) -> list[Block]:
     if not evidence.histories:
         return [Heading("Training curves"), not_available("no fold has a history.parquet")]
     return training_section(evidence.histories)
-
-
-def compare_runs(found: Sequence[Evidence]) -> Document:
-    """The comparison of several runs. Raises `ArtifactError` for one without metrics."""
-    for evidence in found:
-        if evidence.metrics is None:
-            raise ArtifactError(f"{evidence.run.path}: {evidence.missing['metrics']}; leave the run out")
-    opening: list[Block] = [
-        Paragraph(f"{len(found)} runs side by side. Made by magsd {__version__}."),
-        Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device."),
-    ]
-    blocks = comparison_blocks([_contender(evidence) for evidence in found])
-    folders = [str(evidence.run.path) for evidence in found]
-    again = Paragraph(f"Made with: {shlex.join(['magsd', 'report', *folders])}")
-    return Document(
-        f"Comparison of {len(found)} runs", (*opening, *blocks, Heading("How to reproduce"), again)
-    )
-
-
-def _contender(evidence: Evidence) -> Contender:
-    assert evidence.metrics is not None
-    curve = None
-    folds = ""
-    if evidence.predictions is not None and evidence.probabilities is not None:
-        curves = roc_curves(evidence.truth(), evidence.probabilities, evidence.run.classes)
-        curve = curves[-1] if curves else None
-        rows = evidence.predictions[["image_id", "fold"]].sort_values("image_id").to_numpy(np.str_)
-        folds = hashlib.sha256(rows.tobytes()).hexdigest()
-    title = evidence.run.recipe.title or _system(evidence)
-    digest = evidence.run.cache_digest
-    return Contender(evidence.run.path.name, title, evidence.metrics, curve, digest, folds)

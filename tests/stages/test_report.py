@@ -86,7 +86,10 @@ def test_the_whole_report(run: Path) -> None:
     assert sections[-1] == "How to reproduce"
     for name in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert (run / name).read_bytes().startswith(b"\x89PNG")
-    assert text.count("](figures/") == html.count("<img ") >= 4
+    assert text.count("](figures/") == html.count("data:image/png") >= 4
+    tested = len(read_table(predictions_path(run), OUT_OF_FOLD))
+    assert f"Shown are {tested} of {tested} tested images" in text
+    assert html.count("data:image/jpeg") == tested
 
 
 def test_the_figures_are_scikit_learns(run: Path) -> None:
@@ -251,9 +254,10 @@ def test_several_runs_are_compared(run: Path, trained: Path) -> None:
     assert path.parent.parent == run.parent / "comparisons"
     text = path.read_text()
     assert "Comparison of 2 runs" in text
-    table = [line for line in text.splitlines() if line.startswith("| run")]
-    assert len(table) == 3
-    assert "confusion-2.png" in text
+    table = [line for line in text.splitlines() if run.name in line and " ± " in line]
+    assert len(table) == 1
+    assert "figures/confusions.png" in text
+    assert "Differences from the best run" in text
     assert not (run / "report.md").exists()
 
 
