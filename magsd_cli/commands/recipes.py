@@ -17,25 +17,11 @@ recipes_app = typer.Typer(
 @recipes_app.command("list")
 def recipes_list() -> int:
     """List the built-in recipes: the paper's row and its accuracies (%) on A, B and C; what each changes."""
-    from magsd_cli.recipe import recipe_changes, recipe_names, recipe_paper, recipe_title
-    from magsd_cli.reporting.paper_tables import SETS, published_figures
+    from magsd_cli.stages.catalogue import catalogue
 
-    figures = published_figures()
-    print(f"{'recipe':26} {'table, row of the paper':30} {'accuracy A / B / C':22} title; what it changes")
-    for name in recipe_names():
-        paper = recipe_paper(name)
-        place = accuracies = ""
-        if paper is not None:
-            place = f"{paper.table}, {paper.row}"
-            known = [figures.get((paper.table, paper.row, where, "accuracy")) for where in SETS.values()]
-            accuracies = " / ".join(f"{100 * figure.mean:.2f}" if figure else "-" for figure in known)
-        print(f"{name:26} {place:30} {accuracies:22} {recipe_title(name)}; {_few(recipe_changes(name))}")
+    for line in catalogue():
+        print(line)
     return 0
-
-
-def _few(changes: list[str], most: int = 3) -> str:
-    shown = ", ".join(changes[:most])
-    return (f"{shown} and {len(changes) - most} more" if len(changes) > most else shown) or "nothing"
 
 
 @recipes_app.command("show")
