@@ -6,8 +6,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 LOG_FORMAT_VARIABLE = "MAGSD_LOG_FORMAT"
@@ -49,11 +49,22 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
+#: From what is under way and the number of its steps to a bar that lasts as long as the context.
+OpenBar = Callable[[str, int], AbstractContextManager[Bar]]
+
+
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Bar]:
     """A Rich bar with time left when stderr is a terminal; silent otherwise."""
+    with progress_bars() as add:
+        yield add(description, total)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int], Bar]]:
+    """One Rich view of several bars: what it yields adds a bar. Silent where stderr is no terminal."""
     if not on_terminal():
-        yield _Silent()
+        yield lambda _description, _total: _Silent()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -66,7 +77,7 @@ def progress(description: str, total: int) -> Iterator[Bar]:
         TextColumn("{task.fields[text]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield _RichBar(bars, bars.add_task(description, total=total, text=""))
+        yield lambda description, total: _RichBar(bars, bars.add_task(description, total=total, text=""))
 
 
 class _Silent:

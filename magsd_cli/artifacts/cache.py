@@ -172,8 +172,7 @@ def _write_h5(
     attributes: dict[str, Any],
 ) -> None:
     with h5py.File(path, "w") as file:
-        chunks = (1, 1, size, size)
-        images = file.create_dataset("images", (count, 1, size, size), np.uint8, chunks=chunks)
+        images = file.create_dataset("images", (count, 1, size, size), np.uint8)  # one piece, to be mapped
         start = 0
         for batch in batches:
             images[start : start + len(batch)] = batch
@@ -187,7 +186,10 @@ def _write_h5(
 
 
 def open_cache(path: Path) -> Cache:
-    """Check a cache's recorded hash and schema and read it into memory.
+    """Check a cache's recorded hash and schema and open it.
+
+    The images are mapped, not read: what is used of them comes into memory once for all processes, and goes
+    when the system needs the room. A cache that an earlier version wrote in pieces is read as a whole.
 
     Raises `ArtifactError` when it is missing, damaged, or of a schema that this version does not know.
     """
@@ -204,7 +206,7 @@ def _read_h5(path: Path, file: h5py.File) -> Cache:
     if version != SCHEMA_VERSION:
         raise ArtifactError(f"{path}: cache schema {version}, this magsd reads {SCHEMA_VERSION}; {AGAIN}")
     size = int(file.attrs["size"])
-    images = file["images"][()]
+    images = _mapped(path, file["images"])
     count = len(images)
     if images.shape != (count, 1, size, size) or images.dtype != np.uint8 or file["labels"].shape != (count,):
         raise ArtifactError(f"{path}: images and labels do not fit together; {AGAIN}")
@@ -223,6 +225,15 @@ def _read_h5(path: Path, file: h5py.File) -> Cache:
         digest=str(file.attrs["dataset_sha256"]),
         source_digest=str(file.attrs["source_digest"]),
     )
+
+
+def _mapped(path: Path, dataset: h5py.Dataset) -> npt.NDArray[np.uint8]:
+    """The images on disk as an array; changes to it stay in memory."""
+    offset = dataset.id.get_offset()
+    if offset is None or dataset.dtype != np.uint8:
+        everything: npt.NDArray[np.uint8] = dataset[()]
+        return everything
+    return np.memmap(path, np.uint8, "c", offset, dataset.shape)
 
 
 def _texts(dataset: h5py.Dataset) -> list[str]:

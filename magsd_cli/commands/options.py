@@ -79,6 +79,9 @@ ClusterOption = Annotated[
     str | None,
     typer.Option("--cluster", help="Work on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT (extra ray)."),
 ]
+TensorboardOption = Annotated[
+    bool, typer.Option("--tensorboard", help="Write the training curves for TensorBoard too (extra).")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="The run's name (default: from the recipe).")]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The same as --set seed=N.")]

@@ -26,7 +26,9 @@ from magsd_cli.commands.options import (
     SplitsOption,
     TargetSensitivityOption,
     TargetSpecificityOption,
+    TensorboardOption,
 )
+from magsd_cli.console import one_of_many
 from magsd_cli.errors import UsageError
 
 AIMS = ("positive", "target_sensitivity", "target_specificity", "coverage")
@@ -43,13 +45,13 @@ def train(
     seed: SeedOption = None,
     resume: ResumeOption = None,
     splits: SplitsOption = None,
+    tensorboard: TensorboardOption = False,
 ) -> int:
     """Train one network on one split and test it on the part held out. Prints the run's path."""
     given = _for_the_stage(**locals())
     from magsd_cli.stages.train import train as stage
 
-    print(stage(**given))
-    return 0
+    return _print(stage(**given))
 
 
 def cv(
@@ -66,6 +68,7 @@ def cv(
     seed: SeedOption = None,
     resume: ResumeOption = None,
     splits: SplitsOption = None,
+    tensorboard: TensorboardOption = False,
     positive: PositiveOption = None,
     target_sensitivity: TargetSensitivityOption = None,
     target_specificity: TargetSpecificityOption = None,
@@ -80,12 +83,12 @@ def cv(
     names = recipe or ["base"]
     wish = wish_for(*(given.pop(aim) for aim in AIMS))
     if not is_suite(names):
-        print(stage(wish=wish, **_for_the_stage(**{**given, "recipe": names[0]})))
-        return 0
+        return _print(stage(wish=wish, **_for_the_stage(**{**given, "recipe": names[0]})))
     if resume is not None:
         raise UsageError(f"--resume {resume}: goes with one recipe; start the suite again without it")
     shared = {
-        key: given[key] for key in ("cache", "folds", "gpus", "parallel", "cluster", "device", "splits")
+        key: given[key]
+        for key in ("cache", "folds", "gpus", "parallel", "cluster", "device", "splits", "tensorboard")
     }
     path, code = suite(names, _settings(overrides, seed), runs=context.obj, name=name, wish=wish, **shared)
     print(path)
@@ -111,6 +114,13 @@ def calibrate(
 
     wish = wish_for(positive, target_sensitivity, target_specificity, coverage)
     print(stage(run=run, runs=context.obj, wish=wish))
+    return 0
+
+
+def _print(path: Path) -> int:
+    """The run's path on stdout, once also where torchrun started several of us."""
+    if not one_of_many():
+        print(path)
     return 0
 
 

@@ -14,6 +14,7 @@ from magsd_cli.artifacts.deployed import deployed_path
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.operating import operating_path
 from magsd_cli.artifacts.runs import Run, create_run, lock_path, open_run, run_file
+from magsd_cli.artifacts.scalars import check_tensorboard, scalars_path
 from magsd_cli.console import say
 from magsd_cli.method.step import guiding_attention
 from magsd_cli.models.build import build_model
@@ -42,12 +43,14 @@ from magsd_cli.stages.workers import train_side_by_side
 class Way:
     """How several devices share the work: `parallel` is "folds" (side by side) or "ddp" (each network).
 
-    With `cluster`, the address of a Ray cluster, the folds are tasks there, on `device`.
+    With `cluster`, the address of a Ray cluster, the folds are tasks there, on `device`. With `tensorboard`
+    they write their curves for it too.
     """
 
     parallel: str = "folds"
     cluster: str | None = None
     device: str = "auto"
+    tensorboard: bool = False
 
 
 def crossfit(
@@ -62,6 +65,8 @@ def crossfit(
     settings, and what training raises.
     """
     way = way or Way()
+    if way.tensorboard:
+        check_tensorboard()
     with ExitStack() as stack:
         ranks = ALONE
         if under_torchrun():
@@ -69,7 +74,7 @@ def crossfit(
             ranks = stack.enter_context(joined(devices[0]))
         together = len(devices) if way.parallel == "ddp" else 1
         check_shares(planned[0].recipe, len(planned[2]), max(ranks.world, together))
-        left = by_the_first(lambda: _begin(planned, devices, wish, stack), ranks)
+        left = by_the_first(lambda: _begin(planned, devices, wish, way, stack), ranks)
         run = open_run(planned[0].path)
         if left is None:
             return run.path
@@ -83,7 +88,7 @@ def crossfit(
 
 
 def _begin(
-    planned: Planned, devices: Sequence[torch.device], wish: Wish, stack: ExitStack
+    planned: Planned, devices: Sequence[torch.device], wish: Wish, way: Way, stack: ExitStack
 ) -> list[int] | None:
     """Take the run's lock into `stack` and make or check its folder: the folds that are left to train.
 
@@ -108,6 +113,8 @@ def _begin(
         say(f"{run.path}: {len(run.trained) - len(left)} of {len(run.trained)} folds are done already")
     words = ", ".join(str(device) for device in devices)
     say(f"{run.path}: {len(folds)} images, {len(left)} networks to train on {words}")
+    if way.tensorboard:
+        scalars_path(run.path).mkdir(exist_ok=True)
     begin_session(run, devices)
     return left
 

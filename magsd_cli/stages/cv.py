@@ -14,7 +14,7 @@ from magsd_cli.stages.device import choose_devices
 from magsd_cli.stages.setup import plan
 
 
-def cv(
+def cv(  # noqa: PLR0913 (a command's options)
     *,
     cache: Path | None,
     recipe: Recipe | None,
@@ -28,6 +28,7 @@ def cv(
     wish: Wish = AS_IT_IS,
     parallel: str = "folds",
     cluster: str | None = None,
+    tensorboard: bool = False,
 ) -> Path:
     """Cross-validate `recipe` on `cache` (None: the newest) in `folds` folds; return the run's folder.
 
@@ -43,4 +44,4 @@ def cv(
     processes = len(devices) if parallel == "ddp" else min(len(devices), folds)
     threads = max(1, torch.get_num_threads() // processes)
     planned = plan("cv", cache, recipe, runs, name, folds, resume, threads, splits)
-    return crossfit(planned, devices, wish, Way(parallel, cluster, device))
+    return crossfit(planned, devices, wish, Way(parallel, cluster, device, tensorboard))

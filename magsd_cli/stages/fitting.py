@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from magsd_cli.console import Bar, on_terminal, progress, say
+from magsd_cli.console import Bar, on_terminal, say
 from magsd_cli.errors import DivergedError, Interrupted
 from magsd_cli.stages.learner import (
     Learner,
@@ -37,6 +37,7 @@ from magsd_cli.stages.signals import Asked
 CHECK_EVERY = 20  # batches between two looks at a GPU's sums: each look waits for the device
 
 
+Placed = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Save = Callable[[dict[str, Any], nn.Module], None]
 
 
@@ -52,13 +53,13 @@ def fit(task: Task, state: dict[str, Any] | None, save: Save, asked: Asked) -> n
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
         learner = new_learner(task)
         position = Position() if state is None else restore(learner, state)
-        images, labels = _placed(task)
+        placed = _placed(task)
         left = (epochs - position.epoch) * len(_batches(task, 0)) - position.batch
-        with progress(task.title, left) if task.watched else nullcontext() as bar:
+        with nullcontext() if task.bar is None else task.bar(task.title, left) as bar:
             while position.epoch < epochs:
                 seed_generators(task, learner, position, state)
                 state = None
-                position = _run_epoch(task, learner, images, labels, position, bar, asked)
+                position = _run_epoch(task, learner, placed, position, bar, asked)
                 _check_weights(task, learner, position)
                 save(take_state(task, learner, position), learner.result)
                 _say_epoch(task, position)
@@ -66,11 +67,14 @@ def fit(task: Task, state: dict[str, Any] | None, save: Save, asked: Asked) -> n
         return learner.result
 
 
-def _placed(task: Task) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images and labels where batches are cut from: on the GPU where they fit, in memory otherwise."""
-    fits = task.device.type == "cuda" and task.images.nbytes <= _room(task.device)
-    home = task.device if fits else torch.device("cpu")
-    return torch.from_numpy(task.images).to(home), torch.from_numpy(task.labels).to(home)
+def _placed(task: Task) -> Placed:
+    """Images, the rows of them to train on, and labels: on the GPU if they fit, else where they are."""
+    labels, images = torch.from_numpy(task.labels), torch.from_numpy(task.images)
+    rows = torch.arange(len(labels)) if task.rows is None else torch.from_numpy(task.rows)
+    if task.device.type != "cuda" or len(rows) * images[0].nbytes > _room(task.device):
+        return images, rows, labels
+    home = task.device
+    return images[rows].to(home), torch.arange(len(rows), device=home), labels.to(home)
 
 
 def _room(device: torch.device) -> int:
@@ -87,8 +91,7 @@ def _batches(task: Task, epoch: int) -> list[npt.NDArray[np.int64]]:
 def _run_epoch(
     task: Task,
     learner: Learner,
-    images: torch.Tensor,
-    labels: torch.Tensor,
+    placed: Placed,
     start: Position,
     bar: Bar | None,
     asked: Asked,
@@ -102,7 +105,7 @@ def _run_epoch(
     done = start.batch
     while done < len(batches):
         step = start.epoch * len(batches) + done
-        sums += _learn_batch(task, learner, images, labels, batches[done], step, len(batches))
+        sums += _learn_batch(task, learner, placed, batches[done], step, len(batches))
         done += 1
         if done % look_every == 0 or done == len(batches):
             _check_sums(task, sums, start.epoch)
@@ -125,16 +128,15 @@ def _run_epoch(
 def _learn_batch(
     task: Task,
     learner: Learner,
-    images: torch.Tensor,
-    labels: torch.Tensor,
+    placed: Placed,
     batch: npt.NDArray[np.int64],
     step: int,
     steps_per_epoch: int,
 ) -> torch.Tensor:
     """One optimiser step on this process's share of a batch; what all processes add to the sums, [5]."""
-    mine = share(batch, task.ranks)
+    mine, (images, rows, labels) = share(batch, task.ranks), placed
     chosen = _on_the_way(torch.from_numpy(mine), task.device).to(images.device, non_blocking=True)
-    pixels, targets = (_on_the_way(values[chosen], task.device) for values in (images, labels))
+    pixels, targets = (_on_the_way(values, task.device) for values in (images[rows[chosen]], labels[chosen]))
     weight = len(mine) * task.ranks.world / len(batch)
     return add_up(learn(task, learner, pixels, targets, step, steps_per_epoch, weight), task.ranks)
 
@@ -199,7 +201,7 @@ def _words(sums: list[float], seconds: float) -> str:
 
 def _say_epoch(task: Task, position: Position) -> None:
     """One line an epoch where nobody watches a bar."""
-    if position.batch or task.ranks.rank or (task.watched and on_terminal()):
+    if position.batch or task.ranks.rank or (task.bar is not None and on_terminal()):
         return
     row, epochs = position.history[-1], task.recipe.train.epochs
     minutes = (epochs - position.epoch) * row["seconds"] / 60

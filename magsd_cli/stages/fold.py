@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ from magsd_cli.artifacts.runs import (
     state_path,
     weights_path,
 )
+from magsd_cli.artifacts.scalars import scalar_writer, scalars_path
 from magsd_cli.artifacts.tables import path_text, probability_column, write_parquet
+from magsd_cli.console import OpenBar, progress
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.prediction import Ensemble, predict_images
@@ -45,11 +48,12 @@ def train_fold(
     device: torch.device,
     parent: int | None = None,
     ranks: Ranks = ALONE,
+    bar: OpenBar | None = None,
 ) -> None:
     """Train the network of `fold`, from where an earlier start left it, and predict the fold's images.
 
     Does nothing when the fold is done. `parent` is the process to follow when this is a worker. Of several
-    `ranks` that train it together rank 0 alone writes.
+    `ranks` that train it together rank 0 alone writes. `bar` shows a worker's progress.
     Raises `LockedError`, `ArtifactError`, `DivergedError`, `Interrupted`.
     """
     folder = fold_path(run.path, fold)
@@ -61,7 +65,9 @@ def train_fold(
             sweep_orphans(folder)
         make_repeatable(device, run.threads)
         set_tf32(run.recipe.train.tf32)
-        task = _task(run, cache, folds, fold, device, parent, ranks)
+        task = _task(run, cache, folds, fold, device, ranks)
+        if bar is not None or (ranks.rank == 0 and (parent is None or ranks.world > 1)):
+            task = replace(task, bar=bar or progress)
         _fit_and_save(run, task, parent)
         if ranks.rank == 0:
             table = _predictions(run, cache, folds, fold, device)
@@ -74,20 +80,19 @@ def _task(
     folds: pd.DataFrame,
     fold: int,
     device: torch.device,
-    parent: int | None,
     ranks: Ranks,
 ) -> Task:
     index = folds.loc[folds["fold"] != fold, "index"].to_numpy()
     words = f"fold {fold}" if run.kind == "cv" else "training"
     return Task(
-        images=_network_images(cache.images[index], run.recipe.image.size),
+        images=_network_images(cache.images, run.recipe.image.size),
         labels=cache.labels[index],
+        rows=index,
         classes=len(run.classes),
         recipe=run.recipe,
         fold=fold,
         device=device,
         title=words,
-        watched=ranks.rank == 0 and (parent is None or ranks.world > 1),
         ranks=ranks,
     )
 
@@ -108,8 +113,11 @@ def _fit_and_save(run: Run, task: Task, parent: int | None) -> None:
         write_weights(weights_path(run.path, task.fold), model.state_dict(), run.classes)
         if now["history"]:
             write_parquet(history_path(run.path, task.fold), pd.DataFrame(now["history"]))
+            write_scalars(now["history"])
 
-    with stop_requests(parent) as asked:
+    known = 0 if state is None else len(state["history"])
+    wanted = task.ranks.rank == 0 and scalars_path(run.path).is_dir()
+    with stop_requests(parent) as asked, scalar_writer(run.path, task.fold, known, wanted) as write_scalars:
         fit(task, state, save, asked)
 
 

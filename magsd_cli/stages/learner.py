@@ -12,20 +12,22 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from magsd_cli.console import OpenBar
 from magsd_cli.method.classic import training_images
 from magsd_cli.method.step import STEPS
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Recipe
 from magsd_cli.stages.joint import join_network, prepare_to_join
 from magsd_cli.stages.ranks import ALONE, Ranks, gather
-from magsd_cli.stages.schedule import generator_seed, learning_rate
-
-AUGMENTATION, NETWORK, WEIGHTS = 0, 1, 2  # streams of random numbers
+from magsd_cli.stages.schedule import AUGMENTATION, NETWORK, WEIGHTS, generator_seed, learning_rate
 
 
 @dataclass(frozen=True)
 class Task:
-    """One fold to train: images uint8 [N,1,S,S] at the network's size, labels int64 [N], and their words."""
+    """One fold to train: images uint8 [M,1,S,S] at the network's size, labels int64 [N], and their words.
+
+    `rows` [N] says which of the images are trained on (None: all, N = M), so that none need be copied.
+    """
 
     images: npt.NDArray[np.uint8] = field(repr=False)
     labels: npt.NDArray[np.int64] = field(repr=False)
@@ -33,8 +35,9 @@ class Task:
     recipe: Recipe
     fold: int
     device: torch.device
+    rows: npt.NDArray[np.int64] | None = field(default=None, repr=False)
     title: str = "training"
-    watched: bool = True  # whether a bar may show it: side by side, bars would overwrite each other
+    bar: OpenBar | None = None  # what shows the progress; None where no one looks, or others do
     ranks: Ranks = ALONE  # the processes that share each batch
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from magsd_cli.recipe import Train
 
 Integers = npt.NDArray[np.int64]
+AUGMENTATION, NETWORK, WEIGHTS = 0, 1, 2  # streams of random numbers
 
 
 def learning_rate(settings: Train, step: int, steps_per_epoch: int) -> float:

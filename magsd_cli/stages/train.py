@@ -24,6 +24,7 @@ def train(
     gpus: int | None = None,
     resume: Path | None = None,
     splits: Path | None = None,
+    tensorboard: bool = False,
 ) -> Path:
     """Train `recipe` on `cache` (None: the newest) but for a held-out fifth, and test it there.
 
@@ -35,4 +36,4 @@ def train(
     devices = choose_devices(device, gpus)
     threads = max(1, torch.get_num_threads() // len(devices))
     planned = plan("train", cache, recipe, runs, name, FOLDS, resume, threads, splits)
-    return crossfit(planned, devices, way=Way("ddp"))
+    return crossfit(planned, devices, way=Way("ddp", tensorboard=tensorboard))

@@ -72,7 +72,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_layout_of_the_h5_file(tmp_path: Path) -> None:
     with h5py.File(make_cache(tmp_path)) as file:
-        assert file["images"].chunks == (1, 1, 8, 8)
+        assert file["images"].chunks is None  # one piece, so that it can be mapped
         assert file["images"].compression is None
         assert file.attrs["schema_version"] == 1
 
@@ -152,3 +152,23 @@ def test_failure_leaves_no_half_file(tmp_path: Path) -> None:
         write_cache(tmp_path, "cxr", samples_frame(), [IMAGES[:1]], CLASSES, SETTINGS)
     assert not list(tmp_path.glob("*.h5"))
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_images_are_mapped_and_the_file_never_changes(tmp_path: Path) -> None:
+    path = make_cache(tmp_path)
+    before = path.read_bytes()
+    cache = open_cache(path)
+    assert isinstance(cache.images, np.memmap)
+    cache.images[0] = 7
+    assert path.read_bytes() == before
+    assert (open_cache(path).images[0] != 7).any()
+
+
+def test_a_cache_written_in_pieces_is_read_as_a_whole(tmp_path: Path) -> None:
+    path = make_cache(tmp_path)
+    expected = np.array(open_cache(path).images)
+    with h5py.File(path, "r+") as file:
+        del file["images"]
+        file.create_dataset("images", data=expected, chunks=(1, 1, 8, 8))
+    record_hash(path)
+    assert (open_cache(path).images == expected).all()
