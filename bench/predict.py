@@ -1,30 +1,33 @@
 """How fast predict is, as ratios within one run: `python bench/predict.py [--images N] [--rounds N]`.
 
-1. A folder of 1024x1024 PNGs to Parquet with ``magsd predict`` (ONNX Runtime, a process a core), against the
-   same network in a plain eager batch-1 loop (Pillow, resize, CLAHE, torch), and against the limit of
-   decoding and inferring alone. 2. One cold image, against ``python -c "import torch, torchvision"``.
+1. A folder of 1024x1024 PNGs to Parquet with ``magsd predict`` (ONNX Runtime, a process a core), in float32
+   and int8, against the same network in a plain eager batch-1 loop (Pillow, CLAHE, torch), and against
+   the limit: decoding alone plus inferring alone, each with a process a core. 2. One cold image, against
+   ``python -c "import torch, torchvision"``. 3. With ``--memory``: what all processes of one predict hold
+   after 500 and after 5,000 images, and nothing else.
 
-Rounds are interleaved; each figure is the median of the rounds' ratios. Beside the wall clock stands the CPU
-time of all processes, which other load on the machine disturbs less.
+Rounds are interleaved; each figure is the median of the rounds' ratios. Start-up, measured on one image, is
+taken off where that is said. The network's weights are random: they do not change how fast it is.
+``--scratch DIR`` keeps pictures and model files for the next time.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZE, CLASSES = 224, ("COVID-19", "Normal", "Pneumonia")
+CLASSES = ("COVID-19", "Normal", "Pneumonia")
 
 LOOP = """
 import sys, numpy as np, cv2, torch
@@ -49,22 +52,31 @@ pq.write_table(pa.table({{"p": rows}}), out)
 """
 
 DECODE = """
-import sys
+import sys, time
 from pathlib import Path
 from magsd_cli.data.ingest import Order, ingest
-for path in sorted(Path(sys.argv[1]).iterdir()):
+files, part = sorted(Path(sys.argv[1]).iterdir()), int(sys.argv[2])
+ingest(Order(files[0], 224, True, 4.0, 4))
+start = time.perf_counter()
+for path in files[part::{cores}]:
     ingest(Order(path, 224, True, 4.0, 4))
+print(time.perf_counter() - start)
 """
 
 INFER = """
-import sys, numpy as np
+import sys, time, numpy as np
 from pathlib import Path
 from magsd_cli.artifacts.deployed import open_deployed, read_network
 from magsd_cli.inference.onnx_engine import open_session, run_session
 session = open_session(read_network(open_deployed(Path(sys.argv[1])), 0))
+image = np.zeros((1, 1, 224, 224), np.uint8)
+run_session(session, image, False)
+start = time.perf_counter()
 for _ in range(int(sys.argv[2])):
-    run_session(session, np.zeros((1, 1, 224, 224), np.uint8), False)
+    run_session(session, image, False)
+print(time.perf_counter() - start)
 """
+CORES = len(os.sched_getaffinity(0))
 
 
 def main() -> None:
@@ -72,82 +84,144 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--scratch", type=Path)
+    parser.add_argument("--memory", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        draw(folder / "xrays", given.images)
-        draw(folder / "one", 1)
-        export(folder / "model.magsd", given.backbone)
+        folder = given.scratch or Path(scratch)
+        if given.memory:
+            draw(folder / "small", 5000, 128)
+            export(folder, "small", ["model.backbone=resnet18", "model.stages=3", "image.size=64"])
+            watch_memory(folder)
+            return
+        draw(folder / "xrays", given.images, 1024)
+        draw(folder / "one", 1, 1024)
+        export(folder, "model", [f"model.backbone={given.backbone}"])
         measure(folder, given)
 
 
 def measure(folder: Path, given: argparse.Namespace) -> None:
-    model, loop = folder / "model.magsd", [sys.executable, "-c", LOOP.format(threads=os.cpu_count() or 1)]
-    predict = [sys.executable, "-m", "magsd_cli", "predict", "--model", str(model), "--out"]
+    loop = [sys.executable, "-c", LOOP.format(threads=CORES)]
+    xrays, one, part = str(folder / "xrays"), str(folder / "one"), -(-given.images // CORES)
+    decode, infer = [sys.executable, "-c", DECODE.format(cores=CORES)], [sys.executable, "-c", INFER]
+    fp32, int8 = str(folder / "model.magsd"), str(folder / "model-int8.magsd")
     commands = {
-        "magsd": [*predict, str(folder / "out.parquet"), "--overwrite", str(folder / "xrays")],
-        "loop": [*loop, str(folder / "xrays"), str(folder / "loop.parquet"), given.backbone],
-        "decode": [sys.executable, "-c", DECODE, str(folder / "xrays")],
-        "infer": [sys.executable, "-c", INFER, str(model), str(given.images)],
-        "one": [*predict, str(folder / "one.parquet"), "--overwrite", str(folder / "one")],
-        "import": [sys.executable, "-c", "import torch, torchvision"],
-        # What it takes to start: taken off, so that a short benchmark says what a long folder gives.
-        "start": [*predict, str(folder / "one.parquet"), "--overwrite", str(folder / "one")],
-        "start loop": [*loop, str(folder / "one"), str(folder / "loop.parquet"), given.backbone],
+        "fp32": lambda: timed(predict(folder, fp32, xrays)),
+        "loop": lambda: timed([*loop, xrays, str(folder / "loop.parquet"), given.backbone]),
+        "int8": lambda: timed(predict(folder, int8, xrays)),
+        "decode alone": lambda: side_by_side([[*decode, xrays, str(number)] for number in range(CORES)]),
+        "infer alone": lambda: side_by_side([[*infer, fp32, str(part)]] * CORES),
+        "infer int8 alone": lambda: side_by_side([[*infer, int8, str(part)]] * CORES),
+        "one": lambda: timed(predict(folder, fp32, one)),
+        "one int8": lambda: timed(predict(folder, int8, one)),
+        "one loop": lambda: timed([*loop, one, str(folder / "loop.parquet"), given.backbone]),
+        "import": lambda: timed([sys.executable, "-c", "import torch, torchvision"]),
     }
     rounds = []
     for _ in range(given.rounds):
-        rounds.append({name: timed(command) for name, command in commands.items()})
-        print(
-            " ".join(f"{name} {wall:.2f}s/{cpu:.2f}s" for name, (wall, cpu) in rounds[-1].items()), flush=True
-        )
-    for kind, word in ((0, "wall clock"), (1, "CPU time")):
-        speed = [
-            (r["loop"][kind] - r["start loop"][kind]) / (r["magsd"][kind] - r["start"][kind]) for r in rounds
-        ]
-        cold = [r["one"][kind] / r["import"][kind] for r in rounds]
-        whole = [r["loop"][kind] / r["magsd"][kind] for r in rounds]
-        print(f"{word}: magsd against the loop {statistics.median(speed):.2f}x without start-up, "
-              f"{statistics.median(whole):.2f}x with it; one cold image {statistics.median(cold):.2f} of "
-              "importing torch and torchvision")  # fmt: skip
-    limit = [(r["decode"][1] + r["infer"][1]) / r["magsd"][1] for r in rounds]
-    print(f"CPU time of decoding alone plus inferring alone, against magsd: {statistics.median(limit):.2f}")
+        rounds.append({name: command() for name, command in commands.items()})
+        print(", ".join(f"{name} {seconds:.2f} s" for name, seconds in rounds[-1].items()), flush=True)
+
+    def say(what: str, ratio: Callable[[dict[str, float]], float]) -> None:
+        values = sorted(ratio(r) for r in rounds)
+        print(f"{what}: {statistics.median(values):.2f} ({values[0]:.2f} to {values[-1]:.2f})")
+
+    say(
+        "fp32 against the loop, without start-up",
+        lambda r: (r["loop"] - r["one loop"]) / (r["fp32"] - r["one"]),
+    )
+    say("fp32 against the loop, with start-up", lambda r: r["loop"] / r["fp32"])
+    say(
+        "int8 against the loop, without start-up",
+        lambda r: (r["loop"] - r["one loop"]) / (r["int8"] - r["one int8"]),
+    )
+    say("int8 against the loop, with start-up", lambda r: r["loop"] / r["int8"])
+    say("fp32 against the limit", lambda r: (r["decode alone"] + r["infer alone"]) / (r["fp32"] - r["one"]))
+    say(
+        "int8 against the limit",
+        lambda r: (r["decode alone"] + r["infer int8 alone"]) / (r["int8"] - r["one int8"]),
+    )
+    say("one cold image against importing torch and torchvision", lambda r: r["one"] / r["import"])
 
 
-def timed(command: list[str]) -> tuple[float, float]:
-    """Wall-clock and CPU seconds of a command and its children."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+def predict(folder: Path, model: str, inputs: str) -> list[str]:
+    """The command that scores `inputs`, on the CPU."""
+    words = ["predict", inputs, "--model", model, "--device", "cpu", "--overwrite", "--out"]
+    return [sys.executable, "-m", "magsd_cli", *words, str(folder / "out.parquet")]
+
+
+def timed(command: list[str]) -> float:
+    """Seconds of a command."""
+    start = time.monotonic()
     subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-    wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.monotonic() - start
 
 
-def draw(folder: Path, count: int) -> None:
+def side_by_side(commands: list[list[str]]) -> float:
+    """Start them together; the seconds that the slowest says it took."""
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for command in commands]
+    return max(float(process.communicate()[0]) for process in started)
+
+
+def watch_memory(folder: Path) -> None:
+    """What predict and its workers hold after 500 and after 5,000 images, in MiB."""
+    command = predict(folder, str(folder / "small.magsd"), str(folder / "small"))
+    journal = folder / ".out.parquet.partial"
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    held: dict[int, float] = {}
+    while process.poll() is None:
+        lines = journal.read_bytes().count(b"\n") if journal.exists() else 0
+        for count in (500, 2500, 4900):
+            if lines > count and count not in held:
+                held[count] = resident(process.pid)
+        time.sleep(0.05)
+    print(", ".join(f"after {count} images {mebibytes:.0f} MiB" for count, mebibytes in held.items()))
+
+
+def resident(pid: int) -> float:
+    """The resident memory of a process and its children in MiB."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    pages = [int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in (pid, *children)]
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def draw(folder: Path, count: int, side: int) -> None:
     """Smooth pictures with film grain, which compress about as radiographs do."""
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
+        path = folder / f"{number:05}.png"
+        if path.exists():
+            continue
         rng = np.random.default_rng(number)
-        smooth = cv2.resize(rng.normal(128, 40, (16, 16)), (1024, 1024), interpolation=cv2.INTER_CUBIC)
-        grain = rng.normal(0, 3, (1024, 1024))
-        cv2.imwrite(str(folder / f"{number:05}.png"), np.clip(smooth + grain, 0, 255).astype(np.uint8))
+        smooth = cv2.resize(rng.normal(128, 40, (16, 16)), (side, side), interpolation=cv2.INTER_CUBIC)
+        grain = rng.normal(0, 3, (side, side))
+        cv2.imwrite(str(path), np.clip(smooth + grain, 0, 255).astype(np.uint8))
 
 
-def export(path: Path, backbone: str) -> None:
-    """A model file of one random network; its weights do not change how fast it is."""
+def export(folder: Path, name: str, settings: list[str]) -> None:
+    """Model files of one random network, in float32 and in int8."""
     from magsd_cli.artifacts.deployed import write_deployed
     from magsd_cli.inference.onnx_export import export_network
+    from magsd_cli.inference.onnx_int8 import quantize
     from magsd_cli.models.build import build_model
     from magsd_cli.recipe import load_recipe
 
-    recipe = load_recipe("base", ["model.weights=none", f"model.backbone={backbone}"])
+    if (folder / f"{name}-int8.magsd").exists():
+        return
+    recipe = load_recipe("base", ["model.weights=none", *settings])
+    size = recipe.image.size
     network = build_model(recipe.model, len(CLASSES), 0).eval()
-    images = np.random.default_rng(0).integers(0, 256, (2, 1, SIZE, SIZE), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (8, 1, size, size), dtype=np.uint8)
     head = {
-        "name": "bench", "version": "0", "model_sha256": "0" * 64, "classes": list(CLASSES), "size": SIZE,
-        "cache_size": SIZE, "clahe": True, "clip_limit": 4.0, "tiles": 4, "recipe": {}, "recipe_sha256": "",
+        "name": "bench", "version": "0", "model_sha256": "0" * 64, "classes": list(CLASSES), "size": size,
+        "cache_size": size, "clahe": True, "clip_limit": 4.0, "tiles": 4, "recipe": {}, "recipe_sha256": "",
         "trained_on": None,
     }  # fmt: skip
-    write_deployed(path, head, {0: export_network(network, images)})
+    exported = export_network(network, images[:2])
+    write_deployed(folder / f"{name}.magsd", head, {0: exported})
+    write_deployed(
+        folder / f"{name}-int8.magsd", head | {"precision": "int8"}, {0: quantize(exported, images)}
+    )
 
 
 if __name__ == "__main__":

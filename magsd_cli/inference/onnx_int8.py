@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 
 from magsd_cli.errors import DeviceError
 from magsd_cli.inference.onnx_engine import INPUT
@@ -30,9 +31,7 @@ def quantize(data: bytes, images: npt.NDArray[np.uint8]) -> bytes:
     silence, and the file would answer otherwise there. Raises `DeviceError` where a package is missing.
     """
     try:
-        import onnx
         from onnxruntime import quantization
-        from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
         raise DeviceError(
             f"export --int8: {error.name} is missing; install it with `pip install onnx`"
@@ -54,7 +53,10 @@ def quantize(data: bytes, images: npt.NDArray[np.uint8]) -> bytes:
         try:
             folded, final = Path(scratch, "folded.onnx"), Path(scratch, "int8.onnx")
             # Batch normalisation goes into the convolution before it, so that one rounding does for both.
-            quant_pre_process(onnx.load_from_string(data), str(folded), skip_symbolic_shape=True)
+            options = onnxruntime.SessionOptions()
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+            options.optimized_model_filepath = str(folded)
+            onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
             quantization.quantize_static(
                 str(folded),
                 str(final),
