@@ -12,6 +12,7 @@ from magsd_cli.metrics.intervals import Interval
 from magsd_cli.metrics.operating import (
     SENSITIVITY,
     SPECIFICITY,
+    achieved,
     predictive_intervals,
     predictive_values,
 )
@@ -57,6 +58,30 @@ def operating_section(
             )
         )
     return blocks
+
+
+def frozen_threshold_table(
+    decision: Mapping[str, Any],
+    positive: npt.NDArray[np.bool_],
+    scores: npt.NDArray[np.float64],
+    groups: Sequence[str],
+) -> Table:
+    """What the stored threshold achieves on other images, as it is: nothing is chosen on them.
+
+    positive: whether each is of the class [N]; scores: the probability of it that predict gave [N].
+    """
+    name = decision["positive"]
+    found = achieved(positive, scores >= decision["threshold"], groups)
+    cells = (
+        f"{percent(found.sensitivity)} {interval_text(found.sensitivity_interval)}",
+        f"{percent(found.specificity)} {interval_text(found.specificity_interval)}",
+    )
+    caption = (
+        f"{name} called from a probability of {decision['threshold']:.4f}, as the run's own images chose it, "
+        "in percent with 95 % intervals over patients. It is for calibrated probabilities, as predict gives."
+    )
+    row = ("at the stored threshold", str(int(positive.sum())), *cells)
+    return Table(caption, ("", f"n of {name}", "sensitivity (%)", "specificity (%)"), (row,))
 
 
 def _achieved_table(decision: Mapping[str, Any]) -> Table:

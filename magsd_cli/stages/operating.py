@@ -24,7 +24,7 @@ def operating_sections(evidence: Evidence, prevalence: float | None = None) -> l
     """
     assert evidence.predictions is not None
     assert evidence.probabilities is not None
-    stored = read_operating(evidence.run.path, evidence.hashes["networks that predicted"])
+    stored = stored_operating(evidence)
     truth, scores = evidence.truth(), evidence.probabilities
     folds, patients = (
         evidence.predictions["fold"].to_numpy(np.int64),
@@ -42,6 +42,12 @@ def operating_sections(evidence: Evidence, prevalence: float | None = None) -> l
     return blocks + abstention_section(
         stored, MISSING, honest.argmax(axis=1) == truth, honest.max(axis=1), patients
     )
+
+
+def stored_operating(evidence: Evidence) -> dict[str, Any] | None:
+    """The run's operating point, None where it is missing. Raises `ArtifactError` where it does not fit."""
+    model = evidence.hashes.get("networks that predicted")
+    return None if model is None else read_operating(evidence.run.path, model)
 
 
 def _aim(decision: dict[str, Any] | None, classes: tuple[str, ...]) -> Aim | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +13,17 @@ import pandas as pd
 from magsd_cli.artifacts.tables import SUM_TOLERANCE, probability_column
 from magsd_cli.errors import UsageError
 from magsd_cli.metrics.rates import summary
+from magsd_cli.reporting.decided import frozen_threshold_table
 from magsd_cli.reporting.document import Block, Heading, Paragraph, Table
 from magsd_cli.reporting.performance import class_table, overall_table
 
 
-def external_section(path: Path, classes: tuple[str, ...]) -> list[Block]:
+def external_section(
+    path: Path, classes: tuple[str, ...], decision: Mapping[str, Any] | None = None
+) -> list[Block]:
     """Score the CSV `path`: columns label, p_<class> of every class, and, if known, patient_id.
+
+    `decision`: the stored operating point, whose threshold is tried as it is.
 
     Raises `UsageError` for a file that cannot be read, a missing column, an unknown label or probabilities
     that are none, with the row's number.
@@ -29,6 +36,9 @@ def external_section(path: Path, classes: tuple[str, ...]) -> list[Block]:
         "run, and are of patients that it has never seen, is the word of whoever made the file."
     )
     tables: list[Table] = [overall, class_table(pooled, intervals)]
+    if decision is not None:
+        number = classes.index(decision["positive"])
+        tables.append(frozen_threshold_table(decision, truth == number, probabilities[:, number], patients))
     return [Heading("Outside data"), Paragraph(words), *tables]
 
 

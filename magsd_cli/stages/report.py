@@ -42,7 +42,7 @@ from magsd_cli.reporting.performance import performance_sections, training_secti
 from magsd_cli.reporting.subgroups import subgroup_section
 from magsd_cli.stages.compare import compare_runs, rows_of_suites
 from magsd_cli.stages.evidence import Evidence, gather, read_cache
-from magsd_cli.stages.operating import operating_sections
+from magsd_cli.stages.operating import operating_sections, stored_operating
 from magsd_cli.stages.outside import external_section
 from magsd_cli.stages.shortcuts import find_shortcuts, source_association
 from magsd_cli.stages.showcase import attention_section, localization_section
@@ -122,7 +122,7 @@ def describe_run(
     shortcuts = find_shortcuts(evidence, cache)
     blocks: list[Block] = [*_opening(evidence, shortcuts), *_results(evidence, prevalence)]
     if external is not None:
-        blocks += external_section(external, run.classes)
+        blocks += external_section(external, run.classes, (stored_operating(evidence) or {}).get("decision"))
     blocks += audit_section(
         shortcuts, run.classes, source_association(evidence), evidence.missing.get("cache", "")
     )

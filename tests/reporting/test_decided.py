@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from magsd_cli.reporting.decided import operating_section
+from magsd_cli.reporting.decided import frozen_threshold_table, operating_section
 from magsd_cli.reporting.document import Paragraph, Table
 
 POSITIVE = np.array([1] * 10 + [0] * 30, bool)
@@ -54,3 +54,11 @@ def test_what_is_not_there_is_said() -> None:
     assert len([block for block in one_fold if isinstance(block, Table)]) == 1
     never = operating_section(_decision(), POSITIVE, np.zeros(40, bool), PATIENTS, None)
     assert "n/a (never called so)" in str([block.rows for block in never if isinstance(block, Table)])
+
+
+def test_the_threshold_is_tried_as_it_is_on_other_images() -> None:
+    scores = np.array([0.1234, 0.9, 0.1, 0.1233])
+    table = frozen_threshold_table(_decision(), np.array([True, True, True, False]), scores, list("abcd"))
+    assert table.rows[0][:2] == ("at the stored threshold", "3")
+    assert table.rows[0][2].startswith("66.67 [")
+    assert table.rows[0][3].startswith("100.00 [")
