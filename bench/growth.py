@@ -79,12 +79,11 @@ def work(folder: Path, count: int, model: Path, steps: int) -> None:
 def lay(folder: Path, count: int) -> None:
     """Pictures of film grain on a smooth ground, every file different from every other."""
     rng = np.random.default_rng(0)
-    rough = [rng.normal(128, 40, (8, 8)) for _ in range(8)]
-    grounds = [cv2.resize(some, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for some in rough]
     for number in range(count):
         path = folder / "ab"[number % 2] / f"{number:06}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = grounds[number % 8] + rng.normal(0, 3, (SIDE, SIDE))
+        ground = cv2.resize(rng.normal(128, 40, (16, 16)), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        picture = ground + rng.normal(0, 3, (SIDE, SIDE))
         cv2.imwrite(str(path), np.clip(picture, 0, 255).astype(np.uint8))
 
 

@@ -51,10 +51,9 @@ def fits(given: argparse.Namespace, cache: int) -> bool:
 
 
 def prepare(given: argparse.Namespace) -> Stage:
-    """Decode, equalise, resize; originals are read once."""
-    return Stage(
-        "prepare", {"decode": hours(given.images, given.decode * cores(given)), "storage": reading(given)}
-    )
+    """Decode, equalise, resize; the leak gate compares every two pictures, on one core."""
+    work = {"decode": hours(given.images, given.decode * cores(given)), "storage": reading(given)}
+    return Stage("prepare", work | {"pairs": hours(given.images**2 / 2, given.pairs)})
 
 
 def predict(given: argparse.Namespace) -> Stage:
@@ -95,7 +94,7 @@ def reading(given: argparse.Namespace) -> float:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--images", type=int, default=10_000_000)
-    parser.add_argument("--bytes", type=float, default=1.0e6, help="of one original on disk")
+    parser.add_argument("--bytes", type=float, default=560_000, help="of one original on disk")
     parser.add_argument("--side", type=int, default=224, help="pixels of a cached image")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--nodes", type=int, default=1)
@@ -103,8 +102,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--gpus", type=int, default=0, help="of one machine")
     parser.add_argument("--memory", type=float, default=24, help="GB of one machine")
     parser.add_argument("--storage", type=float, default=1.0, help="GB/s of the storage that all share")
-    parser.add_argument("--decode", type=float, default=70, help="images/s a core: prepare, decode to cache")
-    parser.add_argument("--infer", type=float, default=8, help="images/s a core: the network alone")
+    parser.add_argument("--decode", type=float, default=99, help="images/s a core: prepare, decode to cache")
+    parser.add_argument("--pairs", type=float, default=5.0e7, help="perceptual hashes compared a second")
+    parser.add_argument("--infer", type=float, default=20, help="images/s a core: the network alone")
     parser.add_argument("--train", type=float, default=1.0, help="primary images/s a core")
     parser.add_argument(
         "--gpu-infer", type=float, default=2000, help="images/s a GPU (assumed: never measured)"
