@@ -6,8 +6,9 @@
    ``python -c "import torch, torchvision"``. 3. With ``--memory``: what all processes of one predict hold
    after 500 and after 5,000 images, and nothing else.
 
-Rounds are interleaved; each figure is the median of the rounds' ratios. Start-up, measured on one image, is
-taken off where that is said. The network's weights are random: they do not change how fast it is.
+Rounds are interleaved; each figure is the median of the rounds' ratios, of the wall clock and of the CPU time
+of all processes, which other load disturbs less. Start-up, measured on one image, is taken off where that is
+said. The network's weights are random: they do not change how fast it is. ``taskset -c 0`` makes it one core.
 ``--scratch DIR`` keeps pictures and model files for the next time.
 """
 
@@ -15,12 +16,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -57,10 +58,10 @@ from pathlib import Path
 from magsd_cli.data.ingest import Order, ingest
 files, part = sorted(Path(sys.argv[1]).iterdir()), int(sys.argv[2])
 ingest(Order(files[0], 224, True, 4.0, 4))
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 for path in files[part::{cores}]:
     ingest(Order(path, 224, True, 4.0, 4))
-print(time.perf_counter() - start)
+print(time.perf_counter() - start, time.process_time() - cpu)
 """
 
 INFER = """
@@ -71,12 +72,13 @@ from magsd_cli.inference.onnx_engine import open_session, run_session
 session = open_session(read_network(open_deployed(Path(sys.argv[1])), 0))
 image = np.zeros((1, 1, 224, 224), np.uint8)
 run_session(session, image, False)
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 for _ in range(int(sys.argv[2])):
     run_session(session, image, False)
-print(time.perf_counter() - start)
+print(time.perf_counter() - start, time.process_time() - cpu)
 """
 CORES = len(os.sched_getaffinity(0))
+Seconds = tuple[float, float]  # of the wall clock, of CPU time
 
 
 def main() -> None:
@@ -117,50 +119,55 @@ def measure(folder: Path, given: argparse.Namespace) -> None:
         "one loop": lambda: timed([*loop, one, str(folder / "loop.parquet"), given.backbone]),
         "import": lambda: timed([sys.executable, "-c", "import torch, torchvision"]),
     }
-    rounds = []
+    rounds: list[dict[str, Seconds]] = []
     for _ in range(given.rounds):
         rounds.append({name: command() for name, command in commands.items()})
-        print(", ".join(f"{name} {seconds:.2f} s" for name, seconds in rounds[-1].items()), flush=True)
+        print(
+            ", ".join(f"{name} {wall:.2f}/{cpu:.2f} s" for name, (wall, cpu) in rounds[-1].items()),
+            flush=True,
+        )
 
-    def say(what: str, ratio: Callable[[dict[str, float]], float]) -> None:
-        values = sorted(ratio(r) for r in rounds)
-        print(f"{what}: {statistics.median(values):.2f} ({values[0]:.2f} to {values[-1]:.2f})")
+    def say(what: str, above: str, below: str) -> None:
+        for kind, word in enumerate(("wall clock", "CPU time")):
+            values = sorted(total(r, above, kind) / total(r, below, kind) for r in rounds)
+            print(f"{what}, {word}: {statistics.median(values):.2f} ({values[0]:.2f} to {values[-1]:.2f})")
 
-    say(
-        "fp32 against the loop, without start-up",
-        lambda r: (r["loop"] - r["one loop"]) / (r["fp32"] - r["one"]),
-    )
-    say("fp32 against the loop, with start-up", lambda r: r["loop"] / r["fp32"])
-    say(
-        "int8 against the loop, without start-up",
-        lambda r: (r["loop"] - r["one loop"]) / (r["int8"] - r["one int8"]),
-    )
-    say("int8 against the loop, with start-up", lambda r: r["loop"] / r["int8"])
-    say("fp32 against the limit", lambda r: (r["decode alone"] + r["infer alone"]) / (r["fp32"] - r["one"]))
-    say(
-        "int8 against the limit",
-        lambda r: (r["decode alone"] + r["infer int8 alone"]) / (r["int8"] - r["one int8"]),
-    )
-    say("one cold image against importing torch and torchvision", lambda r: r["one"] / r["import"])
+    say("fp32 against the loop, without start-up", "loop - one loop", "fp32 - one")
+    say("fp32 against the loop, with start-up", "loop", "fp32")
+    say("int8 against the loop, without start-up", "loop - one loop", "int8 - one int8")
+    say("int8 against the loop, with start-up", "loop", "int8")
+    say("fp32 against the limit", "decode alone + infer alone", "fp32 - one")
+    say("int8 against the limit", "decode alone + infer int8 alone", "int8 - one int8")
+    say("one cold image against importing torch and torchvision", "one", "import")
+
+
+def total(seconds: dict[str, Seconds], words: str, kind: int) -> float:
+    """What "a + b" or "a - b" comes to; kind 0 is the wall clock, 1 the CPU time."""
+    if " - " in words:
+        first, second = words.split(" - ")
+        return seconds[first][kind] - seconds[second][kind]
+    return sum(seconds[name][kind] for name in words.split(" + "))
 
 
 def predict(folder: Path, model: str, inputs: str) -> list[str]:
     """The command that scores `inputs`, on the CPU."""
-    words = ["predict", inputs, "--model", model, "--device", "cpu", "--overwrite", "--out"]
-    return [sys.executable, "-m", "magsd_cli", *words, str(folder / "out.parquet")]
+    words = ["predict", inputs, "--model", model, "--device", "cpu", "--workers", str(CORES), "--overwrite"]
+    return [sys.executable, "-m", "magsd_cli", *words, "--out", str(folder / "out.parquet")]
 
 
-def timed(command: list[str]) -> float:
-    """Seconds of a command."""
-    start = time.monotonic()
+def timed(command: list[str]) -> Seconds:
+    """Wall-clock and CPU seconds of a command and its children."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-    return time.monotonic() - start
+    wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def side_by_side(commands: list[list[str]]) -> float:
-    """Start them together; the seconds that the slowest says it took."""
+def side_by_side(commands: list[list[str]]) -> Seconds:
+    """Start them together; the wall-clock seconds of the slowest, and all their CPU seconds, as they say."""
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for command in commands]
-    return max(float(process.communicate()[0]) for process in started)
+    said = [[float(word) for word in process.communicate()[0].split()] for process in started]
+    return max(wall for wall, _ in said), sum(cpu for _, cpu in said)
 
 
 def watch_memory(folder: Path) -> None:
