@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -72,9 +72,10 @@ def train_on_cluster(run: Run, cache: Path, folds: Sequence[int], address: str, 
     `DeviceError` when a fold's process died too often, `Interrupted` on a signal.
     """
     with connected(address) as ray, stop_requests() as asked:
-        task = ray.remote(fold_task).options(max_retries=RETRIES, **_resources(ray, device, run.threads))
+        needs = _resources(ray, device, run.threads)
+        task = ray.remote(fold_task).options(max_retries=RETRIES, **needs)
         place = run.path.resolve()
-        waiting = {task.remote(place, cache.resolve(), fold, run.threads): fold for fold in folds}
+        waiting = {task.remote(place, cache.resolve(), fold, _kind(needs)): fold for fold in folds}
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=0.5)
             number = asked()
@@ -99,20 +100,22 @@ def _resources(ray: Any, device: str, threads: int) -> dict[str, float]:
     return {"num_cpus": max(1, min(threads, int(max(node.get("CPU", 1) for node in nodes))))}
 
 
-def fold_task(run: Path, cache: Path, fold: int, threads: int) -> Failure:
+def _kind(needs: Mapping[str, float]) -> str:
+    return "cuda:0" if "num_gpus" in needs else "cpu"  # Ray shows a task its own GPU alone
+
+
+def fold_task(run: Path, cache: Path, fold: int, kind: str) -> Failure:
     """In a worker: train one fold from where it stands."""
     import torch
 
     from magsd_cli.artifacts.cache import open_cache
     from magsd_cli.stages.fold import train_fold
 
-    device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(threads)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             opened = open_run(run)
-            train_fold(opened, open_cache(cache), opened.folds(), fold, device, os.getppid())
+            train_fold(opened, open_cache(cache), opened.folds(), fold, torch.device(kind), os.getppid())
         except LockedError as error:
             if time.monotonic() > deadline:
                 return type(error).__name__, str(error)
@@ -151,7 +154,7 @@ def score_on_cluster(
     with connected(address) as ray:
         needs = {"num_cpus": 1} if engine == ONNX else _resources(ray, device, 1)
         task = ray.remote(shard_task).options(max_retries=RETRIES, **needs)
-        known = ray.put((_anywhere(model), engine, appearance_of(model), batch_size))
+        known = ray.put((_anywhere(model), engine, appearance_of(model), batch_size, _kind(needs)))
         orders = orders_for([path.absolute() for path in files], model.preparation)
         window = 4 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         say(f"{len(files)} files on the cluster {address}")
@@ -189,19 +192,19 @@ def _score_here(
 
 def shard_task(known: Any, orders: list[Order]) -> tuple[list[Scored], Failure]:
     """In a worker: the answers for one shard."""
-    model, engine, appearance, batch_size = known
+    model, engine, appearance, batch_size, kind = known
     key = f"{model.sha256} {engine} {batch_size}"
     try:
         if key not in _LOADED:
             _LOADED.clear()
             loaded = onnx_worker(model.deployed.path, appearance) if engine == ONNX else None
-            _LOADED[key] = loaded or _torch_handler(model, appearance, batch_size)
+            _LOADED[key] = loaded or _torch_handler(model, appearance, batch_size, kind)
         return _LOADED[key](orders), None
     except MagsdError as error:
         return [], (type(error).__name__, str(error))
 
 
-def _torch_handler(model: Model, appearance: Appearance | None, batch_size: int | None) -> Handler:
+def _torch_handler(model: Model, appearance: Appearance | None, batch_size: int | None, kind: str) -> Handler:
     """Decode and score a list of files in this process, on its GPU where Ray gave it one."""
     import torch
 
@@ -209,7 +212,7 @@ def _torch_handler(model: Model, appearance: Appearance | None, batch_size: int 
     from magsd_cli.stages.networks import load_ensemble
 
     assert model.run is not None
-    device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    device = torch.device(kind)
     torch.set_num_threads(1)
     ensemble = load_ensemble(model.run, device=device)
     size = batch_size or (1 if device.type == "cpu" else 16)
