@@ -70,7 +70,37 @@ class Figure:
     caption: str = ""
 
 
-Block = Heading | Paragraph | Caution | Bullets | Commands | Table | Figure
+@dataclass(frozen=True)
+class GalleryCase:
+    """A tested image: its id, the numbers of its true and predicted class, and a picture for the page.
+
+    confidence in 0..1: the probability of the predicted class. jpeg: the image, with the attention beside it
+    where there is any; b"" for none.
+    """
+
+    image_id: str
+    truth: int
+    predicted: int
+    confidence: float
+    fold: int
+    jpeg: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Single cases to look through; `total` of them were tested, not all of which are shown."""
+
+    classes: tuple[str, ...]
+    cases: tuple[GalleryCase, ...] = field(repr=False)
+    total: int = 0
+
+    def head(self) -> str:
+        """How many of how many are shown."""
+        wrong = sum(case.truth != case.predicted for case in self.cases)
+        return f"Shown are {len(self.cases)} of {self.total} tested images, {wrong} of them called wrong."
+
+
+Block = Heading | Paragraph | Caution | Bullets | Commands | Table | Figure | Gallery
 
 
 @dataclass(frozen=True)

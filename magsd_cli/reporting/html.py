@@ -16,12 +16,15 @@ from magsd_cli.reporting.document import (
     Commands,
     Document,
     Figure,
+    Gallery,
+    GalleryCase,
     Heading,
     Paragraph,
     Table,
 )
 
 STYLE = Path(__file__).with_name("report.css")
+SCRIPT = Path(__file__).with_name("gallery.js")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 _PAGE = """<!DOCTYPE html>
@@ -101,6 +104,8 @@ def _block(block: Block, place: str) -> str:
             result = _table(block)
         case Figure():
             result = _figure(block)
+        case Gallery():
+            result = _gallery(block)
     return result
 
 
@@ -126,3 +131,45 @@ def _figure(figure: Figure) -> str:
     data = base64.b64encode(figure.png).decode("ascii")
     caption = f"<figcaption>{escape(figure.caption)}</figcaption>" if figure.caption else ""
     return f'<figure><img src="data:image/png;base64,{data}" alt="{escape(figure.alt)}">{caption}</figure>'
+
+
+_FILTERS = """<form class="filters" id="gallery-filters" hidden>
+<p><label for="gallery-search">Search in names</label><input type="search" id="gallery-search"></p>
+<p><label for="gallery-truth">True class</label><select id="gallery-truth">{classes}</select></p>
+<p><label for="gallery-predicted">Called</label><select id="gallery-predicted">{classes}</select></p>
+<p><label for="gallery-right">Right or wrong</label><select id="gallery-right"><option value="">all</option>
+<option value="no">called wrong</option><option value="yes">called right</option></select></p>
+<p><label for="gallery-least">Least confidence (%)</label>
+<input type="number" id="gallery-least" min="0" max="100" step="any" inputmode="decimal"></p>
+<p><button type="reset">Show all</button></p>
+</form>
+<p id="gallery-count" role="status"></p>"""
+
+
+def _gallery(gallery: Gallery) -> str:
+    """A plain list of cases; with JavaScript, controls above it choose which of them are seen."""
+    options = '<option value="">all</option>' + "".join(
+        f'<option value="{number}">{escape(name)}</option>' for number, name in enumerate(gallery.classes)
+    )
+    items = "\n".join(_gallery_case(case, gallery.classes) for case in gallery.cases)
+    return (
+        f"<p>{escape(gallery.head())}</p>\n{_FILTERS.format(classes=options)}\n"
+        f'<div class="gallery" tabindex="0" role="region" aria-label="Cases">'
+        f'<ul id="gallery-cases">\n{items}\n</ul></div>\n'
+        f"<script>\n{SCRIPT.read_text(encoding='utf-8')}</script>"
+    )
+
+
+def _gallery_case(case: GalleryCase, classes: tuple[str, ...]) -> str:
+    right = case.truth == case.predicted
+    name, truth, called = escape(case.image_id), escape(classes[case.truth]), escape(classes[case.predicted])
+    words = f"{truth}, called {called} ({100 * case.confidence:.1f} %)"
+    data = base64.b64encode(case.jpeg).decode("ascii")
+    picture = f'<img src="data:image/jpeg;base64,{data}" alt="{name}">' if case.jpeg else ""
+    return (
+        f'<li class="{"right" if right else "wrong"}" data-truth="{case.truth}" '
+        f'data-predicted="{case.predicted}" data-right="{"yes" if right else "no"}" '
+        f'data-confidence="{100 * case.confidence:.2f}" data-name="{name}">{picture}'
+        f"<p><strong>{'Right' if right else 'Wrong'}:</strong> {words}</p>"
+        f'<p class="name">{name}, fold {case.fold + 1}</p></li>'
+    )

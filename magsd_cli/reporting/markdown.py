@@ -12,6 +12,7 @@ from magsd_cli.reporting.document import (
     Commands,
     Document,
     Figure,
+    Gallery,
     Heading,
     Paragraph,
     Table,
@@ -53,7 +54,24 @@ def _block(block: Block, figures: str) -> str:
         case Figure():
             caption = f"\n\n*{escape(block.caption)}*" if block.caption else ""
             result = f"![{escape(block.alt)}]({figures}/{block.name}.png){caption}"
+        case Gallery():
+            result = f"{escape(block.head())}\n\n{_table(_cases(block))}"
     return result
+
+
+def _cases(gallery: Gallery) -> Table:
+    """The cases without their pictures, which the HTML report has."""
+    rows = tuple(
+        (
+            case.image_id,
+            gallery.classes[case.truth],
+            gallery.classes[case.predicted],
+            f"{100 * case.confidence:.1f}",
+            str(case.fold + 1),
+        )
+        for case in gallery.cases
+    )
+    return Table("", ("image", "truth", "called", "confidence (%)", "fold"), rows)
 
 
 def _fenced(lines: tuple[str, ...]) -> str:

@@ -59,7 +59,7 @@ def draw_overlay(overlay: Overlay) -> Pixels:
     method = cv2.INTER_AREA if max(overlay.pixels.shape) > PANEL else cv2.INTER_CUBIC
     gray = np.asarray(cv2.resize(overlay.pixels, size, interpolation=method), np.uint8)
     left = Image.fromarray(gray).convert("RGB")
-    right = Image.fromarray(_heated(gray, np.asarray(cv2.resize(overlay.attention, size), np.float32)))
+    right = Image.fromarray(heated(gray, np.asarray(cv2.resize(overlay.attention, size), np.float32)))
     _draw_marks(right, overlay, scale)
     return np.asarray(_composed(left, right, overlay))
 
@@ -82,7 +82,8 @@ def attention_colours(attention: Floats) -> tuple[Floats, Floats]:
 _STOPS: tuple[Colour, ...] = ((40, 10, 90), (110, 25, 140), (190, 50, 120), (240, 105, 60), (255, 200, 70))
 
 
-def _heated(gray: Pixels, attention: Floats) -> Pixels:
+def heated(gray: Pixels, attention: Floats) -> Pixels:
+    """Attention [h,w] in 0..1 laid over an image of its size: uint8 [h,w,3] (RGB)."""
     colours, opacity = attention_colours(attention)
     mixed = gray[..., None] * (1 - opacity) + colours * opacity
     return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
@@ -156,7 +157,7 @@ def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int, int
     x, y = place
     font = _font(15)
     # The bar shows the colours as they lie on a middle gray.
-    bar = _heated(
+    bar = heated(
         np.full((12, 90), 110, np.uint8), np.linspace(0, 1, 90, dtype=np.float32)[None].repeat(12, 0)
     )
     sheet.paste(Image.fromarray(bar), (x, y + 4))

@@ -11,6 +11,8 @@ from magsd_cli.reporting.document import (
     Commands,
     Document,
     Figure,
+    Gallery,
+    GalleryCase,
     Heading,
     Paragraph,
     Table,
@@ -66,6 +68,36 @@ def test_the_page_needs_no_network_and_the_picture_is_inside() -> None:
     assert "url(" not in page
     assert "@import" not in page
     assert base64.b64encode(b"\x89PNG").decode() in page
+
+
+def _gallery_page(name: str = HOSTILE) -> str:
+    cases = (
+        GalleryCase(name, 0, 1, 0.756, 0, b"\xff\xd8"),
+        GalleryCase("plain", 1, 1, 0.9, 1),
+    )
+    return render_html(Document("t", (Heading("Cases"), Gallery((name, "b"), cases, 7))))
+
+
+def test_the_gallery_is_a_plain_list_with_labelled_controls() -> None:
+    page = _gallery_page()
+    parser = _Balance()
+    parser.feed(page)
+    assert parser.open == []
+    assert "Shown are 2 of 7 tested images, 1 of them called wrong." in page
+    items = [attributes for tag, attributes in parser.tags if tag == "li" and "data-right" in attributes]
+    assert [(item["data-right"], item["data-confidence"]) for item in items] == [
+        ("no", "75.60"),
+        ("yes", "90.00"),
+    ]
+    assert not any("hidden" in item for item in items)
+    forms = [attributes for tag, attributes in parser.tags if tag == "form"]
+    assert "hidden" in forms[0]  # without JavaScript it would do nothing
+    controls = {a["id"] for tag, a in parser.tags if tag in {"input", "select"}}
+    assert controls == {a["for"] for tag, a in parser.tags if tag == "label"}
+    assert len(controls) == 5
+    assert len([tag for tag, _ in parser.tags if tag == "script"]) == 1  # its own; the name's is harmless
+    assert "alert(1)</script>" not in page
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", page)
 
 
 def test_headings_can_be_reached() -> None:
