@@ -69,7 +69,8 @@ def test_two_nodes_train_what_two_processes_train(tmp_path: Path) -> None:
 def test_an_error_is_said_once(tmp_path: Path) -> None:
     cache = write_tiny_cache(tmp_path / "cache", count=24)
     given = ("--runs", str(tmp_path), "train", "--cache", str(cache), "--device", "cpu")
-    ended = together(*given, "--set", "model.weights=none", "--set", "model.backbone=resnet17")
+    bad = ("--set", "image.size=64", "--set", "model.weights=none", "--set", "model.backbone=resnet17")
+    ended = together(*given, *bad)
     assert all(code != 0 for code, _, _ in ended)
     lines = [line for _, _, errors in ended for line in errors.splitlines() if "magsd: error" in line]
     assert len(lines) == 1, lines
