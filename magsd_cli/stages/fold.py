@@ -82,7 +82,7 @@ def _task(
     device: torch.device,
     ranks: Ranks,
 ) -> Task:
-    index = folds.loc[folds["fold"] != fold, "index"].to_numpy()
+    index = folds.loc[folds["fold"] != fold, "index"].to_numpy(copy=True)  # pandas' own cannot be written to
     words = f"fold {fold}" if run.kind == "cv" else "training"
     return Task(
         images=_network_images(cache.images, run.recipe.image.size),

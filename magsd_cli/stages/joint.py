@@ -65,13 +65,15 @@ class JointBatchNorm(nn.BatchNorm2d):
         """[B, C, h, w] -> the same; in training mode every process of the group must call it."""
         if not self.training:
             return super().forward(images)
-        count = images.new_tensor([images.numel() / images.shape[1]])
-        sums = torch.cat([images.sum((0, 2, 3)), images.square().sum((0, 2, 3)), count])
+        exact = images.double()  # the variance is the difference of two large numbers
+        count = exact.new_tensor([images.numel() / images.shape[1]])
+        sums = torch.cat([exact.sum((0, 2, 3)), exact.square().sum((0, 2, 3)), count])
         total: Tensor = _Sum.apply(sums)
         number = total[-1].detach()
         mean, square = (total[:-1] / number).chunk(2)
         variance = (square - mean.square()).clamp_min(0)
-        self._remember(mean.detach(), (variance * number / (number - 1)).detach())
+        self._remember(mean.detach().float(), (variance * number / (number - 1)).detach().float())
+        mean, variance = mean.float(), variance.float()
         normal = (images - mean.view(1, -1, 1, 1)) / (variance + self.eps).sqrt().view(1, -1, 1, 1)
         scaled: Tensor = normal * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
         return scaled
