@@ -49,6 +49,7 @@ class Run:
     trained: tuple[int, ...]
     threads: int
     patients_known: bool = True
+    held_out: tuple[str, ...] = ()  # the source that each fold is, where folds are sources
 
     @property
     def complete(self) -> bool:
@@ -187,6 +188,7 @@ def _to_values(run: Run) -> dict[str, Any]:
         "trained": list(run.trained),
         "threads": run.threads,
         "patients_known": run.patients_known,
+        **({"held_out": list(run.held_out)} if run.held_out else {}),
     }
 
 
@@ -222,6 +224,7 @@ def open_run(path: Path) -> Run:
             trained=tuple(values["trained"]),
             threads=values["threads"],
             patients_known=values["patients_known"],
+            held_out=tuple(values.get("held_out", ())),
         )
     except (KeyError, TypeError, UsageError) as error:
         raise ArtifactError(f"{path}: run.json or recipe.json does not fit this version ({error})") from error
@@ -242,7 +245,7 @@ def find_newest_run(runs: Path, kind: str | None = None) -> Path:
 
 def _check_same(earlier: Run, now: Run, folds: pd.DataFrame) -> None:
     differences = recipe_differences(earlier.recipe, now.recipe)
-    for name in ("kind", "cache_digest", "fold_count", "classes"):
+    for name in ("kind", "cache_digest", "fold_count", "classes", "held_out"):
         before, after = getattr(earlier, name), getattr(now, name)
         if before != after:
             differences.append(f"{name} {before} -> {after}")

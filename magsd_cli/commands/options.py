@@ -37,6 +37,13 @@ class Layout(StrEnum):
     bimcv = "bimcv"
 
 
+class Group(StrEnum):
+    """What a fold holds out."""
+
+    patient = "patient"
+    source = "source"
+
+
 class View(StrEnum):
     """Which views are used."""
 
@@ -89,6 +96,10 @@ ResumeOption = Annotated[Path | None, typer.Option("--resume", help="Continue th
 SplitsOption = Annotated[
     Path | None,
     typer.Option("--splits", help="CSV of published folds: image_id,fold (default: drawn by seed)."),
+]
+GroupOption = Annotated[
+    Group,
+    typer.Option("--group", help="What a fold holds out: patients, or a source of the images at a time."),
 ]
 PositiveOption = Annotated[
     str | None, typer.Option("--positive", metavar="CLASS", help="The class that predict decides about.")

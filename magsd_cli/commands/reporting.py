@@ -22,7 +22,11 @@ def report(
         Path | None, typer.Option(help="A folder, or a file.md, for the report (default: the run's own).")
     ] = None,
     external: Annotated[
-        Path | None, typer.Option(help="CSV of outside images: label, p_<class>, patient_id.")
+        Path | None,
+        typer.Option(help="Outside images: predict's table, or a CSV of label, p_<class>, patient_id."),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="CSV with the labels of --external: path, label, patient_id.")
     ] = None,
     prevalence: Annotated[
         float | None,
@@ -34,7 +38,12 @@ def report(
 
     print(
         stage(
-            runs_given=runs_given or [], runs=context.obj, out=out, external=external, prevalence=prevalence
+            runs_given=runs_given or [],
+            runs=context.obj,
+            out=out,
+            external=external,
+            truth=truth,
+            prevalence=prevalence,
         )
     )
     return 0

@@ -14,6 +14,8 @@ from magsd_cli.commands.options import (
     CoverageOption,
     DeviceOption,
     GpusOption,
+    Group,
+    GroupOption,
     NameOption,
     Parallel,
     ParallelOption,
@@ -69,6 +71,7 @@ def cv(
     resume: ResumeOption = None,
     splits: SplitsOption = None,
     tensorboard: TensorboardOption = False,
+    group: GroupOption = Group.patient,
     positive: PositiveOption = None,
     target_sensitivity: TargetSensitivityOption = None,
     target_specificity: TargetSpecificityOption = None,
@@ -88,7 +91,17 @@ def cv(
         raise UsageError(f"--resume {resume}: goes with one recipe; start the suite again without it")
     shared = {
         key: given[key]
-        for key in ("cache", "folds", "gpus", "parallel", "cluster", "device", "splits", "tensorboard")
+        for key in (
+            "cache",
+            "folds",
+            "gpus",
+            "parallel",
+            "cluster",
+            "device",
+            "splits",
+            "tensorboard",
+            "group",
+        )
     }
     path, code = suite(names, _settings(overrides, seed), runs=context.obj, name=name, wish=wish, **shared)
     print(path)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.metrics.intervals import Interval, rate_intervals
+from magsd_cli.metrics.association import corrected_cramers_v, cramers_v
+from magsd_cli.metrics.intervals import Interval, bootstrap, rate_intervals
 from magsd_cli.metrics.roc import one_vs_rest_auc
 from magsd_cli.reporting.document import Block, Caution, Heading, Paragraph, Table, not_available, percent
 from magsd_cli.reporting.performance import interval_text
@@ -28,6 +29,42 @@ class Shortcut:
     lungless: bool
 
 
+@dataclass(frozen=True)
+class Association:
+    """Cramer's V of source and class; `corrected` for its bias in small samples, with its interval."""
+
+    plain: float
+    corrected: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found of shortcuts to class and source; `removed` says what "lungs removed" means."""
+
+    by_class: tuple[Shortcut, ...] = ()
+    by_source: tuple[Shortcut, ...] = ()
+    sources: tuple[str, ...] = ()
+    association: Association | None = None
+    removed: str = ""
+
+
+def measure_association(
+    labels: Sequence[str], sources: Sequence[str], patients: Sequence[str]
+) -> Association | None:
+    """How strongly source and class go together, by bootstrap over patients; None for one source or class."""
+    plain = cramers_v(labels, sources)
+    if plain is None:
+        return None
+    interval = bootstrap(
+        lambda weights: corrected_cramers_v(labels, sources, weights),
+        patients,
+        np.random.default_rng(0),
+        DRAWS,
+    )
+    return Association(plain, float(corrected_cramers_v(labels, sources)[0]), interval)
+
+
 def measure_shortcut(
     view: str,
     truth: npt.NDArray[np.int64],
@@ -43,8 +80,8 @@ def measure_shortcut(
 
 
 def shortcut_cautions(shortcuts: Sequence[Shortcut], classes: Sequence[str]) -> list[Caution]:
-    """One caution for each view without lungs that tells a class."""
-    cautions = []
+    """One caution, in a clinician's words, where views without lungs tell a class; else none."""
+    told = []
     for shortcut in shortcuts:
         telling = [
             f"{name} (AUC {percent(area, digits=1)} %)"
@@ -52,23 +89,38 @@ def shortcut_cautions(shortcuts: Sequence[Shortcut], classes: Sequence[str]) -> 
             if shortcut.lungless and bounds.low is not None and bounds.low > TELLING
         ]
         if telling:
-            cautions.append(
-                Caution(
-                    f"From {shortcut.view}, where there is no lung, a simple classifier recognises "
-                    f"{', '.join(telling)}. These pictures give their class away by how they were made. A "
-                    "network may use that instead of the disease, and then fails at another hospital."
-                )
-            )
-    return cautions
+            told.append(f"from {shortcut.view} it recognises {', '.join(telling)}")
+    if not told:
+        return []
+    return [
+        Caution(
+            f"A simple classifier that is shown no lung at all can tell the classes: {'; '.join(told)}. "
+            "These pictures give their class away by how they were made. A network may use that instead of "
+            "the disease, and then fails at another hospital."
+        )
+    ]
 
 
-def audit_section(
-    shortcuts: Sequence[Shortcut], classes: Sequence[str], association: float | None, missing: str = ""
-) -> list[Block]:
-    """The table of the audit, and how strongly source and class go together (Cramer's V)."""
+def audit_section(audit: Audit, classes: Sequence[str], missing: str = "") -> list[Block]:
+    """The tables of the audit, and how strongly source and class go together (Cramer's V)."""
     blocks: list[Block] = [Heading("Shortcut audit")]
-    if not shortcuts:
-        return [*blocks, not_available(missing or "there are too few images or folds for it")]
+    if audit.by_class:
+        caption = (
+            "How well small classifiers (logistic regression, out of fold, same folds) tell each class from "
+            "the rest by what says little or nothing about the lungs: AUC in percent, 50 is chance; "
+            f"intervals by bootstrap over patients. {audit.removed}"
+        )
+        blocks.append(_table(caption, audit.by_class, classes))
+    else:
+        blocks.append(not_available(missing or "there are too few images or folds for it"))
+    if audit.by_source:
+        caption = "The same for each source: how well it is told from the others. A picture that tells its "
+        caption += "source tells its class too, as far as the two go together."
+        blocks.append(_table(caption, audit.by_source, audit.sources))
+    return [*blocks, _association(audit.association)]
+
+
+def _table(caption: str, shortcuts: Sequence[Shortcut], names: Sequence[str]) -> Table:
     rows = []
     for shortcut in shortcuts:
         cells = [
@@ -76,16 +128,13 @@ def audit_section(
             for area, bounds in zip(shortcut.areas, shortcut.intervals, strict=True)
         ]
         rows.append((shortcut.view, *cells))
-    caption = (
-        "How well small classifiers (logistic regression, out of fold, same folds) tell each class from the "
-        "rest by what says little or nothing about the lungs: AUC in percent, 50 is chance; intervals by "
-        "bootstrap over patients."
-    )
-    blocks.append(Table(caption, ("what the classifier sees", *classes), tuple(rows)))
-    words = "n/a, all images come from one source" if association is None else f"{association:.2f}"
-    blocks.append(
-        Paragraph(
-            f"Association of source and class (Cramer's V; 0: none, 1: one settles the other): {words}."
-        )
-    )
-    return blocks
+    return Table(caption, ("what the classifier sees", *names), tuple(rows))
+
+
+def _association(found: Association | None) -> Paragraph:
+    start = "Association of source and class (Cramer's V; 0: none, 1: one settles the other): "
+    if found is None:
+        return Paragraph(f"{start}n/a, all images come from one source or it is not known.")
+    low, high = found.interval
+    bounds = "no interval" if low is None or high is None else f"95 % interval {low:.2f} to {high:.2f}"
+    return Paragraph(f"{start}{found.plain:.2f}; corrected for bias {found.corrected:.2f}, {bounds}.")

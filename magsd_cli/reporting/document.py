@@ -32,6 +32,14 @@ class Caution:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A sentence and the file beside the report that it leads to; `target` is a plain file name."""
+
+    text: str
+    target: str
+
+
+@dataclass(frozen=True)
 class Bullets:
     """A list of plain sentences."""
 
@@ -100,7 +108,7 @@ class Gallery:
         return f"Shown are {len(self.cases)} of {self.total} tested images, {wrong} of them called wrong."
 
 
-Block = Heading | Paragraph | Caution | Bullets | Commands | Table | Figure | Gallery
+Block = Heading | Paragraph | Caution | Link | Bullets | Commands | Table | Figure | Gallery
 
 
 @dataclass(frozen=True)

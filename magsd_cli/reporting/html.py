@@ -19,6 +19,7 @@ from magsd_cli.reporting.document import (
     Gallery,
     GalleryCase,
     Heading,
+    Link,
     Paragraph,
     Table,
 )
@@ -95,6 +96,8 @@ def _block(block: Block, place: str) -> str:
             result = f"<p>{escape(text)}</p>"
         case Caution(text):
             result = f'<p class="caution" role="note"><strong>Warning.</strong> {escape(text)}</p>'
+        case Link(text, target):
+            result = f'<p>{escape(text)} <a href="{escape(target)}">{escape(target)}</a></p>'
         case Bullets(items):
             result = "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
         case Commands(lines):

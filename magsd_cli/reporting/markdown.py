@@ -14,6 +14,7 @@ from magsd_cli.reporting.document import (
     Figure,
     Gallery,
     Heading,
+    Link,
     Paragraph,
     Table,
 )
@@ -45,6 +46,8 @@ def _block(block: Block, figures: str) -> str:
             result = escape(text)
         case Caution(text):
             result = f"> **Warning.** {escape(text)}"
+        case Link(text, target):
+            result = f"{escape(text)} [{escape(target)}]({target})"
         case Bullets(items):
             result = "\n".join(f"- {escape(item)}" for item in items)
         case Commands(lines):

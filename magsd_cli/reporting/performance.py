@@ -49,10 +49,12 @@ def metrics_table(metrics: Metrics, majority: str, intervals: Intervals | None =
     rows = []
     if len(folds) > 1:
         cells = [mean_and_deviation(metrics["mean"][m], metrics["std"][m], reasons.get(m)) for m in COLUMNS]
-        rows.append((f"mean ± SD over {len(folds)} folds", str(metrics["pooled"]["n"]), *cells))
+        kind = "sources held out" if "held_out" in folds[0] else "folds"
+        rows.append((f"mean ± SD over {len(folds)} {kind}", str(metrics["pooled"]["n"]), *cells))
     for fold in folds:
         cells = [percent(fold[m], fold["undefined"].get(m)) for m in COLUMNS]
-        rows.append((f"fold {fold['fold'] + 1}", str(fold["n"]), *cells))
+        name = f"held out: {fold['held_out']}" if "held_out" in fold else f"fold {fold['fold'] + 1}"
+        rows.append((name, str(fold["n"]), *cells))
     pooled = metrics["pooled"]
     if len(folds) > 1:
         cells = [percent(pooled[m], pooled["undefined"].get(m)) for m in COLUMNS]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from magsd_cli.metrics.intervals import rate_intervals
 from magsd_cli.metrics.rates import summary
-from magsd_cli.reporting.document import Block, Heading, Paragraph, Table, percent
+from magsd_cli.reporting.document import Block, Caution, Heading, Paragraph, Table, percent
 from magsd_cli.reporting.performance import interval_text
 
 if TYPE_CHECKING:
@@ -56,6 +56,41 @@ def subgroup_section(
     if hidden:
         blocks.append(Paragraph(f"{hidden} groups with fewer than {LEAST} images are not shown."))
     return blocks
+
+
+def held_out_section(
+    names: Sequence[str],
+    folds: npt.NDArray[np.int64],
+    truth: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    patients: Sequence[str],
+    classes: Sequence[str],
+) -> list[Block]:
+    """Each source under the network that saw none of it: figures with intervals, and what it never learnt.
+
+    names: of the folds; folds, truth: int64 [N]; probabilities [N,K]; patients [N], "" where unknown.
+    """
+    people = np.asarray(patients, object)
+    rows, gaps = [], []
+    for fold, name in enumerate(names):
+        own = folds == fold
+        rows.append(_row(name, truth[own], probabilities[own], list(people[own]), classes))
+        absent = [classes[k] for k in range(len(classes)) if not (truth[~own] == k).any()]
+        if absent:
+            gaps.append(
+                f"All images of {', '.join(absent)} are from {name}: the network tested on it had never seen "
+                "one. The figures in its row say nothing about that class."
+            )
+    caption = (
+        "In percent; the network of each row was trained on the other sources alone. This is the closest "
+        "that this data comes to a new hospital. What needs two classes is undefined where there is one."
+    )
+    head = ("source held out", "n", "images of each class", "accuracy [95 % interval]", "AUC [95 % interval]")
+    return [
+        Heading("Sources held out", 3),
+        Table(caption, head, tuple(rows)),
+        *(Caution(gap) for gap in gaps),
+    ]
 
 
 def _groups(values: pd.Series[str], feature: str) -> npt.NDArray[np.object_]:

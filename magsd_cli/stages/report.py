@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from magsd_cli import __version__
@@ -15,7 +16,7 @@ from magsd_cli.artifacts.runs import find_newest_run, open_run
 from magsd_cli.console import say
 from magsd_cli.errors import UsageError
 from magsd_cli.recipe import load_recipe
-from magsd_cli.reporting.audited import Shortcut, audit_section, shortcut_cautions
+from magsd_cli.reporting.audited import Audit, audit_section, shortcut_cautions
 from magsd_cli.reporting.calibrated import calibration_section
 from magsd_cli.reporting.cautions import (
     Grouping,
@@ -39,12 +40,12 @@ from magsd_cli.reporting.html import render_html
 from magsd_cli.reporting.markdown import render_markdown
 from magsd_cli.reporting.origin import provenance_section, recipe_section, reproduction_section
 from magsd_cli.reporting.performance import performance_sections, training_section
-from magsd_cli.reporting.subgroups import subgroup_section
+from magsd_cli.reporting.subgroups import held_out_section, subgroup_section
 from magsd_cli.stages.compare import compare_runs, rows_of_suites
 from magsd_cli.stages.evidence import Evidence, gather, read_cache
 from magsd_cli.stages.operating import operating_sections, stored_operating
 from magsd_cli.stages.outside import external_section
-from magsd_cli.stages.shortcuts import find_shortcuts, source_association
+from magsd_cli.stages.shortcuts import audit_shortcuts
 from magsd_cli.stages.showcase import attention_section, localization_section
 
 MARK = "<!-- written by magsd report -->"
@@ -57,13 +58,15 @@ def report(
     runs: Path,
     out: Path | None = None,
     external: Path | None = None,
+    truth: Path | None = None,
     prevalence: float | None = None,
 ) -> Path:
     """Write report.md, report.html and figures/ for one run (None: the newest), or a comparison of several.
 
     `out`: the folder (default: the run's own; for several ``runs/comparisons/<hash>``), or a file.md, whose
     pictures then lie in a folder of its name. A suite's folder stands for its runs. Returns the path of
-    report.md. `external`: a CSV of predictions on outside data, with labels. `prevalence` in 0..1: how common
+    report.md. `external`: a CSV of predictions on outside data, with labels, or a table that predict
+    made, with its labels in the CSV `truth`. `prevalence` in 0..1: how common
     the class that is decided about is where the model is to be used.
 
     Raises `ArtifactError` for runs that are unfinished, damaged or contradict themselves, and `UsageError`
@@ -77,6 +80,8 @@ def report(
     several = len(paths) > 1 or paths != given
     if several and prevalence is not None:
         raise UsageError("--prevalence: goes with one run; name that run alone")
+    if truth is not None and external is None:
+        raise UsageError(f"--truth {truth}: goes with --external, the predictions whose labels it has")
     if several and external is not None:
         raise UsageError(f"--external {external}: goes with one run; name that run alone")
     if not several:
@@ -88,7 +93,7 @@ def report(
         return _write(
             compare_runs(found, rows, commands)
             if several
-            else describe_run(found[0], runs, external, prevalence),
+            else describe_run(found[0], runs, external, prevalence, truth),
             place,
         )
 
@@ -114,18 +119,22 @@ def _write(document: Document, place: Path) -> Path:
 
 
 def describe_run(
-    evidence: Evidence, runs: Path, external: Path | None = None, prevalence: float | None = None
+    evidence: Evidence,
+    runs: Path,
+    external: Path | None = None,
+    prevalence: float | None = None,
+    truth: Path | None = None,
 ) -> Document:
     """The report of one run."""
     run = evidence.run
     cache = read_cache(evidence)
-    shortcuts = find_shortcuts(evidence, cache)
-    blocks: list[Block] = [*_opening(evidence, shortcuts), *_results(evidence, prevalence)]
+    audit = audit_shortcuts(evidence, cache)
+    blocks: list[Block] = [*_opening(evidence, audit), *_results(evidence, prevalence)]
     if external is not None:
-        blocks += external_section(external, run.classes, (stored_operating(evidence) or {}).get("decision"))
-    blocks += audit_section(
-        shortcuts, run.classes, source_association(evidence), evidence.missing.get("cache", "")
-    )
+        decision = (stored_operating(evidence) or {}).get("decision")
+        model = evidence.hashes.get("networks that predicted", "")
+        blocks += external_section(external, run.classes, decision, truth, model)
+    blocks += audit_section(audit, run.classes, evidence.missing.get("cache", ""))
     blocks += attention_section(evidence, cache)
     blocks += localization_section(evidence, {runs, run.path.parent})
     blocks += _training(evidence)
@@ -156,11 +165,15 @@ def _prepare_line(evidence: Evidence) -> str:
     return shlex.join(words)
 
 
-def _opening(evidence: Evidence, shortcuts: Sequence[Shortcut]) -> list[Block]:
+def _opening(evidence: Evidence, audit: Audit) -> list[Block]:
     """What this is, what it is not, and every warning, before any figure."""
     run = evidence.run
     tested = (
-        f"{run.fold_count}-fold cross-validation: each image is tested once, by a network that never saw it"
+        "leave-one-source-out cross-validation: the images of each source are tested by a network that was "
+        "trained on the other sources alone"
+        if run.held_out
+        else f"{run.fold_count}-fold cross-validation: each image is tested once, by a network that never "
+        "saw it"
         if run.kind == "cv"
         else f"one training, tested on the {run.fold_count}th part of the images that was held out"
     )
@@ -172,7 +185,7 @@ def _opening(evidence: Evidence, shortcuts: Sequence[Shortcut]) -> list[Block]:
         Paragraph(words),
         Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device."),
     ]
-    blocks += [*cautions(evidence), *shortcut_cautions(shortcuts, run.classes)]
+    blocks += [*cautions(evidence), *shortcut_cautions(audit.by_class, run.classes)]
     return [*blocks, Heading("Summary"), Paragraph(_headline(evidence))]
 
 
@@ -233,6 +246,9 @@ def _results(evidence: Evidence, prevalence: float | None) -> list[Block]:
     patients = list(table["patient_id"])
     truth = evidence.truth()
     blocks = performance_sections(evidence.metrics, truth, probabilities, patients, _majority(counts))
+    if evidence.run.held_out:
+        folds, classes = table["fold"].to_numpy(np.int64), evidence.run.classes
+        blocks += held_out_section(evidence.run.held_out, folds, truth, probabilities, patients, classes)
     blocks += calibration_section(truth, probabilities, list(table["fold"]), patients)
     blocks += operating_sections(evidence, prevalence)
     if evidence.samples is not None:

@@ -41,7 +41,7 @@ def score(run: Run) -> dict[str, Any]:
     }
     with hashed_path(predictions_path(run.path)) as temporary:
         temporary.write_bytes(table_bytes(table, OUT_OF_FOLD, metadata))
-    metrics = cross_validated(table, run.classes) | {
+    metrics = cross_validated(table, run.classes, run.held_out) | {
         "pooled_intervals": pooled_intervals(table, run.classes),
         "kind": run.kind,
         "patients_known": run.patients_known,
@@ -50,14 +50,18 @@ def score(run: Run) -> dict[str, Any]:
     return metrics
 
 
-def cross_validated(table: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, Any]:
+def cross_validated(
+    table: pd.DataFrame, classes: tuple[str, ...], held_out: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Metrics of an out-of-fold table: `folds` (a list), their `mean` and `std`, and `pooled` over all.
 
     `std` is the sample standard deviation over the folds (divisor: folds - 1), None for fewer than two. A
     fold in which a metric is undefined is left out of its mean and std; `undefined` names it and says why.
+    `held_out` are the sources that the folds are, where they are sources.
     """
+    names = [{"held_out": name} for name in held_out] or [{}] * (int(table["fold"].max()) + 1)
     folds = [
-        {"fold": int(fold), **_summary(table[table["fold"] == fold], classes)}
+        {"fold": int(fold), **names[fold], **_summary(table[table["fold"] == fold], classes)}
         for fold in sorted(table["fold"].unique())
     ]
     mean: dict[str, float | None] = {}

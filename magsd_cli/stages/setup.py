@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from magsd_cli.artifacts.cache import Cache, find_newest_cache, open_cache
+from magsd_cli.artifacts.cache import Cache, find_newest_cache, open_cache, read_samples
 from magsd_cli.artifacts.runs import Run, name_path, open_run, recipe_differences
 from magsd_cli.console import say
-from magsd_cli.data.folds import make_folds
+from magsd_cli.data.folds import make_folds, source_folds
 from magsd_cli.data.splits import read_splits
 from magsd_cli.errors import ArtifactError, NoInputError, UsageError
 from magsd_cli.recipe import Recipe
+
+PATIENT, SOURCE = "patient", "source"  # what a fold holds out
 
 Planned = tuple[Run, Cache, pd.DataFrame]
 
@@ -30,10 +32,12 @@ def plan(
     resume: Path | None,
     threads: int,
     splits: Path | None = None,
+    group: str = PATIENT,
 ) -> Planned:
     """The run to make or to continue, its cache, and the folds table (nothing is written).
 
-    `splits` is a CSV of published folds, in place of `folds` drawn by the recipe's seed.
+    `splits` is a CSV of published folds, in place of `folds` drawn by the recipe's seed; `group` "source"
+    makes each source of the images a fold.
     Raises `UsageError` for options that do not go together, `ArtifactError` for a cache that is missing,
     damaged or does not fit the recipe, `NoInputError` when it has no two classes to tell apart.
     """
@@ -46,7 +50,13 @@ def plan(
         say(f"cache: {cache} (the newest; another one with --cache)")
     opened = open_cache(cache)
     check_fit(recipe, opened)
-    table = folds_table(opened, folds, recipe.seed, splits)
+    if splits is not None and group == SOURCE:
+        raise UsageError(f"--splits {splits}: says the folds, and so does --group source; leave one away")
+    held_out: tuple[str, ...] = ()
+    if group == SOURCE:
+        table, held_out = source_table(opened)
+    else:
+        table = folds_table(opened, folds, recipe.seed, splits)
     folds = int(table["fold"].max()) + 1
     known = any(opened.patient_ids)
     path = name_path(runs, name or default_name(kind, recipe, opened, table))
@@ -65,6 +75,7 @@ def plan(
         trained=tuple(range(folds)) if kind == "cv" else (0,),
         threads=threads,
         patients_known=known,
+        held_out=held_out,
     )
     return run, opened, table
 
@@ -142,6 +153,27 @@ def folds_table(cache: Cache, folds: int, seed: int, splits: Path | None = None)
             "fold": read_splits(splits, ids, mine) if splits else make_folds(labels, mine, folds, seed),
         }
     )
+
+
+def source_table(cache: Cache) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The folds table whose folds are the sources of the images, and their names. Says what is odd."""
+    table = folds_table(cache, 2, 0)
+    sources = read_samples(cache.path).set_index("image_id")["source"].fillna("")
+    groups = cache.group_ids if any(cache.group_ids) else cache.patient_ids
+    folds, names = source_folds(list(sources.reindex(table["image_id"])), [groups[i] for i in table["index"]])
+    table = table.assign(fold=folds)
+    for fold, name in enumerate(names):
+        part = table["label"][table["fold"] == fold]
+        counts = ", ".join(f"{label} {count}" for label, count in part.value_counts().items())
+        say(f"held out: {name}, {len(part)} images ({counts})")
+        absent = sorted(set(table["label"]) - set(table["label"][table["fold"] != fold]))
+        if absent:
+            say(
+                f"held out: {name}: all images of {', '.join(absent)} are in it, so the network that is "
+                "tested on it never sees one and cannot recognise it",
+                level="warning",
+            )
+    return table, names
 
 
 def default_name(kind: str, recipe: Recipe, cache: Cache, table: pd.DataFrame) -> str:

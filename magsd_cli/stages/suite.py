@@ -134,6 +134,7 @@ def _default_name(names: Sequence[str], recipes: dict[str, Recipe], options: dic
     words = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(Path(name).stem for name in names))[:40].strip("-")
     about = [*(f"{name} {recipe.hash()}" for name, recipe in recipes.items()), str(options.get("folds"))]
     about += [str(options.get(key)) for key in ("cache", "splits")]
+    about += ["source"] if options.get("group") == "source" else []
     return f"suite-{words}-{hashlib.sha256('|'.join(about).encode()).hexdigest()[:8]}"
 
 

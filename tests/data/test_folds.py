@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from magsd_cli.data.folds import make_folds
+from magsd_cli.data.folds import SMALL, UNKNOWN, make_folds, source_folds
 from magsd_cli.errors import UsageError
 
 REAL = Path(__file__).parents[3] / "shared/data/cxr/metadata.csv"
@@ -66,3 +66,29 @@ def test_real_patients_are_shared_out_evenly():
     folds = make_folds(labels, [row["patient_id"] for row in rows], 5, 0)
     table = np.array([np.bincount(labels[folds == f], minlength=3) for f in range(5)])
     assert (np.abs(table - table.mean(0)) <= np.maximum(3, 0.1 * table.mean(0))).all(), table
+
+
+def test_every_source_is_a_fold_and_small_ones_are_held_out_together():
+    sources = ["north"] * 20 + ["south"] * 15 + ["a"] * 4 + ["b"] * 3 + [""] * 12
+    folds, names = source_folds(sources, [""] * len(sources))
+    assert names == ("north", UNKNOWN, SMALL, "south")
+    assert [names[fold] for fold in folds] == [
+        {"a": SMALL, "b": SMALL, "": UNKNOWN}.get(source, source) for source in sources
+    ]
+
+
+def test_sources_that_share_a_patient_are_one_fold():
+    sources = ["x"] * 10 + ["y"] * 10 + ["z"] * 10
+    groups = [f"p{i}" for i in range(30)]
+    groups[15] = "p3"
+    folds, names = source_folds(sources, groups)
+    assert names == ("x + y", "z")
+    assert list(folds) == [0] * 20 + [1] * 10
+    groups[25] = "p19"
+    with pytest.raises(UsageError, match="one source only"):
+        source_folds(sources, groups)
+
+
+def test_one_source_is_none_to_hold_out():
+    with pytest.raises(UsageError, match="--group source"):
+        source_folds([""] * 30, [""] * 30)

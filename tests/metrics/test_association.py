@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats.contingency import association
 
-from magsd_cli.metrics.association import cramers_v
+from magsd_cli.metrics.association import corrected_cramers_v, cramers_v
 
 
 def test_independent_and_settled() -> None:
@@ -19,3 +19,24 @@ def test_scipy_agrees() -> None:
     table = np.zeros((3, 4), int)
     np.add.at(table, (one, other), 1)
     assert cramers_v([str(v) for v in one], [str(v) for v in other]) == pytest.approx(association(table))
+
+
+def test_correction_takes_away_what_chance_gives() -> None:
+    rng = np.random.default_rng(1)
+    plain, corrected = [], []
+    for _ in range(50):
+        one, other = rng.integers(0, 3, 60).astype(str), rng.integers(0, 8, 60).astype(str)
+        plain.append(cramers_v(list(one), list(other)))
+        corrected.append(corrected_cramers_v(list(one), list(other))[0])
+    assert np.mean(plain) > 0.3
+    assert np.mean(corrected) < 0.1
+
+
+def test_correction_by_hand_and_by_weights() -> None:
+    # 8 2 / 2 8: phi^2 = 0.36, n = 20; (0.36 - 1/19) / (2 - 1/19 - 1) = 0.3244
+    one, other = ["a"] * 10 + ["b"] * 10, ["x"] * 8 + ["y"] * 4 + ["y"] * 6 + ["x"] * 2
+    assert corrected_cramers_v(one, other)[0] == pytest.approx(0.3244**0.5, abs=1e-3)
+    doubled = corrected_cramers_v([*one, *one], [*other, *other])[0]
+    weighted = corrected_cramers_v(one, other, np.full((3, 20), 2))
+    np.testing.assert_allclose(weighted, doubled)
+    assert np.isnan(corrected_cramers_v(one, ["x"] * 20)[0])

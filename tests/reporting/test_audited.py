@@ -1,9 +1,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from magsd_cli.metrics.intervals import Interval
-from magsd_cli.reporting.audited import Shortcut, audit_section, measure_shortcut, shortcut_cautions
+from magsd_cli.reporting.audited import (
+    Audit,
+    Shortcut,
+    audit_section,
+    measure_association,
+    measure_shortcut,
+    shortcut_cautions,
+)
 from magsd_cli.reporting.document import Table
 
 CLASSES = ("a", "b")
@@ -15,9 +23,9 @@ def _shortcut(low: float, lungless: bool = True) -> Shortcut:
 
 
 def test_only_a_sure_shortcut_without_lungs_is_a_caution() -> None:
-    found = shortcut_cautions([_shortcut(0.8)], CLASSES)
+    found = shortcut_cautions([_shortcut(0.8), _shortcut(0.9)], CLASSES)
     assert len(found) == 1
-    assert "recognises a (AUC 90.0 %)." in found[0].text
+    assert found[0].text.count("from the border of the picture alone it recognises a (AUC 90.0 %)") == 2
     assert shortcut_cautions([_shortcut(0.7)], CLASSES) == []
     assert shortcut_cautions([_shortcut(0.8, lungless=False)], CLASSES) == []
 
@@ -32,8 +40,26 @@ def test_measured_on_a_marker_and_on_noise() -> None:
     assert shortcut_cautions([measure_shortcut("x", truth, noise, [""] * 200, True)], CLASSES) == []
 
 
+def test_association_of_source_and_class() -> None:
+    rng = np.random.default_rng(0)
+    labels, sources = list("ab" * 100), list("xy" * 100)
+    settled = measure_association(labels, sources, [""] * 200)
+    assert settled is not None
+    assert settled.plain == pytest.approx(1)
+    assert settled.corrected == pytest.approx(1)
+    by_chance = measure_association(labels, list(rng.permutation(sources)), [""] * 200)
+    assert by_chance is not None
+    assert by_chance.corrected < 0.15
+    assert by_chance.interval.low == 0
+    assert measure_association(labels, ["x"] * 200, [""] * 200) is None
+
+
 def test_the_section_with_and_without_figures() -> None:
-    table = next(b for b in audit_section([_shortcut(0.8)], CLASSES, 0.5) if isinstance(b, Table))
-    assert table.rows == (("the border of the picture alone", "90.0 [80.0–100.0]", "50.0 [40.0–60.0]"),)
-    assert "0.50" in str(audit_section([_shortcut(0.8)], CLASSES, 0.5)[-1])
-    assert "the cache is missing" in str(audit_section([], CLASSES, None, "the cache is missing")[-1])
+    audit = Audit((_shortcut(0.8),), (_shortcut(0.6),), ("north", "south"), None, "Lungs removed: it.")
+    classes, sources = (b for b in audit_section(audit, CLASSES) if isinstance(b, Table))
+    assert classes.rows == (("the border of the picture alone", "90.0 [80.0–100.0]", "50.0 [40.0–60.0]"),)
+    assert classes.caption.endswith("Lungs removed: it.")
+    assert sources.head == ("what the classifier sees", "north", "south")
+    without = str(audit_section(Audit(), CLASSES, "the cache is missing"))
+    assert "the cache is missing" in without
+    assert "all images come from one source or it is not known" in without

@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from magsd_cli.reporting.calibrated import calibration_section
-from magsd_cli.reporting.document import Paragraph, Table
-from magsd_cli.reporting.subgroups import subgroup_section
+from magsd_cli.reporting.document import Caution, Paragraph, Table
+from magsd_cli.reporting.subgroups import held_out_section, subgroup_section
 
 CLASSES = ("a", "b")
 
@@ -54,3 +54,19 @@ def test_calibration_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = calibration_section(truth, probabilities, [0] * 60)
     assert len(next(block for block in alone if isinstance(block, Table)).rows) == 1
     assert len(calibration_section(truth[:0], probabilities[:0], [])) == 2
+
+
+def test_each_source_held_out_with_what_it_never_learnt() -> None:
+    truth = np.array([0, 1] * 20 + [1] * 20)
+    folds = np.array([0] * 40 + [1] * 20)
+    truth[:40] = 0
+    truth[:5] = 1
+    rng = np.random.default_rng(0)
+    blocks = held_out_section(
+        ("north", "south"), folds, truth, rng.dirichlet(np.ones(2), 60), [""] * 60, CLASSES
+    )
+    table = next(block for block in blocks if isinstance(block, Table))
+    assert [row[:3] for row in table.rows] == [("north", "40", "35 / 5"), ("south", "20", "0 / 20")]
+    assert "n/a" in table.rows[1][4]
+    (gap,) = (block for block in blocks if isinstance(block, Caution))
+    assert gap.text.startswith("All images of a are from north")

@@ -14,7 +14,7 @@ from tiny_cache import CLASSES, write_tiny_cache
 from tiny_run import TRAINING_KEYS
 
 from magsd_cli.artifacts.cache import read_samples, samples_path
-from magsd_cli.artifacts.files import read_json, record_hash, write_json
+from magsd_cli.artifacts.files import check_hash, read_json, record_hash, write_json
 from magsd_cli.artifacts.operating import operating_path
 from magsd_cli.artifacts.runs import (
     metrics_path,
@@ -110,6 +110,8 @@ def test_again_it_writes_the_same_and_touches_nothing_else(run: Path) -> None:
     assert _report(run) == first
     assert {p: p.read_bytes() for p in (run / "figures").iterdir()} == pictures
     assert {p: p.read_bytes() for p in before} == before
+    for path in (run / "report.md", run / "report.html", *(run / "figures").glob("*.png")):
+        check_hash(path)
 
 
 def test_a_foreign_report_is_not_overwritten(run: Path) -> None:
@@ -131,21 +133,30 @@ def _remove(path: Path) -> None:
     path.with_name(path.name + ".sha256").unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("gone", ["metrics", "predictions", "cache", "samples", "rest", "operating"])
+#: Each artifact of a claim: its files, and what the report says without it.
+OPTIONAL = {
+    "metrics": (lambda run, cache: [metrics_path(run)], "metrics.json is missing"),
+    "predictions": (lambda run, cache: [predictions_path(run)], "predictions.parquet is missing"),
+    "cache": (lambda run, cache: [cache], "the samples table of the cache|the cache .* is missing"),
+    "samples": (lambda run, cache: [samples_path(cache)], "the samples table of the cache"),
+    "operating": (lambda run, cache: [operating_path(run)], "operating.json is missing"),
+    "provenance": (lambda run, cache: [provenance_path(run)], "provenance.json is missing"),
+    "history": (lambda run, cache: [*run.glob("fold*/history.parquet")], "no fold has a history"),
+    "weights": (lambda run, cache: [weights_path(run, 0), weights_path(run, 1)], "weights are missing"),
+    "folds": (lambda run, cache: [run / "folds.parquet"], "nothing was localized"),
+    "localization": (lambda run, cache: [], "nothing was localized with this run"),
+}
+
+
+@pytest.mark.parametrize("gone", OPTIONAL)
 def test_what_is_deleted_is_not_available(run: Path, gone: str) -> None:
-    opened = open_run(run)
-    paths = {
-        "metrics": [metrics_path(run)],
-        "predictions": [predictions_path(run)],
-        "cache": [opened.cache_path],
-        "samples": [samples_path(opened.cache_path)],
-        "operating": [operating_path(run)],
-        "rest": [provenance_path(run), *run.glob("fold*/history.parquet")],
-    }[gone]
-    for path in paths:
+    files, words = OPTIONAL[gone]
+    for path in files(run, open_run(run).cache_path):
+        assert path.exists()
         _remove(path)
     text = _report(run)
     assert re.search("not available", text, re.IGNORECASE)
+    assert re.search(words, text.replace("\\_", "_"))
 
 
 def test_the_operating_point_and_what_it_means_where_it_is_used(run: Path) -> None:
@@ -281,7 +292,7 @@ def test_outside_data_is_scored(run: Path, tmp_path: Path) -> None:
 def test_outside_data_that_cannot_be_is_refused(run: Path, tmp_path: Path, content: str, reason: str) -> None:
     path = tmp_path / "outside.csv"
     path.write_text(content)
-    with pytest.raises(UsageError, match=reason):
+    with pytest.raises(ArtifactError, match=reason):
         external_section(path, CLASSES)
 
 
