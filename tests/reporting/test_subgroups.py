@@ -48,7 +48,7 @@ def test_nothing_known_is_said() -> None:
 def test_calibration_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("magsd_cli.reporting.figures._png", lambda _figure: b"png")
     _, truth, probabilities = _data()
-    blocks = calibration_section(truth, probabilities, [0, 1] * 30)
+    blocks = calibration_section(truth, probabilities, [0, 1] * 30, [""] * 60)
     table = next(block for block in blocks if isinstance(block, Table))
     assert [row[0] for row in table.rows] == ["as the network says", "temperature fitted on the other folds"]
     alone = calibration_section(truth, probabilities, [0] * 60)
