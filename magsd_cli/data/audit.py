@@ -114,8 +114,10 @@ def guard(samples: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _crossing(pairs: Sequence[tuple[int, int, int]], patients: Sequence[str]) -> str:
-    across = sum(patients[i] != patients[j] for i, j, _ in pairs)
-    return f"{across} across patients; each group shares a fold"
+    unknown = sum(not (patients[i] and patients[j]) for i, j, _ in pairs)
+    across = sum(patients[i] != patients[j] for i, j, _ in pairs if patients[i] and patients[j])
+    words = f", {unknown} of unknown patients" if unknown else ""
+    return f"{across} across patients{words}; each group shares a fold"
 
 
 def _name_groups(groups: Sequence[int], frame: pd.DataFrame) -> list[str]:

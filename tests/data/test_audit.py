@@ -58,20 +58,21 @@ def frame(**columns: list[str]) -> pd.DataFrame:
 
 
 def test_group_names() -> None:
-    alike = ["00" * 32, "11" * 32, "00" * 31 + "03", "22" * 32, "11" * 32]
+    alike = ["00" * 32, "11" * 32, "00" * 31 + "03", "22" * 32, "11" * 32, *["33" * 32] * 2]
     samples, notes = guard(
         frame(
-            image_id=["a", "b", "c", "d", "e"],
-            patient_id=["", "", "p", "", ""],
+            image_id=["a", "b", "c", "d", "e", "f", "g"],
+            patient_id=["", "", "p", "", "", "q", "r"],
             perceptual_hash=alike,
-            pixels_sha256=["1", "2", "3", "4", "2"],
-            label=["x", "y", "x", "x", "y"],
+            pixels_sha256=["1", "2", "3", "4", "2", "5", "6"],
+            label=["x", "y", "x", "x", "y", "x", "x"],
         )
     )
-    assert list(samples["group_id"]) == ["p", "like b", "p", "", "like b"]
-    assert list(samples["status"]) == ["ok"] * 5
+    assert list(samples["group_id"]) == ["p", "like b", "p", "", "like b", "q", "q"]
+    assert list(samples["status"]) == ["ok"] * 7
     assert notes == [
-        "1 exact duplicates, 2 pairs of near-duplicates (1 across patients; each group shares a fold)"
+        "1 exact duplicates, 3 pairs of near-duplicates"
+        " (1 across patients, 2 of unknown patients; each group shares a fold)"
     ]
 
 
