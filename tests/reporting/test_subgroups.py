@@ -51,7 +51,7 @@ def test_calibration_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = calibration_section(truth, probabilities, [0, 1] * 30, [""] * 60)
     table = next(block for block in blocks if isinstance(block, Table))
     assert [row[0] for row in table.rows] == ["as the network says", "temperature fitted on the other folds"]
-    alone = calibration_section(truth, probabilities, [0] * 60)
+    alone = calibration_section(truth, probabilities, [0] * 60, [""] * 60)
     assert len(next(block for block in alone if isinstance(block, Table)).rows) == 1
     assert len(calibration_section(truth[:0], probabilities[:0], [])) == 2
 
