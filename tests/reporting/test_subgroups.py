@@ -53,7 +53,7 @@ def test_calibration_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row[0] for row in table.rows] == ["as the network says", "temperature fitted on the other folds"]
     alone = calibration_section(truth, probabilities, [0] * 60, [""] * 60)
     assert len(next(block for block in alone if isinstance(block, Table)).rows) == 1
-    assert len(calibration_section(truth[:0], probabilities[:0], [])) == 2
+    assert len(calibration_section(truth[:0], probabilities[:0], [], [])) == 2
 
 
 def test_each_source_held_out_with_what_it_never_learnt() -> None:
