@@ -40,6 +40,16 @@ def mask_path(folder: Path, name: str) -> Path:
     return folder / "masks" / f"{name}.png"
 
 
+def panel_path(folder: Path) -> Path:
+    """Some images of each kind of truth side by side, as in the paper's Fig. 7."""
+    return folder / "panel.png"
+
+
+def histogram_path(folder: Path) -> Path:
+    """How the IoU is distributed over the images."""
+    return folder / "iou.png"
+
+
 def lock_path(folder: Path) -> Path:
     """The lock that a writer of the folder holds."""
     return folder / ".lock"

@@ -71,6 +71,17 @@ _LOCALIZED = (
     ("overlay", pa.string()),
     ("mask", pa.string()),
 )
+_MEASURED = ("iou_box", "iou_mask", "over_0.25", "over_0.5", "pointing", "lungs")
+#: Columns of localization tables that the first of them had not.
+_LOCALIZED_LATER = (
+    ("patient_id", pa.string()),
+    ("threshold_from", pa.string()),
+    ("threshold_images", pa.int32()),
+    ("lungs_inside", pa.float32()),
+    ("lungs_share", pa.float32()),
+    *((f"control_{name}", pa.float32()) for name in ("over_0.25", "over_0.5", "lungs")),
+    *((f"untrained_{name}", pa.float32()) for name in _MEASURED),
+)
 
 
 def table_schema(kind: str, classes: Sequence[str]) -> pa.Schema:
@@ -81,7 +92,9 @@ def table_schema(kind: str, classes: Sequence[str]) -> pa.Schema:
         texts = [(name, pa.string()) for name in names]
         return pa.schema([*texts, ("fold", pa.int64()), ("predicted", pa.string()), *probabilities])
     common = [*_STATUS, *probabilities, ("confidence", pa.float32()), ("model_sha256", pa.string())]
-    return pa.schema({PREDICTION: [*common, *_JUDGED], LOCALIZATION: [*common, *_LOCALIZED]}[kind])
+    return pa.schema(
+        {PREDICTION: [*common, *_JUDGED], LOCALIZATION: [*common, *_LOCALIZED, *_LOCALIZED_LATER]}[kind]
+    )
 
 
 def path_text(path: Path | str) -> str:
@@ -212,7 +225,7 @@ def class_probabilities(table: pa.Table, classes: Sequence[str]) -> np.ndarray[A
 
 def _fit(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     """`table` with the schema's columns first and in order; further columns are kept behind them."""
-    for name, kind in _JUDGED:  # tables of before there were these columns
+    for name, kind in (*_JUDGED, *_LOCALIZED_LATER):  # tables of before there were these columns
         if name in schema.names and name not in table.column_names:
             table = table.append_column(name, pa.nulls(len(table), kind))
     missing = [name for name in schema.names if name not in table.column_names]

@@ -73,7 +73,15 @@ def localize(
     masks: Annotated[
         Path | None, typer.Option(help="Folder of true masks (PNG, named as the images).")
     ] = None,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Share of the attention's maximum.")] = 0.5,
+    lungs: Annotated[
+        Path | None, typer.Option(help="Folder of lung masks: how much of the attention is inside?")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of the attention's range (default: chosen on other folds, or 0.5)."
+        ),
+    ] = None,
     name: NameOption = None,
     device: DeviceOption = "auto",
 ) -> int:
@@ -86,6 +94,7 @@ def localize(
         runs=context.obj,
         boxes=boxes,
         masks=masks,
+        lungs=lungs,
         threshold=threshold,
         name=name,
         device=device,

@@ -39,9 +39,23 @@ def find_region(attention: Floats, shape: tuple[int, int], threshold: float) -> 
 
     threshold: share of the map's maximum, in 0..1. A map without any difference marks nothing.
     """
-    stretched = stretch(upsample(attention, shape))
+    return cut_region(stretch(upsample(attention, shape)), threshold)
+
+
+def cut_region(stretched: Floats, threshold: float) -> Region:
+    """The region of a map [H,W] in 0..1 that is at `threshold` or over it."""
     mask = (stretched >= threshold) & (stretched > 0)
     return Region(stretched, mask, largest_part_box(mask))
+
+
+def share_inside(attention: Floats, mask: Mask) -> float:
+    """The share of `attention` [h,w], as the network gives it, that falls into `mask` [H,W]; in 0..1.
+
+    A map without any attention has no preference: it gives the mask's share of the image.
+    """
+    wide = np.clip(upsample(attention, (mask.shape[0], mask.shape[1])), 0, None).astype(np.float64)
+    total = float(wide.sum())
+    return float(wide[mask].sum()) / total if np.isfinite(total) and total > 0 else float(mask.mean())
 
 
 def upsample(attention: Floats, shape: tuple[int, int]) -> Floats:

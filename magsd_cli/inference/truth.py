@@ -3,7 +3,8 @@
 ``path,x,y,width,height`` (and optionally `label`), in pixels of the image as stored; a row a box. A path is
 relative to the CSV's folder, or an end of the image's path; failing that its file name must be one image's
 and one path's alone. Masks are pictures named as their images (without the suffix), anywhere under the
-folder. What fits two ways is refused.
+folder. Lung masks are given in the same way; they say where a finding can be, not where it is. What fits two
+ways is refused.
 """
 
 from __future__ import annotations
@@ -28,28 +29,35 @@ COLUMNS = ("path", "x", "y", "width", "height")
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of one image: any number of boxes, a mask file or None, and the boxes' label."""
+    """What is true of one image: any number of boxes, mask files of the finding and of the lungs or None,
+    and the boxes' label.
+    """
 
     boxes: tuple[Box, ...] = ()
     mask: Path | None = None
     label: str = ""
+    lungs: Path | None = None
 
 
-def read_truth(files: Sequence[Path], boxes: Path | None, masks: Path | None) -> dict[Path, Truth]:
+def read_truth(
+    files: Sequence[Path], boxes: Path | None, masks: Path | None, lungs: Path | None = None
+) -> dict[Path, Truth]:
     """The truth of each of `files` that has any. Raises `UsageError` for what is unreadable or ambiguous."""
     found: dict[Path, list[tuple[Box, str]]] = defaultdict(list)
     if boxes is not None:
         for path, box, label in _read_boxes(boxes, files):
             found[path].append((box, label))
-    pictures = {} if masks is None else _match_masks(masks, files)
+    pictures = {} if masks is None else _match_masks(masks, files, "--masks")
+    chests = {} if lungs is None else _match_masks(lungs, files, "--lungs")
     return {
         path: Truth(
             tuple(box for box, _ in found[path]),
             pictures.get(path),
             next((label for _, label in found[path] if label), ""),
+            chests.get(path),
         )
         for path in files
-        if path in found or path in pictures
+        if path in found or path in pictures or path in chests
     }
 
 
@@ -122,9 +130,9 @@ def _find(text: str, table: Path, ends: dict[tuple[str, ...], list[Path]], where
     return None
 
 
-def _match_masks(folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
+def _match_masks(folder: Path, files: Sequence[Path], option: str) -> dict[Path, Path]:
     if not folder.is_dir():
-        raise UsageError(f"--masks {folder}: is no folder; name the folder of the mask pictures")
+        raise UsageError(f"{option} {folder}: is no folder; name the folder of the mask pictures")
     masks: dict[str, list[Path]] = defaultdict(list)
     for path in list_files(folder):
         masks[path.stem].append(path)

@@ -178,6 +178,26 @@ def coverage_figure(coverage: Floats, error: Floats, overall: float) -> bytes:
     return _png(figure)
 
 
+def iou_figure(distributions: Mapping[str, Mapping[str, Floats]]) -> bytes:
+    """How many images reach which IoU; a chart for each kind of truth, in it a line for each control.
+
+    distributions: title -> name -> IoU of each image [N]; the first name is drawn as bars.
+    """
+    figure, charts = _figure(len(distributions), (4.6 * len(distributions), 3.8))
+    edges = np.linspace(0, 1, 21)
+    for axes, (title, series) in zip(charts, distributions.items(), strict=True):
+        for number, (name, values) in enumerate(series.items()):
+            look: dict[str, Any] = {"color": COLOURS[number], "label": plain(name)}
+            look |= {"alpha": 0.55} if number == 0 else {"histtype": "step", "linestyle": STYLES[number]}
+            axes.hist(np.asarray(values, np.float64), bins=edges.tolist(), linewidth=1.6, **look)
+        for share in (0.25, 0.5):
+            axes.axvline(share, color="#999999", linestyle=":", linewidth=1)
+        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.set(xlabel="IoU (dotted: 0.25 and 0.5)", ylabel="images", title=plain(title), xlim=(0, 1))
+        axes.legend(fontsize=8)
+    return _png(figure)
+
+
 def gallery_figure(cases: Sequence[Case]) -> bytes:
     """Each case in two pictures: the image as the network gets it, and its attention laid over it."""
     columns = 2 if len(cases) > 1 else 1

@@ -91,19 +91,19 @@ def heated(gray: Pixels, attention: Floats) -> Pixels:
 
 def _draw_marks(panel: Image.Image, overlay: Overlay, scale: float) -> None:
     draw = ImageDraw.Draw(panel)
-    for line in _outlines(overlay.mask, panel.size):
+    for line in outlines(overlay.mask, panel.size):
         draw.line(line, fill=PAPER, width=3)  # the white line must show on white bone as well
         draw.line(line, fill=(255, 255, 255), width=1)
     if overlay.true_mask is not None:
-        for line in _outlines(overlay.true_mask, panel.size):
-            _dashes(draw, line, TRUE)
+        for line in outlines(overlay.true_mask, panel.size):
+            dashes(draw, line, TRUE)
     for box in overlay.true_boxes:
-        _dashes(draw, _corners(box, scale), TRUE)
+        dashes(draw, corners(box, scale), TRUE)
     if overlay.box is not None:
-        draw.line(_corners(overlay.box, scale), fill=FOUND, width=3, joint="curve")
+        draw.line(corners(overlay.box, scale), fill=FOUND, width=3, joint="curve")
 
 
-def _outlines(mask: Mask, size: tuple[int, int]) -> list[list[tuple[float, float]]]:
+def outlines(mask: Mask, size: tuple[int, int]) -> list[list[tuple[float, float]]]:
     """Closed lines around the parts of `mask`, in pixels of a panel of `size`, smooth where it is larger."""
     wide = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
     parts, _ = cv2.findContours((wide >= 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
@@ -111,13 +111,14 @@ def _outlines(mask: Mask, size: tuple[int, int]) -> list[list[tuple[float, float
     return [[*line, line[0]] for line in lines]
 
 
-def _corners(box: Box, scale: float) -> list[tuple[float, float]]:
+def corners(box: Box, scale: float) -> list[tuple[float, float]]:
+    """A box as a closed line, `scale` times as large."""
     x, y, width, height = (value * scale for value in box)
     right, bottom = x + width - 1, y + height - 1
     return [(x, y), (right, y), (right, bottom), (x, bottom), (x, y)]
 
 
-def _dashes(
+def dashes(
     draw: ImageDraw.ImageDraw, line: Sequence[tuple[float, float]], colour: Colour, on: int = 9, off: int = 6
 ) -> None:
     """A dashed line through the points; the dashes run on around corners."""
@@ -136,7 +137,7 @@ def _dashes(
 
 def _composed(left: Image.Image, right: Image.Image, overlay: Overlay) -> Image.Image:
     """Both panels on dark paper with legend and text; wide enough for the text, whatever the panels are."""
-    small = _font(15)
+    small = font(15)
     width = max(2 * left.width + 3 * MARGIN, 640)
     lines = [piece for line in overlay.lines for piece in _wrapped(line, small, width - 2 * MARGIN)]
     below = MARGIN + left.height + MARGIN
@@ -145,8 +146,8 @@ def _composed(left: Image.Image, right: Image.Image, overlay: Overlay) -> Image.
     sheet.paste(left, (space, MARGIN))
     sheet.paste(right, (2 * space + left.width, MARGIN))
     draw = ImageDraw.Draw(sheet)
-    title = _wrapped(overlay.title, _font(20), width - 2 * MARGIN)
-    draw.text((MARGIN, below), title[0] if title else "", fill=INK, font=_font(20))
+    title = _wrapped(overlay.title, font(20), width - 2 * MARGIN)
+    draw.text((MARGIN, below), title[0] if title else "", fill=INK, font=font(20))
     _legend(sheet, draw, (MARGIN, below + 34), overlay)
     for number, line in enumerate(lines):
         draw.text((MARGIN, below + 34 + 28 + 22 * number), line, fill=FAINT, font=small)
@@ -155,7 +156,7 @@ def _composed(left: Image.Image, right: Image.Image, overlay: Overlay) -> Image.
 
 def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int, int], overlay: Overlay) -> None:
     x, y = place
-    font = _font(15)
+    small = font(15)
     # The bar shows the colours as they lie on a middle gray.
     bar = heated(
         np.full((12, 90), 110, np.uint8), np.linspace(0, 1, 90, dtype=np.float32)[None].repeat(12, 0)
@@ -173,16 +174,17 @@ def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int, int
         if text != "attention":
             middle = [(float(x), y + 10.0), (x + 26.0, y + 10.0)]
             if dashed:
-                _dashes(draw, middle, colour, 7, 4)
+                dashes(draw, middle, colour, 7, 4)
             else:
                 draw.line(middle, fill=colour, width=3 if colour == FOUND else 1)
             x += 33
-        draw.text((x, y), text, fill=INK, font=font)
-        x += round(font.getlength(text)) + 24
+        draw.text((x, y), text, fill=INK, font=small)
+        x += round(small.getlength(text)) + 24
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font that comes with Pillow."""
     return ImageFont.load_default(size)
 
 

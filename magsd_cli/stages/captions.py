@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from magsd_cli.console import printable
-from magsd_cli.inference.regions import Region
+from magsd_cli.inference.regions import Mask, Region
+from magsd_cli.metrics.localization import BOXES, IOU, kind_of
+from magsd_cli.reporting.localized import sentence
 from magsd_cli.reporting.overlays import Overlay
+from magsd_cli.reporting.panel import PanelRow
 from magsd_cli.stages.marking import Marked, Target
 
 
@@ -22,6 +27,8 @@ def overlay_of(
     if others:
         title += "   (" + ", ".join(f"{printable(label)} {100 * p:.1f} %" for p, label in others) + ")"
     lines = [printable(answer.view.path.name)]
+    if row.get("lungs_inside") is not None:
+        lines.append(_lungs_in_words(row))
     if aim is not None:
         label = f"true finding: {printable(aim.label)} · " if aim.label else ""
         hit = "inside" if row["pointing_hit"] else "outside"
@@ -39,6 +46,25 @@ def overlay_of(
         aim.truth.boxes if aim is not None else (),
         title,
         lines,
+    )
+
+
+def panel_row(overlay: Overlay, row: Mapping[str, Any], lungs: Mask | None) -> PanelRow:
+    """The same image as a row of the Fig. 7 panel; where only the lungs are known they are the truth."""
+    name = printable(Path(row["path"]).name)
+    short = name if len(name) <= 60 else f"{name[:29]}…{name[-30:]}"
+    if row["truth"] is None:
+        return PanelRow(replace(overlay, true_mask=lungs), f"{_lungs_in_words(row)} · {short}")
+    boxed = kind_of(row["truth"]) == BOXES
+    iou = row[IOU[str(kind_of(row["truth"]))]]
+    shown = replace(overlay, true_mask=None) if boxed else replace(overlay, true_boxes=())
+    return PanelRow(shown, f"IoU {iou:.2f} · {short}", boxed)
+
+
+def _lungs_in_words(row: Mapping[str, Any]) -> str:
+    return (
+        f"{100 * row['lungs_inside']:.0f}% of the attention inside the lungs, "
+        f"which are {100 * row['lungs_share']:.0f}% of the image"
     )
 
 
@@ -63,24 +89,10 @@ def in_words(summary: Mapping[str, Any]) -> list[str]:
             f"{summary['left_out_as_training_data']} images with truth are left out of the figures: "
             "every network was trained on them"
         )
-    words = {"iou_box": "IoU of the boxes", "iou_mask": "IoU of the masks", "pointing": "pointing game"}
-    for name, text in words.items():
-        if summary[name]["n"]:
-            lines.append(_figure_in_words(text, summary[name], pointing=name == "pointing"))
-    return lines
-
-
-def _figure_in_words(text: str, figures: Mapping[str, Any], pointing: bool) -> str:
-    line = f"{text}, {figures['n']} images: mean {figures['mean']:.3f}"
-    if figures["interval95"]:
-        line += " [{:.3f}, {:.3f}]".format(*figures["interval95"])
-    if not pointing:
-        line += f", median {figures['median']:.3f}, over 0.25: {100 * figures['over_0.25']:.0f}%"
-        line += f", over 0.5: {100 * figures['over_0.5']:.0f}%"
-    if "control" in figures:
-        low, high = figures["over_control_interval95"]
-        verdict = "better than chance" if low > 0 else "not shown to be better than chance"
-        if high < 0:
-            verdict = "worse than chance"
-        line += f"; chance {figures['control']:.3f}, difference [{low:.3f}, {high:.3f}]: {verdict}"
-    return line
+    if summary["possibly_training_data"]:
+        lines.append(
+            f"{summary['possibly_training_data']} images with truth are in the figures and may be training "
+            "data: the run's cache is gone"
+        )
+    lines += list(summary["thresholds"].values())
+    return lines + [sentence(kind, figures) for kind, figures in summary["kinds"].items()]

@@ -4,54 +4,82 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from magsd_cli import __version__
-from magsd_cli.artifacts.files import lock, sha256_bytes, sweep_orphans, write_bytes
+from magsd_cli.artifacts.files import lock, sha256_bytes, sweep_orphans
 from magsd_cli.artifacts.localizations import (
     finished_summary,
     localization_path,
     lock_path,
-    mask_path,
-    overlay_path,
     table_path,
     write_summary,
 )
-from magsd_cli.artifacts.tables import LOCALIZATION, path_text, probability_column, table_schema, write_table
+from magsd_cli.artifacts.tables import LOCALIZATION, path_text, table_schema, write_table
 from magsd_cli.console import progress, say
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.errors import NoInputError
 from magsd_cli.inference.inputs import list_inputs
-from magsd_cli.inference.regions import Region, find_region
 from magsd_cli.inference.truth import Truth, read_truth
 from magsd_cli.inference.views import View, view_files
-from magsd_cli.metrics.localization import summarise
-from magsd_cli.reporting.overlays import draw_overlay
-from magsd_cli.stages.captions import in_words, overlay_of
-from magsd_cli.stages.engines import asker
+from magsd_cli.metrics.localization import figures_by_kind
+from magsd_cli.reporting.localized import threshold_words
+from magsd_cli.stages.captions import in_words
+from magsd_cli.stages.controls import (
+    DEFAULT,
+    DEFAULT_THRESHOLD,
+    GIVEN,
+    Held,
+    Threshold,
+    control_columns,
+    hold,
+    thresholds,
+    untrained_asker,
+)
+from magsd_cli.stages.engines import Ask, asker
+from magsd_cli.stages.findings import Row, draw_findings, error_row, picture_names, settle
 from magsd_cli.stages.judgement import rules_of
-from magsd_cli.stages.marking import MEASURES, Marked, Target, chance, describe_truth, mark, measure, target
-from magsd_cli.stages.trained import IN_TRAINING_DATA, Model, open_model
+from magsd_cli.stages.marking import Marked, lungs_of, mark, target
+from magsd_cli.stages.trained import Model, open_model
 
-Row = dict[str, Any]
+CONTROLS = {
+    "shuffled": "the attention that the same networks gave to other patients' images with truth",
+    "untrained": "the same networks with the random weights that training from scratch begins with",
+}
 
 
 @dataclass
 class Findings:
-    """What the pass over the images gathers: a row each, and the truth and attention for the control."""
+    """What the pass over the images gathers: a row each, and what is held until thresholds are known."""
 
     rows: dict[Path, Row] = field(default_factory=dict)
-    aims: dict[Path, Target] = field(default_factory=dict)
-    attention: dict[Path, npt.NDArray[np.float32]] = field(default_factory=dict)
+    held: dict[Path, Held] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: of which model, about which images, with which truth; `threshold` None: choose it."""
+
+    model: Model
+    files: Sequence[Path]
+    truth: Mapping[Path, Truth]
+    threshold: float | None
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the question: same model, same images, same truth, same threshold."""
+        asked = [
+            [path_text(path), _content(path), *_truth_content(self.truth.get(path))] for path in self.files
+        ]
+        temperature = rules_of(self.model).temperature
+        words = [__version__, self.model.sha256, self.threshold, asked]
+        return sha256_bytes(json.dumps([*words, *([temperature] if temperature else [])]).encode())
 
 
 def localize(
@@ -61,33 +89,35 @@ def localize(
     runs: Path,
     boxes: Path | None = None,
     masks: Path | None = None,
-    threshold: float = 0.5,
+    lungs: Path | None = None,
+    threshold: float | None = None,
     name: str | None = None,
     device: str = "auto",
 ) -> tuple[Path, int]:
     """Mark on each image where the run `model` (None: the newest) looked; measure it where truth is given.
 
-    Leaves ``runs/localize/<name>/`` with overlays, masks, ``localization.parquet`` and ``summary.json``;
-    started again with the same question, it has nothing to do. `boxes` is a CSV, `masks` a folder (see
-    `inference.truth`), `threshold` the share of the attention's maximum. Returns the folder and 0, or 3 when
-    an image has an error row. Raises `NoInputError` when no image could be used, and the contract's others.
+    Leaves ``runs/localize/<name>/``: overlays, masks, ``localization.parquet``, ``panel.png``, ``iou.png``
+    and ``summary.json``; started again with the same question, it has nothing to do. `boxes` is a CSV,
+    `masks` and `lungs` folders (see `inference.truth`), `threshold` a share of the attention's range (None:
+    chosen on other folds, see `controls.thresholds`). Returns the folder and 0, or 3 when an image has an
+    error row. Raises `NoInputError` when no image could be used, and the contract's others.
     """
     files = list_inputs(inputs)
     if not files:
         names = ", ".join(str(path) for path in inputs[:3])
         raise NoInputError(f"{names}: no files there; name images or folders of images")
-    truth = read_truth(files, boxes, masks)
-    opened = open_model(model, runs)
-    request = _request(opened, files, truth, threshold)
-    folder = localization_path(runs, name or f"{opened.name[:100]}-{request[:8]}")
+    truth = read_truth(files, boxes, masks, lungs)
+    asked = Question(open_model(model, runs), files, truth, threshold)
+    request = asked.sha256
+    folder = localization_path(runs, name or f"{asked.model.name[:100]}-{request[:8]}")
     with lock(lock_path(folder)):
         summary = finished_summary(folder, request)
         if summary is None:
             for part in (folder, folder / "overlays", folder / "masks"):
                 sweep_orphans(part)
             say(f"{len(files)} files, {len(truth)} of them with truth")
-            found = _look(opened, files, truth, threshold, folder, device)
-            summary = _finish(opened, found, threshold, request, folder)
+            summary = _finish(asked, _look(asked, folder, device), folder) | {"request": request}
+            write_summary(folder, summary)
         else:
             say(f"{folder}: is finished, nothing is left to do")
     for line in in_words(summary):
@@ -97,20 +127,11 @@ def localize(
     return folder, 3 if summary["errors"] else 0
 
 
-def _request(model: Model, files: Sequence[Path], truth: Mapping[Path, Truth], threshold: float) -> str:
-    """The hash of the question: same model, same images, same truth, same threshold."""
-    asked = [
-        [
-            path_text(path),
-            _content(path),
-            [list(box) for box in truth[path].boxes] if path in truth else None,
-            _content(mask) if path in truth and (mask := truth[path].mask) else None,
-        ]
-        for path in files
-    ]
-    temperature = rules_of(model).temperature
-    text = json.dumps([__version__, model.sha256, threshold, asked, *([temperature] if temperature else [])])
-    return sha256_bytes(text.encode())
+def _truth_content(truth: Truth | None) -> list[Any]:
+    if truth is None:
+        return [None, None]
+    mask, lungs = (_content(path) if path else None for path in (truth.mask, truth.lungs))
+    return [[list(box) for box in truth.boxes], mask, lungs]
 
 
 def _content(path: Path) -> str:
@@ -120,163 +141,89 @@ def _content(path: Path) -> str:
         return error.code
 
 
-def _look(
-    model: Model,
-    files: Sequence[Path],
-    truth: Mapping[Path, Truth],
-    threshold: float,
-    folder: Path,
-    device: str,
-) -> Findings:
-    """One pass over the images: decode, ask, mark, measure, draw."""
-    ask = asker(model, device)
-    fold_of = model.fold_of_content()
-    names = _picture_names(files)
-    found = Findings()
+def _look(asked: Question, folder: Path, device: str) -> Findings:
+    """One pass over the images: decode, ask, mark; then those with truth, once their thresholds are known."""
+    model, files = asked.model, asked.files
+    ask, fold_of = asker(model, device), model.fold_of_content()
+    ask_untrained = untrained_asker(model) if asked.truth else None
+    patient_of = model.patient_of_content()
+    names = picture_names(files)
+    found = Findings(rows={path: {} for path in files})
     hands = min(max(1, (os.cpu_count() or 1) // 2), len(files))
     with progress("localize", len(files)) as bar:
         for views in view_files(files, model.preparation, hands):
             for answer in mark(views, model, ask, fold_of):
                 if isinstance(answer, View):
-                    found.rows[answer.path] = _error_row(answer)
+                    found.rows[answer.path] = error_row(answer)
+                    bar.update(1)
+                    continue
+                path, patient = answer.view.path, patient_of.get(answer.view.sha256)
+                one = _with_truth(answer, asked.truth.get(path), ask_untrained, patient)
+                if one is not None:
+                    found.held[path] = one
                 else:
-                    path = answer.view.path
-                    _keep(answer, truth.get(path), model, threshold, folder, names[path], found)
+                    plain = _without_choice(asked.threshold)
+                    found.rows[path] = settle(answer, None, None, patient, plain, model, folder, names[path])
                 bar.update(1)
+    for path, chosen in thresholds(found.held, asked.threshold).items():
+        one = found.held[path]
+        found.rows[path] = settle(
+            one.answer, one.aim, one.lungs, one.patient or None, chosen, model, folder, names[path]
+        )
     return found
 
 
-def _keep(
-    answer: Marked,
-    truth: Truth | None,
-    model: Model,
-    threshold: float,
-    folder: Path,
-    name: str,
-    found: Findings,
-) -> None:
-    """Measure one image, write its mask and its overlay, and note its row."""
-    view = answer.view
-    region = find_region(answer.attention, view.shape, threshold)
-    aim = target(truth, view.shape)
-    fit = dict(zip(MEASURES, measure(region, aim) if aim else (None,) * 3, strict=True))
-    row = _row(answer, region, aim, fit, threshold, model)
-    row |= {"overlay": f"overlays/{name}.png", "mask": f"masks/{name}.png"}
-    write_bytes(mask_path(folder, name), _png(region.mask.astype(np.uint8) * 255))
-    picture = draw_overlay(overlay_of(answer, region, aim, row, model.classes))
-    write_bytes(overlay_path(folder, name), _png(picture[..., ::-1]))
-    found.rows[view.path] = row
-    if aim is not None and answer.unseen is not False:
-        found.aims[view.path] = aim
-        found.attention[view.path] = answer.attention
+def _with_truth(
+    answer: Marked, truth: Truth | None, ask_untrained: Ask | None, patient: str | None
+) -> Held | None:
+    """The image with its truth and what untrained networks say; None without any truth."""
+    aim, lungs = target(truth, answer.view.shape), lungs_of(truth, answer.view.shape)
+    if ask_untrained is None or (aim is None and lungs is None):
+        return None
+    assert answer.view.image is not None
+    attention = ask_untrained(answer.view.image[None, None], answer.folds).attention
+    assert attention is not None
+    return hold(answer, aim, lungs, attention[0], patient)
 
 
-def _row(
-    answer: Marked,
-    region: Region,
-    aim: Target | None,
-    fit: Mapping[str, float | None],
-    threshold: float,
-    model: Model,
-) -> Row:
-    view, best = answer.view, int(answer.probabilities.argmax())
-    x, y, width, height = region.box or (None,) * 4
-    hit = fit["pointing"]
-    return {
-        **_common(view),
-        "warnings": [*view.warnings, *([IN_TRAINING_DATA] if answer.unseen is False else [])],
-        "predicted": model.classes[best],
-        **{probability_column(c): float(p) for c, p in zip(model.classes, answer.probabilities, strict=True)},
-        "confidence": float(answer.probabilities[best]),
-        "image_width": view.shape[1],
-        "image_height": view.shape[0],
-        "threshold": threshold,
-        "x": x,
-        "y": y,
-        "width": width,
-        "height": height,
-        "area_share": region.area_share,
-        "folds": list(answer.folds),
-        "unseen": answer.unseen,
-        **describe_truth(aim),
-        "iou_box": fit["iou_box"],
-        "iou_mask": fit["iou_mask"],
-        "pointing_hit": None if hit is None else bool(hit),
-    }
+def _without_choice(given: float | None) -> Threshold:
+    return Threshold(DEFAULT_THRESHOLD, DEFAULT) if given is None else Threshold(given, GIVEN)
 
 
-def _error_row(view: View) -> Row:
-    return _common(view) | {"error_code": view.error_code, "error": view.error, "warnings": []}
-
-
-def _common(view: View) -> Row:
-    status = "error" if view.image is None else "ok"
-    return {"path": path_text(view.path), "sha256": view.sha256 or None, "status": status}
-
-
-def _finish(model: Model, found: Findings, threshold: float, request: str, folder: Path) -> dict[str, Any]:
-    """Add the control, write the table and then the summary."""
-    controls = chance(found.aims, found.attention, threshold)
-    for path, values in controls.items():
-        control = dict(zip(("control_iou_box", "control_iou_mask", "control_pointing"), values, strict=True))
-        found.rows[path] |= control
+def _finish(asked: Question, found: Findings, folder: Path) -> dict[str, Any]:
+    """Add the controls, draw the panel, write the table; return the summary."""
+    for path, columns in control_columns(found.held, asked.threshold).items():
+        found.rows[path] |= columns
+    model = asked.model
     schema = table_schema(LOCALIZATION, model.classes)
-    rows = [dict.fromkeys(schema.names) | row | {"model_sha256": model.sha256} for row in found.rows.values()]
-    metadata = model.metadata() | {"threshold": threshold}
+    empty = dict.fromkeys(schema.names) | {"model_sha256": model.sha256}
+    whole = {path: empty | row for path, row in found.rows.items()}
+    draw_findings(folder, whole, found.held, model.classes)
+    rows = list(whole.values())
+    metadata = model.metadata() | {"threshold": asked.threshold}
     write_table(pa.Table.from_pylist(rows, schema=schema), table_path(folder), LOCALIZATION, metadata)
-    summary = _summary(rows, found) | {
-        "request": request,
+    return _summary(rows) | {
         "model": model.name,
         "model_sha256": model.sha256,
-        "threshold": threshold,
+        "threshold": asked.threshold,
         "version": __version__,
     }
-    write_summary(folder, summary)
-    return summary
 
 
-def _summary(rows: Sequence[Row], found: Findings) -> dict[str, Any]:
+def _summary(rows: Sequence[Row]) -> dict[str, Any]:
     ok = [row for row in rows if row["status"] == "ok"]
-    measured = [found.rows[path] for path in found.aims]
-    figures = {
-        name: summarise(
-            [float(row["pointing_hit" if name == "pointing" else name]) for row in measured],
-            [row.get(f"control_{name}") for row in measured],
-        )
-        for name in MEASURES
-    }
-    with_truth = sum(row["truth"] is not None for row in ok)
+    true = [row for row in ok if row["truth"] is not None or row["lungs_share"] is not None]
     return {
         "files": len(rows),
         "ok": len(ok),
         "errors": len(rows) - len(ok),
-        "with_truth": with_truth,
-        "measured": len(measured),
-        "left_out_as_training_data": with_truth - len(measured),
+        "with_truth": len(true),
+        "measured": sum(row["unseen"] is not False for row in true),
+        "left_out_as_training_data": sum(row["unseen"] is False for row in true),
+        "possibly_training_data": sum(row["unseen"] is None for row in true),
         "own_data_by_its_unseen_fold": sum(row["unseen"] is True and len(row["folds"]) == 1 for row in ok),
-        "control": "the attention that the same networks gave to other images with truth",
+        "controls": CONTROLS,
         "area_share": float(np.mean([row["area_share"] for row in ok])) if ok else None,
-        "true_area_share": float(np.mean([aim.mask.mean() for aim in found.aims.values()]))
-        if measured
-        else None,
-        **figures,
+        "thresholds": threshold_words([row for row in ok if row["unseen"] is not False]),
+        "kinds": figures_by_kind(rows),
     }
-
-
-def _picture_names(files: Sequence[Path]) -> dict[Path, str]:
-    """A short plain file name for each image's pictures, no two the same even where case does not count."""
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for path in files:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", path.stem).lstrip(".")[:80] or "image"
-        name, number = plain, 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{plain}-{number}"
-        taken.add(name.lower())
-        names[path] = name
-    return names
-
-
-def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    return cv2.imencode(".png", pixels)[1].tobytes()

@@ -1,40 +1,41 @@
-"""What localize finds out about an image: the region, how it fits the truth, how chance would have fitted."""
+"""What localize finds out about an image: where the networks looked, what is true, how well both fit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from magsd_cli.errors import ArtifactError
-from magsd_cli.inference.regions import Mask, Region, find_region
+from magsd_cli.inference.regions import Mask, Region, cut_region, stretch, upsample
 from magsd_cli.inference.truth import Truth, read_mask
 from magsd_cli.inference.views import View
 from magsd_cli.metrics.iou import box_iou, boxes_mask, enclosing_box, mask_iou, pointing_hit
+from magsd_cli.metrics.localization import BOXES, IOU, SHARES, THRESHOLDS, kind_of
 from magsd_cli.stages.engines import Ask
 from magsd_cli.stages.judgement import mean_probabilities, rules_of
 from magsd_cli.stages.trained import Model
 
-OTHERS = 20  # images whose attention makes an image's control
-MEASURES = ("iou_box", "iou_mask", "pointing")
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Marked:
     """One image with what the networks say: `attention` [h,w] as they give it, `folds` that were asked.
 
-    `unseen`: none of them was trained on the image; None where that cannot be known.
+    `unseen`: none of them was trained on the image; None where that cannot be known. `home`: the fold of the
+    run's own data in which the image lies, None for another image.
     """
 
     view: View
-    probabilities: npt.NDArray[np.float32]
-    attention: npt.NDArray[np.float32] = field(repr=False)
+    probabilities: Floats
+    attention: Floats = field(repr=False)
     folds: tuple[int, ...]
     unseen: bool | None
+    home: int | None = None
 
 
 def mark(
@@ -59,7 +60,8 @@ def mark(
                 "choose a magsd run"
             )
         probabilities = mean_probabilities(answer.of_each_network()[0], rules.temperature)
-        yield Marked(view, probabilities, answer.attention[0], folds, unseen)
+        home = None if fold_of is None else fold_of.get(view.sha256)
+        yield Marked(view, probabilities, answer.attention[0], folds, unseen, home)
 
 
 def _fold_choice(
@@ -84,23 +86,37 @@ class Target:
 
 
 def target(truth: Truth | None, shape: tuple[int, int]) -> Target | None:
-    """The truth of an image of `shape`; None without one, or where its mask is empty."""
-    if truth is None:
+    """The finding of an image of `shape`; None without one, or where its mask is empty."""
+    if truth is None or not (truth.boxes or truth.mask):
         return None
     mask = boxes_mask(truth.boxes, shape) if truth.mask is None else read_mask(truth.mask, shape)
     if not mask.any():
         return None
-    kinds = [*(["boxes"] if truth.boxes else []), *(["mask"] if truth.mask else [])]
+    kinds = [*([BOXES] if truth.boxes else []), *(["mask"] if truth.mask else [])]
     return Target(mask, truth, truth.label, "+".join(kinds))
 
 
-def measure(region: Region, aim: Target) -> tuple[float, float, float]:
-    """IoU of the boxes, IoU of the masks, and 1 or 0 for the pointing game: see `MEASURES`."""
-    return (
-        _box_fit(region, aim),
-        mask_iou(region.mask, aim.mask),
-        float(pointing_hit(region.attention, aim.mask)),
-    )
+def lungs_of(truth: Truth | None, shape: tuple[int, int]) -> Mask | None:
+    """The lungs of an image of `shape`; None without a mask of them, or where it is empty."""
+    mask = None if truth is None or truth.lungs is None else read_mask(truth.lungs, shape)
+    return mask if mask is not None and mask.any() else None
+
+
+def measure(region: Region, aim: Target) -> dict[str, float]:
+    """IoU of the boxes and of the masks, whether the one that counts is over `SHARES`, the pointing game."""
+    fits = {"iou_box": _box_fit(region, aim), "iou_mask": mask_iou(region.mask, aim.mask)}
+    counts = fits[IOU[str(kind_of(aim.kind))]]
+    over = {f"over_{share:g}": float(counts >= share) for share in SHARES}
+    return {**fits, **over, "pointing": float(pointing_hit(region.attention, aim.mask))}
+
+
+def threshold_curve(attention: Floats, aim: Target) -> list[float]:
+    """The IoU that counts for the kind of truth at each of `THRESHOLDS`."""
+    stretched = stretch(upsample(attention, (aim.mask.shape[0], aim.mask.shape[1])))
+    regions = (cut_region(stretched, threshold) for threshold in THRESHOLDS)
+    if kind_of(aim.kind) == BOXES:
+        return [_box_fit(region, aim) for region in regions]
+    return [mask_iou(region.mask, aim.mask) for region in regions]
 
 
 def _box_fit(region: Region, aim: Target) -> float:
@@ -113,30 +129,6 @@ def _box_fit(region: Region, aim: Target) -> float:
         return mask_iou(boxes_mask([region.box], shape), boxes_mask(boxes, shape))
     box = boxes[0] if boxes else enclosing_box(aim.mask)
     return 0.0 if box is None else box_iou(region.box, box)
-
-
-def chance(
-    aims: Mapping[Path, Target], attention: Mapping[Path, npt.NDArray[np.float32]], threshold: float
-) -> dict[Path, tuple[float, float, float]]:
-    """For each image with truth, the mean `measure` that other images' attention would have had on it.
-
-    The others are all others with truth, or `OTHERS` of them, drawn with a fixed seed; {} for fewer than two.
-    """
-    rng = np.random.default_rng(0)
-    paths = list(aims)
-    if len(paths) < 2:
-        return {}
-    found = {}
-    for path in paths:
-        others = [other for other in paths if other != path]
-        if len(others) > OTHERS:
-            others = [others[i] for i in rng.choice(len(others), OTHERS, replace=False)]
-        aim = aims[path]
-        shape = (aim.mask.shape[0], aim.mask.shape[1])
-        fits = [measure(find_region(attention[other], shape, threshold), aim) for other in others]
-        box, mask, hit = np.mean(fits, axis=0).tolist()
-        found[path] = (box, mask, hit)
-    return found
 
 
 def describe_truth(aim: Target | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from magsd_cli.inference.prediction import Ensemble
 from magsd_cli.models.build import build_model
 from magsd_cli.models.mirrored import Mirrored
 from magsd_cli.recipe import Recipe
+from magsd_cli.stages.schedule import WEIGHTS, generator_seed
 
 
 def load_ensemble(
@@ -50,3 +51,15 @@ def trained_network(recipe: Recipe, classes: Sequence[str], weights: Path) -> nn
     model = build_model(settings, len(classes), recipe.seed)
     load_weights(model, weights, tuple(classes))
     return Mirrored(model) if recipe.image.mirror else model
+
+
+def untrained_ensemble(
+    recipe: Recipe, classes: Sequence[str], folds: Sequence[int], cache_size: int
+) -> Ensemble:
+    """The networks of `folds` with the random weights that training from scratch begins with: a control."""
+    settings = recipe.model.model_copy(update={"weights": "none"})
+    models = []
+    for fold in folds:
+        model = build_model(settings, len(classes), generator_seed(recipe.seed, fold, 0, WEIGHTS))
+        models.append(Mirrored(model) if recipe.image.mirror else model)
+    return Ensemble(tuple(models), tuple(classes), recipe.image.size, cache_size, folds=tuple(folds))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from magsd_cli.artifacts.cache import Cache
+from magsd_cli.artifacts.localizations import panel_path
 from magsd_cli.artifacts.runs import weights_path
 from magsd_cli.artifacts.tables import LOCALIZATION, read_table, table_metadata
 from magsd_cli.errors import ArtifactError
@@ -120,32 +120,11 @@ def localization_section(evidence: Evidence, folders: Iterable[Path]) -> list[Bl
             blocks.append(Caution(f"A localization could not be read: {error}"))
             continue
         if table_metadata(table).get("model_sha256") == model:
-            frame = _with_labels(table.to_pandas(), evidence.samples)
-            overlays = _overlays(frame, path.parent)
-            blocks += localization_blocks(path.parent.name, frame, overlays, number)
+            panel = panel_path(path.parent)
+            picture = panel.read_bytes() if panel.is_file() else None
+            blocks += localization_blocks(path.parent.name, table.to_pylist(), picture, number)
     if len(blocks) == 1:
         command = shlex.join(["magsd", "localize", "IMAGES", "--model", str(evidence.run.path)])
         blocks.append(not_available("nothing was localized with this run"))
-        blocks.append(Commands((f"{command} --boxes boxes.csv --masks masks/",)))
+        blocks.append(Commands((f"{command} --boxes boxes.csv --masks masks/ --lungs lungs/",)))
     return blocks
-
-
-def _with_labels(table: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataFrame:
-    """The table with the true class of each image, known by its content; "" where it is not."""
-    label_of = {} if samples is None else dict(zip(samples["sha256"], samples["label"], strict=True))
-    return table.assign(label=[label_of.get(content) or "class unknown" for content in table["sha256"]])
-
-
-def _overlays(table: pd.DataFrame, folder: Path) -> list[tuple[str, bytes]]:
-    """Of each class with a truth the overlay whose IoU is the median one: (words, PNG)."""
-    known = table[(table["status"] == "ok") & (table["unseen"] == True)]  # noqa: E712 (nullable column)
-    iou = known["iou_mask"].fillna(known["iou_box"])
-    known = known.assign(iou=iou)[iou.notna()].sort_values(["iou", "path"], kind="stable")
-    shown = []
-    for label, part in known.groupby("label"):
-        row = part.iloc[(len(part) - 1) // 2]
-        path = folder / str(row["overlay"])
-        if path.is_file():
-            words = f"{label}: the image with the median IoU of its class ({row['iou']:.2f})."
-            shown.append((words, path.read_bytes()))
-    return shown

@@ -38,6 +38,10 @@ class Model:
             return self.deployed.trained_on
         return None if self.run is None else fold_of_content(self.run)
 
+    def patient_of_content(self) -> dict[str, str]:
+        """Content hash of each image of its run -> its patient; empty where the run's cache is not there."""
+        return {} if self.run is None else patient_of_content(self.run)
+
     def metadata(self) -> dict[str, Any]:
         """What a table says of the model that made it."""
         return {
@@ -151,6 +155,19 @@ def fold_of_content(run: Run) -> dict[str, int] | None:
     fold_of = dict(zip(folds["index"].to_pylist(), folds["fold"].to_pylist(), strict=True))
     content = zip(samples["sha256"].to_pylist(), samples["index"].to_pylist(), strict=True)
     return {sha256: fold_of[index] for sha256, index in content if index in fold_of}
+
+
+def patient_of_content(run: Run) -> dict[str, str]:
+    """Content hash of each image of the run's cache -> its patient; empty where that is unknown."""
+    from magsd_cli.artifacts.cache import read_samples
+
+    try:
+        samples = read_samples(find_cache(run))
+    except (MagsdError, OSError) as error:
+        say(f"{error}; so each image counts as a patient of its own", level="warning")
+        return {}
+    pairs = zip(samples["sha256"], samples["patient_id"], strict=True)
+    return {str(sha256): str(patient) for sha256, patient in pairs if sha256 and patient}
 
 
 def find_cache(run: Run) -> Path:

@@ -70,7 +70,7 @@ def test_a_tiny_demo_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str
         commands = [line.split()[2] for line in said.splitlines() if line.startswith("$ magsd ")]
         assert commands == ["prepare", "train", "cv", "predict", "localize", "report"]
         text = path.read_text()
-        assert "IoU with the true mask" in text
+        assert "Boxes (" in text
         assert "Where the network looked" in text
         assert path.with_name("report.html").exists()
         run = path.parent

@@ -41,6 +41,8 @@ def made(made: Path) -> Path:
     mask[20:45, 10:40] = 255
     (made / "masks").mkdir()
     cv2.imwrite(str(made / "masks" / "2.png"), mask)
+    (made / "lungs").mkdir()
+    cv2.imwrite(str(made / "lungs" / "1.png"), np.repeat(mask[:, :35], 2, axis=1))
     return made
 
 
@@ -59,7 +61,9 @@ def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
 def done(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
     new = made / "new"
-    folder, code = run(made, new, runs=runs, boxes=new / "boxes.csv", masks=made / "masks")
+    folder, code = run(
+        made, new, runs=runs, boxes=new / "boxes.csv", masks=made / "masks", lungs=made / "lungs"
+    )
     assert code == 3  # notes.txt has an error row
     assert folder == runs / "localize" / "here"
     return folder
@@ -101,11 +105,37 @@ def test_the_summary_holds_the_figures_with_chance_beside_them(done: Path) -> No
     summary = json.loads((done / "summary.json").read_text())
     rows = [row for row in rows_of(done).values() if row["truth"]]
     assert (summary["files"], summary["ok"], summary["errors"], summary["measured"]) == (4, 3, 1, 3)
-    for name in ("iou_box", "iou_mask"):
-        assert summary[name]["mean"] == pytest.approx(np.mean([row[name] for row in rows]))
-        assert summary[name]["control"] == pytest.approx(np.mean([row[f"control_{name}"] for row in rows]))
-    assert summary["pointing"]["mean"] == pytest.approx(np.mean([row["pointing_hit"] for row in rows]))
-    assert summary["true_area_share"] == pytest.approx(25 * 30 / (90 * 70))
+    boxed, masked = rows[:2], rows[2:]
+    for kind, iou, part in (("boxes", "iou_box", boxed), ("mask", "iou_mask", masked)):
+        figures = summary["kinds"][kind]
+        assert figures["n"] == len(part)
+        assert figures["iou"]["mean"] == pytest.approx(np.mean([row[iou] for row in part]))
+        assert figures["pointing"]["mean"] == pytest.approx(np.mean([row["pointing_hit"] for row in part]))
+        untrained = figures["iou"]["controls"]["untrained"]["mean"]
+        assert untrained == pytest.approx(np.mean([row[f"untrained_{iou}"] for row in part]))
+    shuffled = summary["kinds"]["boxes"]["iou"]["controls"]["shuffled"]["mean"]
+    assert shuffled == pytest.approx(np.mean([row["control_iou_box"] for row in boxed]))
+    assert "shuffled" not in summary["kinds"]["mask"]["iou"]["controls"]  # one image has no other
+
+
+def test_attention_inside_the_lungs_beside_their_share_of_the_image(done: Path) -> None:
+    rows = rows_of(done)
+    lungs = np.zeros((90, 70), bool)
+    lungs[20:45, 20:70] = True
+    assert rows["1.png"]["lungs_share"] == pytest.approx(lungs.mean())
+    assert 0 < rows["1.png"]["lungs_inside"] < 1
+    assert rows["0.png"]["lungs_inside"] is None
+    figures = json.loads((done / "summary.json").read_text())["kinds"]["lungs"]
+    assert figures["inside"]["controls"]["area"]["mean"] == pytest.approx(lungs.mean())
+    assert "untrained" in figures["inside"]["controls"]
+
+
+def test_the_panel_and_the_histogram_are_there(done: Path) -> None:
+    panel = cv2.imread(str(done / "panel.png"))
+    # Two images with boxes and one with a mask: three rows of tiles, cyan truth in the second column.
+    assert panel.shape[0] > 3 * 210
+    assert (panel[:, 240:440] == (255, 224, 64)).all(axis=2).any()
+    assert cv2.imread(str(done / "iou.png")) is not None
 
 
 def test_the_same_question_again_has_nothing_to_do(
@@ -114,7 +144,8 @@ def test_the_same_question_again_has_nothing_to_do(
     monkeypatch.setattr(stage, "asker", None)
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*.png")}
     new = made / "new"
-    again = run(made, new, runs=done.parents[1], boxes=new / "boxes.csv", masks=made / "masks")
+    truth = {"boxes": new / "boxes.csv", "masks": made / "masks", "lungs": made / "lungs"}
+    again = run(made, new, runs=done.parents[1], **truth)
     assert again == (done, 3)
     assert "nothing is left to do" in capsys.readouterr().err
     assert before == {path: path.stat().st_mtime_ns for path in done.rglob("*.png")}
@@ -187,10 +218,10 @@ def test_attention_that_knows_the_place_is_better_than_chance(
 
     monkeypatch.setattr(stage, "asker", lambda *_: knowing)
     folder, _ = run(made, *files, runs=tmp_path, boxes=tmp_path / "boxes.csv")
-    figures = json.loads((folder / "summary.json").read_text())["iou_box"]
+    figures = json.loads((folder / "summary.json").read_text())["kinds"]["boxes"]["iou"]
     assert figures["mean"] == pytest.approx(1)
-    assert figures["control"] < 0.5
-    assert "better than chance" in capsys.readouterr().err
+    assert figures["controls"]["shuffled"]["mean"] < 0.5
+    assert "The attention is better than chance" in capsys.readouterr().err
 
 
 def test_predict_and_localize_say_the_same(made: Path, done: Path) -> None:
