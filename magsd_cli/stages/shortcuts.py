@@ -56,7 +56,7 @@ def audit_shortcuts(evidence: Evidence, cache: Cache | None) -> Audit:
     return Audit(
         by_class=_shortcuts(features, evidence.truth(), table, len(evidence.run.classes)),
         by_source=_shortcuts(features, source, table, len(sources)) if len(sources) > 1 else (),
-        sources=tuple(sources),
+        sources=tuple(str(name) for name in sources),
         association=association,
         removed=removed,
     )

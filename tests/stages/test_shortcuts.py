@@ -69,7 +69,7 @@ def test_a_mark_of_the_source_on_phantoms_is_found(tmp_path: Path) -> None:
     marked = about["label"] == COVID
     for image in [image for image, mark in zip(images, marked, strict=True) if mark]:
         image[:3, -8:] = 255
-    about = about.assign(source=["north" if mark else f"south {i % 12}" for i, mark in enumerate(marked)])
+    about = about.assign(source=["north" if mark else f"south {i % 24}" for i, mark in enumerate(marked)])
     found = _audit(tmp_path, images, about)
     (caution,) = shortcut_cautions(found.by_class, CLASSES)
     assert "the border of the picture alone it recognises COVID-19" in caution.text
