@@ -51,7 +51,7 @@ def calibration_section(
     words = (
         f"The temperature of all folds together, which `magsd calibrate` stores and predict applies to each "
         f"network, is {fit_temperature(truth, probabilities):.2f} (above 1: the networks are surer than they "
-        "should be). No figure here rests on it: each fold has that of the others."
+        "should be, below 1 less sure). No figure here rests on it: each fold has that of the others."
     )
     bins = {name: reliability(truth, values) for name, values in series.items()}
     figure = Figure(
