@@ -28,7 +28,7 @@ def kill_often(site: Site, command: str, runs: Path, kills: int, rng: np.random.
     hit = 0
     for _ in range(kills):
         pid = site.nursery.start(site.words(command, runs))
-        time.sleep(float(rng.uniform(0, 1.0)) * site.seconds[command])
+        wait(pid, float(rng.uniform(0, 1.0)) * site.seconds[command])
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         code = site.nursery.wait(pid)
@@ -40,6 +40,13 @@ def kill_often(site: Site, command: str, runs: Path, kills: int, rng: np.random.
     check_whole(runs)
     site.compare(command, runs)
     return hit
+
+
+def wait(pid: int, seconds: float) -> None:
+    """So many seconds, or until the process is done."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and ") Z" not in Path(f"/proc/{pid}/stat").read_text():
+        time.sleep(0.01)
 
 
 @pytest.mark.sample
