@@ -17,6 +17,10 @@ from magsd_cli.reporting.performance import interval_text
 #: From this AUC on (the lower end of its interval) what holds no lung tells a class well enough to worry.
 TELLING = 0.75
 DRAWS = 500
+ATTENTION = (
+    "How much of the networks' attention lies inside the lungs, against their share of the image, stands "
+    "under Localization where `magsd localize --lungs` has measured it."
+)
 
 
 @dataclass(frozen=True)
@@ -112,12 +116,12 @@ def audit_section(audit: Audit, classes: Sequence[str], missing: str = "") -> li
         )
         blocks.append(_table(caption, audit.by_class, classes))
     else:
-        blocks.append(not_available(missing or "there are too few images or folds for it"))
+        blocks.append(not_available(missing or "there is one fold, or the others of some fold lack a class"))
     if audit.by_source:
         caption = "The same for each source: how well it is told from the others. A picture that tells its "
         caption += "source tells its class too, as far as the two go together."
         blocks.append(_table(caption, audit.by_source, audit.sources))
-    return [*blocks, _association(audit.association)]
+    return [*blocks, _association(audit.association), Paragraph(ATTENTION)]
 
 
 def _table(caption: str, shortcuts: Sequence[Shortcut], names: Sequence[str]) -> Table:
