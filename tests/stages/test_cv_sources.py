@@ -21,6 +21,12 @@ from magsd_cli.stages.report import report
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing is what takes the time of a report."""
+    monkeypatch.setattr("magsd_cli.reporting.figures._png", lambda _figure: b"\x89PNG")
+    monkeypatch.setattr("magsd_cli.stages.showcase._attention", lambda *_: ({}, "left out here"))
+
+
 def _cache(folder: Path) -> Path:
     """Twelve patients of three images: north has both classes, west one, the others few images."""
     cache = write_tiny_cache(folder / "cache", count=36)
@@ -42,13 +48,25 @@ def test_each_source_is_tested_by_a_network_that_saw_none_of_it(tmp_path, monkey
     assert [fold["held_out"] for fold in folds] == list(run.held_out)
     assert folds[2]["auc"] is None
     assert folds[2]["undefined"]["auc"]
-    monkeypatch.setattr("magsd_cli.reporting.figures._png", lambda _figure: b"\x89PNG")
-    monkeypatch.setattr("magsd_cli.stages.showcase._attention", lambda *_: ({}, "left out here"))
+    _quiet(monkeypatch)
     text = report(runs_given=[path], runs=tmp_path).read_text()
     assert "leave-one-source-out" in text
     assert "| held out: west | 12 |" in text
     section = text[text.index("### Sources held out") :]
     assert "| north | 12 | 6 / 6 |" in section
+
+
+def test_a_class_that_is_a_source_is_never_learnt_and_that_is_said(tmp_path, monkeypatch, capsys):
+    cache = write_tiny_cache(tmp_path / "cache", count=24)
+    samples = read_samples(cache)
+    write_parquet(samples_path(cache), samples.assign(source="from " + samples["label"]))
+    recipe = load_recipe("base", [*TRAINING_KEYS, "train.epochs=1"])
+    path = cv(cache=cache, recipe=recipe, runs=tmp_path, name="run", device="cpu", group="source")
+    assert "never sees one" in capsys.readouterr().err
+    _quiet(monkeypatch)
+    text = report(runs_given=[path], runs=tmp_path).read_text()
+    assert "All images of bright are from from bright" in text
+    assert "the others of some fold lack a class" in text
 
 
 def test_splits_and_sources_do_not_go_together(tmp_path):
