@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from magsd_cli.reporting.document import (
     Caution,
     Document,
     Heading,
+    Link,
     Paragraph,
     mean_and_deviation,
     not_available,
@@ -41,6 +43,7 @@ from magsd_cli.reporting.markdown import render_markdown
 from magsd_cli.reporting.origin import provenance_section, recipe_section, reproduction_section
 from magsd_cli.reporting.performance import performance_sections, training_section
 from magsd_cli.reporting.subgroups import held_out_section, subgroup_section
+from magsd_cli.stages.card import describe_card
 from magsd_cli.stages.compare import compare_runs, rows_of_suites
 from magsd_cli.stages.evidence import Evidence, gather, read_cache
 from magsd_cli.stages.operating import operating_sections, stored_operating
@@ -50,6 +53,7 @@ from magsd_cli.stages.showcase import attention_section, localization_section
 
 MARK = "<!-- written by magsd report -->"
 COMPARISONS = "comparisons"
+CARD = "model_card.md"
 
 
 def report(
@@ -90,12 +94,18 @@ def report(
     folder = place.parent if place.suffix == ".md" else place
     with lock(folder / ".report.lock"):
         found = [gather(path) for path in paths]
-        return _write(
-            compare_runs(found, rows, commands)
-            if several
-            else describe_run(found[0], runs, external, prevalence, truth),
-            place,
-        )
+        if several:
+            return _write(compare_runs(found, rows, commands), place)
+        document = describe_run(found[0], runs, external, prevalence, truth)
+        path = _write(document, place)
+        _write_text(describe_card(found[0], _warnings(document)), folder / CARD, place != folder)
+        return path
+
+
+def _warnings(document: Document) -> list[Caution]:
+    """What the report warns of before its figures, but for its first words."""
+    opening = itertools.takewhile(lambda block: not isinstance(block, Heading), document.blocks)
+    return [block for block in opening if isinstance(block, Caution)][1:]
 
 
 def _short_hash(paths: Sequence[Path]) -> str:
@@ -103,19 +113,30 @@ def _short_hash(paths: Sequence[Path]) -> str:
 
 
 def _write(document: Document, place: Path) -> Path:
-    """Write the report's own files into folder `place`, and nothing else there; or a ``place.md`` alone."""
+    """Write the report's own files into folder `place`, nothing else; or Markdown to ``place.md``."""
     alone = place.suffix == ".md"
     path = place if alone else place / "report.md"
-    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
-        raise UsageError(f"{path}: was not written by `magsd report`; choose another place with --out")
+    _check_own(path)
     figures = place.stem if alone else "figures"
     write = write_bytes if alone else write_hashed  # in a run, `magsd verify` checks them
     for figure in document.figures():
         write(path.parent / figures / f"{figure.name}.png", figure.png)
     if not alone:
         write_hashed(place / "report.html", render_html(document).encode())
-    write(path, f"{render_markdown(document, figures)}\n{MARK}\n".encode())
+    _write_text(document, path, alone, figures)
     return path
+
+
+def _write_text(document: Document, path: Path, alone: bool, figures: str = "figures") -> None:
+    _check_own(path)
+    write = write_bytes if alone else write_hashed
+    write(path, f"{render_markdown(document, figures)}\n{MARK}\n".encode())
+
+
+def _check_own(path: Path) -> None:
+    """Raise `UsageError` where `path` is a file that this command did not write."""
+    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        raise UsageError(f"{path}: was not written by `magsd report`; choose another place with --out")
 
 
 def describe_run(
@@ -186,7 +207,8 @@ def _opening(evidence: Evidence, audit: Audit) -> list[Block]:
         Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device."),
     ]
     blocks += [*cautions(evidence), *shortcut_cautions(audit.by_class, run.classes)]
-    return [*blocks, Heading("Summary"), Paragraph(_headline(evidence))]
+    card = Link("What it is for, with the items of TRIPOD+AI and CLAIM:", CARD)
+    return [*blocks, Heading("Summary"), Paragraph(_headline(evidence)), card]
 
 
 def cautions(evidence: Evidence) -> list[Caution]:

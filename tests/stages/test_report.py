@@ -301,3 +301,16 @@ def test_a_second_writer_is_locked_out(run: Path) -> None:
 
     with lock(run / ".report.lock"), pytest.raises(LockedError):
         _report(run)
+
+
+def test_the_model_card_stands_beside_the_report(run: Path) -> None:
+    _report(run)
+    card = (run / "model_card.md").read_text()
+    assert "Not for clinical diagnosis" in card[:120]
+    assert "not reported" in card
+    assert "(model_card.md)" in (run / "report.md").read_text()
+    assert 'href="model_card.md"' in (run / "report.html").read_text()
+    (run / "model_card.md").write_text("my own card")
+    with pytest.raises(UsageError, match="not written by"):
+        _report(run)
+    assert (run / "model_card.md").read_text() == "my own card"
