@@ -114,7 +114,7 @@ def cost_table(runs: Sequence[Contender]) -> Table:
 
 def _cautions(runs: Sequence[Contender]) -> list[Block]:
     found = []
-    if len({run.digest for run in runs}) > 1:
+    if len({_images(run) for run in runs}) > 1:
         found.append(
             "The runs were not tested on the same images: their figures cannot be compared directly."
         )
@@ -123,6 +123,11 @@ def _cautions(runs: Sequence[Contender]) -> list[Block]:
     if any(not run.metrics.get("patients_known", True) for run in runs):
         found.append("Patients are unknown in at least one run: its figures may be too good.")
     return [Caution(text) for text in found]
+
+
+def _images(run: Contender) -> tuple[str, ...]:
+    """What a run was tested on: its images, or, where its predictions are gone, its cache."""
+    return (run.digest,) if run.answers is None else run.answers.image_ids
 
 
 def comparison_table(runs: Sequence[Contender]) -> Table:

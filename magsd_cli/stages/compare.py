@@ -16,6 +16,7 @@ from magsd_cli.artifacts.suites import SuiteRow, read_suite, suite_file
 from magsd_cli.errors import ArtifactError
 from magsd_cli.models.build import build_model
 from magsd_cli.models.cost import multiply_adds, parameters
+from magsd_cli.recipe import Recipe, load_recipe, recipe_names, recipe_paper, resolved_keys
 from magsd_cli.reporting.comparison import (
     Answers,
     Contender,
@@ -75,7 +76,13 @@ def compare_runs(
     for evidence in found:
         if evidence.metrics is None:
             raise ArtifactError(f"{evidence.run.path}: {evidence.missing['metrics']}; leave the run out")
-    runs = _told_apart([_contender(evidence, rows.get(evidence.run.path, ())) for evidence in found])
+    named = papers_rows([evidence.run.recipe for evidence in found])
+    runs = _told_apart(
+        [
+            _contender(evidence, rows.get(evidence.run.path, ()), own)
+            for evidence, own in zip(found, named, strict=True)
+        ]
+    )
     folders = [str(evidence.run.path) for evidence in found]
     again = Commands((shlex.join(["magsd", "report", *folders]),))
     blocks: list[Block] = [
@@ -139,7 +146,35 @@ def _left_out(rows: Sequence[SuiteRow]) -> list[Block]:
     return [Paragraph("Rows without a run:"), Bullets(items)]
 
 
-def _contender(evidence: Evidence, rows: Sequence[SuiteRow]) -> Contender:
+def papers_rows(recipes: Sequence[Recipe]) -> list[list[tuple[int, str]]]:
+    """The (table, row) of the paper that each recipe stands for: its own, and those of equal recipes.
+
+    A row of another table goes to one recipe alone: the one nearest to what else is compared in that table.
+    """
+    own = [{(recipe.paper.table, recipe.paper.row)} if recipe.paper else set() for recipe in recipes]
+    found = [sorted(rows) for rows in own]
+    groups: dict[str, set[tuple[int, str]]] = {}
+    for name in recipe_names():
+        paper = recipe_paper(name)
+        if paper is not None:
+            groups.setdefault(load_recipe(name).hash(), set()).add((paper.table, paper.row))
+    for group in groups.values():
+        named = [number for number, rows in enumerate(own) if rows & group]
+        for table, row in sorted(group - set().union(*own)):
+            rivals = [r for r, rows in zip(recipes, own, strict=True) if any(t == table for t, _ in rows)]
+            if named and rivals:
+                nearest = min(named, key=lambda number: _distance(recipes[number], rivals))
+                found[nearest].append((table, row))
+    return found
+
+
+def _distance(recipe: Recipe, others: Sequence[Recipe]) -> int:
+    """How many keys of `recipe` differ, summed over `others`."""
+    this = dict(resolved_keys(recipe))
+    return sum(value != this.get(key) for other in others for key, value in resolved_keys(other))
+
+
+def _contender(evidence: Evidence, rows: Sequence[SuiteRow], own: Sequence[tuple[int, str]]) -> Contender:
     assert evidence.metrics is not None
     curve = answers = None
     folds = ""
@@ -156,7 +191,6 @@ def _contender(evidence: Evidence, rows: Sequence[SuiteRow]) -> Contender:
             tuple(table["patient_id"]),
         )
     recipe = evidence.run.recipe
-    own = [(recipe.paper.table, recipe.paper.row)] if recipe.paper else []
     named = [(row.table, row.row) for row in rows if row.table is not None and row.row is not None] or own
     return Contender(
         name=evidence.run.path.name,
