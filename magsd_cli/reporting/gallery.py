@@ -29,9 +29,15 @@ def gallery_rows(
     image_ids: Sequence[str],
     most: int = MOST,
 ) -> list[int]:
-    """Rows of the `most` cases to show: errors first, then by confidence; ties by image id. All are [N]."""
+    """Rows of the `most` cases to show: errors first, then by confidence; ties by image id. All are [N].
+
+    Half of the places are kept for images that were called right, where there are so many.
+    """
     order = sorted(range(len(right)), key=lambda i: (bool(right[i]), -float(confidence[i]), image_ids[i]))
-    return order[:most]
+    wrong = [row for row in order if not right[row]]
+    called_right = order[len(wrong) :]
+    kept = max(most - len(called_right), most - most // 2)
+    return (wrong[:kept] + called_right)[:most]
 
 
 def thumbnail(pixels: npt.NDArray[np.uint8], attention: npt.NDArray[np.float32] | None) -> bytes:

@@ -15,6 +15,14 @@ def test_errors_first_then_by_confidence() -> None:
     assert gallery_rows(right, confidence, list("edcba"), most=3) == [3, 1, 2]
 
 
+def test_many_errors_leave_half_of_the_places_to_the_others() -> None:
+    right = np.array([False] * 6 + [True] * 3)
+    confidence = np.linspace(0.9, 0.1, 9)
+    names = [str(i) for i in range(9)]
+    assert gallery_rows(right, confidence, names, most=4) == [0, 1, 6, 7]
+    assert gallery_rows(right, confidence, names, most=8) == [0, 1, 2, 3, 4, 6, 7, 8]
+
+
 def test_the_picture_shows_the_attention_where_it_is() -> None:
     pixels = np.full((96, 96), 100, np.uint8)
     attention = np.zeros((4, 4), np.float32)
