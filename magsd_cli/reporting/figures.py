@@ -16,6 +16,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from magsd_cli.console import printable
 
@@ -192,7 +193,7 @@ def iou_figure(distributions: Mapping[str, Mapping[str, Floats]]) -> bytes:
             axes.hist(np.asarray(values, np.float64), bins=edges.tolist(), linewidth=1.6, **look)
         for share in (0.25, 0.5):
             axes.axvline(share, color="#999999", linestyle=":", linewidth=1)
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="IoU (dotted: 0.25 and 0.5)", ylabel="images", title=plain(title), xlim=(0, 1))
         axes.legend(fontsize=8)
     return _png(figure)
