@@ -52,6 +52,8 @@ def _with_joint_norms(model: nn.Module) -> nn.Module:
         if isinstance(child, nn.BatchNorm2d):
             norm = JointBatchNorm(child.num_features, child.eps, child.momentum)
             norm.load_state_dict(child.state_dict())
+            for key, parameter in child.named_parameters():  # what is frozen stays so: see `freeze_idle`
+                norm.get_parameter(key).requires_grad_(parameter.requires_grad)
             model.add_module(name, norm)
         else:
             _with_joint_norms(child)

@@ -266,7 +266,7 @@ def test_several_runs_are_compared(run: Path, trained: Path) -> None:
     text = path.read_text()
     assert "Comparison of 2 runs" in text
     table = [line for line in text.splitlines() if run.name in line and " ± " in line]
-    assert len(table) == 1
+    assert len(table) == 2
     assert "figures/confusions.png" in text
     assert "Differences from the best run" in text
     assert not (run / "report.md").exists()
