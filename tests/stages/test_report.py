@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import os
 import shutil
 from pathlib import Path
 
@@ -55,10 +56,18 @@ def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> N
         monkeypatch.setattr("magsd_cli.stages.showcase._attention", lambda *_: ({}, "left out here"))
 
 
+def copy_or_link(source: str, target: str) -> None:
+    """Networks are hundreds of megabytes: every test has them as hard links, to be replaced, not written to."""
+    if Path(source).stat().st_size > 2**20:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
     """A copy of the run with its cache, to be damaged at will."""
-    shutil.copytree(trained.parent, tmp_path / "runs")
+    shutil.copytree(trained.parent, tmp_path / "runs", copy_function=copy_or_link)
     run = tmp_path / "runs" / "run"
     values = read_json(run / "run.json")
     cache = Path(values["cache"]["path"]).name
@@ -218,6 +227,7 @@ def test_a_table_that_is_damaged_or_another_is_refused(run: Path) -> None:
 
 
 def test_weights_of_another_run_are_refused(run: Path) -> None:
+    weights_path(run, 0).unlink()
     shutil.copy(weights_path(run, 1), weights_path(run, 0))
     record_hash(weights_path(run, 0))
     with pytest.raises(ArtifactError, match="other networks"):
