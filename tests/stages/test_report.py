@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> N
 
 
 def copy_or_link(source: str, target: str) -> None:
-    """Networks are hundreds of megabytes: every test has them as hard links, to be replaced, not written to."""
+    """Networks are hundreds of megabytes: tests get hard links, to be replaced and never written to."""
     if Path(source).stat().st_size > 2**20:
         os.link(source, target)
     else:
