@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -107,7 +108,7 @@ def measure(folder: Path, given: argparse.Namespace) -> None:
     xrays, one, part = str(folder / "xrays"), str(folder / "one"), -(-given.images // CORES)
     decode, infer = [sys.executable, "-c", DECODE.format(cores=CORES)], [sys.executable, "-c", INFER]
     fp32, int8 = str(folder / "model.magsd"), str(folder / "model-int8.magsd")
-    commands = {
+    commands: dict[str, Callable[[], Seconds]] = {
         "fp32": lambda: timed(predict(folder, fp32, xrays)),
         "loop": lambda: timed([*loop, xrays, str(folder / "loop.parquet"), given.backbone]),
         "int8": lambda: timed(predict(folder, int8, xrays)),

@@ -76,8 +76,7 @@ def peak_memory(folder: Path, count: int) -> int:
     draw(folder / f"{count}", count, 256)
     places = [str(folder / f"{count}"), "--runs", str(folder / "runs")]
     command = [sys.executable, "-m", "magsd_cli", "prepare", *places]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, **quiet)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"prepare of {count} images: exit {os.waitstatus_to_exitcode(status)}")

@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def fits(given: argparse.Namespace, cache: int) -> bool:
-    return cache < 0.7 * given.memory * GB
+    return bool(cache < 0.7 * given.memory * GB)
 
 
 def prepare(given: argparse.Namespace) -> Stage:

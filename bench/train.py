@@ -24,7 +24,7 @@ from torch import nn
 
 from magsd_cli.method.guided import AUGMENTATIONS, choose_maps
 from magsd_cli.method.soft_distance import LOSSES, soft_label
-from magsd_cli.method.step import STEPS, StepResult
+from magsd_cli.method.step import STEPS, Backward, StepResult
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Recipe, load_recipe
 from magsd_cli.stages.device import choose_devices, describe, make_repeatable
@@ -85,7 +85,12 @@ def guided(given: argparse.Namespace, device: torch.device) -> Step:
 
 
 def joint_step(
-    model: nn.Module, images: torch.Tensor, targets: torch.Tensor, recipe: Recipe, generator: torch.Generator
+    model: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    recipe: Recipe,
+    generator: torch.Generator,
+    backward: Backward = torch.autograd.backward,
 ) -> StepResult:
     """The same losses with all four graphs held until one backward, as the authors' step does."""
     output, names = model(images), recipe.train.augment
@@ -96,7 +101,7 @@ def joint_step(
     for number, name in enumerate(names):
         view = AUGMENTATIONS[name](images, maps[:, number : number + 1], recipe.guide, generator)
         distance = distance + LOSSES[recipe.train.loss](soft, model(view).logits, targets) / len(names)
-    (entropy + distance).backward()
+    backward(entropy + distance)
     correct = (output.logits.argmax(1) == targets).sum()
     return StepResult((entropy + distance).detach(), entropy.detach(), distance.detach(), correct)
 
@@ -115,7 +120,7 @@ def plain(given: argparse.Namespace, device: torch.device) -> Step:
         model.zero_grad(set_to_none=True)
         with torch.autocast(device.type, kind, enabled=kind is not None):
             logits = network(images).logits
-        F.cross_entropy(logits.float(), targets).backward()
+        torch.autograd.backward(F.cross_entropy(logits.float(), targets))
 
     return step
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from magsd_cli.errors import MagsdError, UsageError
 from magsd_cli.recipe import Recipe
@@ -52,8 +53,14 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     """Join the process group that the launcher's environment describes; leave it at the end."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    # The launcher's store outlives a restart: without a prefix of its own, a process could find the address
+    # of one that is dead, and all would wait for each other until `PATIENCE` ends.
+    store, rank, world = next(rendezvous("env://", timeout=PATIENCE))
+    restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    fresh = dist.PrefixStore(f"restart {restart}", store)  # type: ignore[attr-defined]
     # Numbers that the host needs go over gloo, so that asking for them does not wait for the GPU.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=fresh, rank=rank, world_size=world, timeout=PATIENCE)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     finally:
