@@ -53,7 +53,7 @@ def fits(given: argparse.Namespace, cache: int) -> bool:
 def prepare(given: argparse.Namespace) -> Stage:
     """Decode, equalise, resize; the leak gate compares every two pictures, on one core."""
     work = {"decode": hours(given.images, given.decode * cores(given)), "storage": reading(given)}
-    return Stage("prepare", work | {"pairs": hours(given.images**2 / 2, given.pairs)})
+    return Stage("prepare", work | {"pairs": hours(given.images**2 / 2, given.pairs * given.cores)})
 
 
 def predict(given: argparse.Namespace) -> Stage:
@@ -103,7 +103,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--memory", type=float, default=24, help="GB of one machine")
     parser.add_argument("--storage", type=float, default=1.0, help="GB/s of the storage that all share")
     parser.add_argument("--decode", type=float, default=99, help="images/s a core: prepare, decode to cache")
-    parser.add_argument("--pairs", type=float, default=5.0e7, help="perceptual hashes compared a second")
+    parser.add_argument(
+        "--pairs", type=float, default=1.4e8, help="perceptual hashes compared a second by a core"
+    )
     parser.add_argument("--infer", type=float, default=20, help="images/s a core: the network alone")
     parser.add_argument("--train", type=float, default=1.0, help="primary images/s a core")
     parser.add_argument(

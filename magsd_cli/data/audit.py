@@ -23,8 +23,6 @@ NEAR = 32  # bits of 256: the same exposure, however it was processed
 SAME = 8  # bits of 256: the same picture, encoded again
 BLOCK = 2048
 
-Words = npt.NDArray[np.uint64]
-
 
 def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> str:
     """Hash of what uint8 [H,W] looks like, 64 hex digits: pictures that look alike differ in few bits."""
@@ -42,25 +40,27 @@ def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> str:
 def near_pairs(hashes: Sequence[str], most: int = NEAR) -> list[tuple[int, int, int]]:
     """Pairs (i, j, bits), i < j, of hashes that differ in at most `most` bits; "" has no pair.
 
-    All pairs are compared, in blocks: memory stays small, and 100,000 images take about two minutes.
+    All pairs are compared, in blocks: memory stays small, and 100,000 images take 36 s of one core. With bits
+    as signs, the product of two hashes of n bits that differ in d is n - 2 d, so a block is one product of
+    matrices (whole numbers, exact in float32), several times as fast as counting bits.
     """
     known = [position for position, value in enumerate(hashes) if value]
-    words = np.array([np.frombuffer(bytes.fromhex(hashes[p]), np.uint64) for p in known], np.uint64)
+    packed = np.array([np.frombuffer(bytes.fromhex(hashes[p]), np.uint8) for p in known], np.uint8)
     found: list[tuple[int, int, int]] = []
-    for start in range(0, len(words), BLOCK):
-        for other in range(start, len(words), BLOCK):
-            distance = _distances(words[start : start + BLOCK], words[other : other + BLOCK])
-            for i, j in np.argwhere(distance <= most):
+    for start in range(0, len(packed), BLOCK):
+        ours = _signs(packed[start : start + BLOCK])
+        for other in range(start, len(packed), BLOCK):
+            agreement = ours @ _signs(packed[other : other + BLOCK]).T
+            for i, j in np.argwhere(agreement >= ours.shape[1] - 2 * most):
                 if start + i < other + j:
-                    found.append((known[start + i], known[other + j], int(distance[i, j])))
+                    bits = (ours.shape[1] - int(agreement[i, j])) // 2
+                    found.append((known[start + i], known[other + j], bits))
     return found
 
 
-def _distances(one: Words, two: Words) -> npt.NDArray[np.uint16]:
-    distance = np.zeros((len(one), len(two)), np.uint16)
-    for word in range(one.shape[1]):
-        distance += np.bitwise_count(one[:, None, word] ^ two[None, :, word])
-    return distance
+def _signs(packed: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Bytes [N, B / 8] -> -1 or 1 for each bit [N, B]."""
+    return 2 * np.unpackbits(packed, axis=1).astype(np.float32) - 1
 
 
 def group_images(links: Iterable[Sequence[str]], pairs: Iterable[tuple[int, int]], count: int) -> list[int]:
