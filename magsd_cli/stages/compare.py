@@ -86,7 +86,7 @@ def compare_runs(
     folders = [str(evidence.run.path) for evidence in found]
     again = Commands((shlex.join(["magsd", "report", *folders]),))
     blocks: list[Block] = [
-        *_opening(found, commands),
+        *_opening(found, [*commands, *_typed([e for e in found if e.run.path not in rows])]),
         *_left_out([row for path, some in rows.items() for row in some if suite_file(path).exists()]),
         *comparison_blocks(runs),
         *published_blocks(runs),
@@ -119,7 +119,7 @@ def _opening(found: Sequence[Evidence], commands: Sequence[Commands]) -> list[Bl
     epochs = min(recipe.train.epochs for recipe in recipes)
     opening: list[Block] = [
         Paragraph(f"{len(found)} runs side by side. Made by magsd {__version__}, with:"),
-        *(commands or [Commands(tuple(_typed(found)))]),
+        *commands,
         Paragraph(budget),
         Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device."),
     ]
@@ -129,10 +129,11 @@ def _opening(found: Sequence[Evidence], commands: Sequence[Commands]) -> list[Bl
     return opening
 
 
-def _typed(found: Sequence[Evidence]) -> list[str]:
+def _typed(found: Sequence[Evidence]) -> list[Commands]:
     """The command lines that made the runs, each once."""
     sessions = [session for evidence in found for session in (evidence.provenance or {}).get("sessions", [])]
-    return list(dict.fromkeys(shlex.join(["magsd", *session["command"][1:]]) for session in sessions))
+    lines = dict.fromkeys(shlex.join(["magsd", *session["command"][1:]]) for session in sessions)
+    return [Commands(tuple(lines))] if lines else []
 
 
 def _span(values: Sequence[int]) -> str:

@@ -69,8 +69,10 @@ def test_a_folder_that_cannot_be_listed_is_an_input(tmp_path: Path, monkeypatch:
             raise PermissionError(13, "Permission denied", os.fspath(path))
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    assert list_inputs([tmp_path]) == [tmp_path / "closed", tmp_path / "open" / "y.png"]
+    with monkeypatch.context() as patched:  # pytest itself lists folders, to remove them
+        patched.setattr(os, "scandir", refuse)
+        found = list_inputs([tmp_path])
+    assert found == [tmp_path / "closed", tmp_path / "open" / "y.png"]
 
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
