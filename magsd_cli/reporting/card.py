@@ -1,7 +1,8 @@
 """The model card: what a run's networks are and are not for, with the items of TRIPOD+AI and CLAIM.
 
 TRIPOD+AI: Collins et al., BMJ 385:e078378 (2024). CLAIM: Tejani et al., Radiol. Artif. Intell. 6(4):e240300
-(2024). Items are named in words of our own; the numbers are the guidelines'.
+(2024). Items are named in words of our own; docs/trust.md says which numbers
+were checked.
 """
 
 from __future__ import annotations
