@@ -27,9 +27,10 @@ import numpy as np, torch
 from pathlib import Path
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.recipe import load_recipe
-from magsd_cli.stages.device import make_repeatable
-from magsd_cli.stages.learner import Task, learn, new_learner
-from magsd_cli.stages.schedule import epoch_batches
+from magsd_cli.runtime.device import make_repeatable
+from magsd_cli.training.loop import learn
+from magsd_cli.training.state import Task, new_learner
+from magsd_cli.training.schedule import epoch_batches
 make_repeatable(torch.device("cpu"), 1)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 cache = open_cache(Path(sys.argv[1]))
@@ -108,8 +109,8 @@ def show(stage: str, count: int, command: list[str]) -> None:
 
 def export(path: Path) -> None:
     """A model file of a small random network."""
-    from magsd_cli.artifacts.deployed import write_deployed
-    from magsd_cli.inference.onnx_export import export_network
+    from magsd_cli.artifacts.model_file import write_deployed
+    from magsd_cli.export.onnx_network import export_network
     from magsd_cli.models.build import build_model
     from magsd_cli.recipe import load_recipe
 

@@ -208,9 +208,8 @@ def draw(folder: Path, count: int, side: int) -> None:
 
 def export(folder: Path, name: str, settings: list[str]) -> None:
     """Model files of one random network, in float32 and in int8."""
-    from magsd_cli.artifacts.deployed import write_deployed
-    from magsd_cli.inference.onnx_export import export_network
-    from magsd_cli.inference.onnx_int8 import quantize
+    from magsd_cli.artifacts.model_file import write_deployed
+    from magsd_cli.export.onnx_network import export_network, quantize
     from magsd_cli.models.build import build_model
     from magsd_cli.recipe import load_recipe
 

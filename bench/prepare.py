@@ -23,8 +23,8 @@ import numpy as np
 
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.data.ingest import Order, ingest
-from magsd_cli.data.isolate import run_isolated
-from magsd_cli.stages.prepare import prepare
+from magsd_cli.preparation.prepare import prepare
+from magsd_cli.runtime.isolate import run_isolated
 
 SMALL = 300  # images at which memory is first measured
 

@@ -27,8 +27,9 @@ from magsd_cli.method.soft_distance import LOSSES, soft_label
 from magsd_cli.method.step import STEPS, Backward, StepResult
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Recipe, load_recipe
-from magsd_cli.stages.device import choose_devices, describe, make_repeatable
-from magsd_cli.stages.learner import Task, learn, new_learner
+from magsd_cli.runtime.device import choose_devices, describe, make_repeatable
+from magsd_cli.training.loop import learn
+from magsd_cli.training.state import Task, new_learner
 
 CLASSES = 3
 Step = Callable[[], object]

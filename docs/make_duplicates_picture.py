@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from magsd_cli.artifacts.cache import Cache, open_cache
 from magsd_cli.artifacts.files import write_bytes
-from magsd_cli.data.audit import NEAR, near_pairs
-from magsd_cli.data.folds import make_folds
+from magsd_cli.preparation.duplicates import NEAR, near_pairs
+from magsd_cli.training.folds import make_folds
 
 OUT = Path(__file__).resolve().with_name("duplicates.png")
 SIDE, STRIP, COLUMNS, ROWS = 150, 20, 2, 4

@@ -27,11 +27,11 @@ from magsd_cli.artifacts.files import atomic_path
 from magsd_cli.artifacts.runs import open_run, weights_path
 from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.data.decode import read_image
-from magsd_cli.data.phantoms import draw_phantom
 from magsd_cli.method.guided import choose_maps, dim, guided_boxes, mix_up, normalise_map, patch, region
 from magsd_cli.method.zscore import statistics, unit_range
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Guide
+from magsd_cli.tools.phantoms import draw_phantom
 
 HERE = Path(__file__).resolve().parent
 XRAYS = HERE.parents[1] / "shared" / "data" / "cxr" / "images"

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 
-from magsd_cli.models.build import MODELS, build_model
-from magsd_cli.models.cost import multiply_adds, parameters
-from magsd_cli.models.size import SMALLEST
+from magsd_cli.models.build import MODELS, build_model, multiply_adds, parameters
+from magsd_cli.models.output import SMALLEST
 from magsd_cli.recipe import Model
 
 CLASSES = 3

@@ -18,17 +18,18 @@ from typing import Annotated
 import typer
 
 from magsd_cli import __version__
-from magsd_cli.commands.options import LogFormat
+from magsd_cli.commands.inference import localize, predict
 from magsd_cli.commands.prepare import prepare
 from magsd_cli.commands.recipes import recipes_app
-from magsd_cli.commands.reporting import demo, report
-from magsd_cli.commands.screening import localize, predict
+from magsd_cli.commands.report import report
+from magsd_cli.commands.tools import demo, doctor, export, verify
 from magsd_cli.commands.training import calibrate, cv, train
-from magsd_cli.commands.upkeep import doctor, export, verify
 from magsd_cli.console import LOG_FORMAT_VARIABLE, printable, say
 from magsd_cli.errors import DeviceError, Interrupted, MagsdError
+from magsd_cli.settings import LogFormat
 
 EPILOG = "--runs, --debug and --log-format may stand anywhere on the line. Not for clinical diagnosis."
+
 
 app = typer.Typer(
     add_completion=False,
@@ -82,6 +83,8 @@ for command in (
     verify,
 ):
     app.command()(command)
+
+
 app.add_typer(recipes_app, name="recipes")
 
 

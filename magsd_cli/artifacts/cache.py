@@ -21,14 +21,21 @@ import numpy.typing as npt
 from magsd_cli.artifacts.files import check_hash, hash_sidecar, hashed_path
 from magsd_cli.artifacts.tables import read_parquet, write_parquet
 from magsd_cli.errors import ArtifactError
+from magsd_cli.settings import Preprocessing
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+
 SCHEMA_VERSION = 1
+
+
 SUFFIX = ".h5"
+
+
 AGAIN = "run `magsd prepare` again"
+
 
 # The samples table: a column, and whether it enters the dataset's digest (a moved folder is the same data).
 SAMPLE_COLUMNS: dict[str, bool] = {
@@ -55,17 +62,9 @@ SAMPLE_COLUMNS: dict[str, bool] = {
     "height": False,
     "index": True,
 }
+
+
 IDS = ("patient_id", "exam_id", "group_id")
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How the cached images were made: side in pixels, CLAHE and its settings."""
-
-    size: int = 224
-    clahe: bool = True
-    clip_limit: float = 4.0
-    tiles: int = 4
 
 
 @dataclass(frozen=True)

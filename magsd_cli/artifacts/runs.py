@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magsd_cli.artifacts.files import check_hash, hashed_path, read_json
+from magsd_cli.artifacts.files import check_hash, hashed_path, read_json, recorded_hashes, sha256_bytes
 from magsd_cli.artifacts.tables import read_parquet, write_parquet
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.recipe import Recipe, recipe_from_values, resolved_keys
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 SCHEMA_VERSION = 1
 AGAIN = "make the run again"
@@ -275,3 +276,23 @@ def write_json_hashed(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> N
     with hashed_path(path) as temporary:
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def model_sha256(run: Run) -> str:
+    """The model's hash: of its networks' weights, in the order of the folds. Each is checked.
+
+    Raises `ArtifactError` when one is missing or damaged.
+    """
+    return sha256_bytes("".join(check_hash(weights_path(run.path, fold)) for fold in run.trained).encode())
+
+
+def recorded_sha256(run: Run) -> str:
+    """The same from the recorded hashes alone, which costs nothing: the weights are not going to be read."""
+    recorded = [recorded_hashes(weights_path(run.path, fold)) for fold in run.trained]
+    return sha256_bytes("".join(hashes[0] if hashes else "" for hashes in recorded).encode())
+
+
+def find_cache(run: Run) -> Path:
+    """The run's cache where it was, or beside the run where both were moved together."""
+    beside = run.path.parent / "cache" / run.cache_path.name
+    return beside if beside.is_file() and not run.cache_path.is_file() else run.cache_path

@@ -29,6 +29,7 @@ from magsd_cli.errors import ArtifactError, OutputError
 if TYPE_CHECKING:
     import pandas as pd
 
+
 SCHEMA_VERSION = 1
 PREDICTION, OUT_OF_FOLD, LOCALIZATION = "prediction", "out_of_fold", "localization"
 _KEY = b"magsd"
@@ -36,9 +37,9 @@ _SEAL = b"magsd.seal"
 _SEAL_PREFIX = b"magsd-seal-sha256-"
 _OPEN_SEAL = _SEAL_PREFIX + b"0" * 64
 _ANY_SEAL = re.compile(re.escape(_SEAL_PREFIX) + rb"[0-9a-f]{64}")
+
 #: How far a row of probabilities may be from 1, float32 rounding of many classes included.
 SUM_TOLERANCE = 1e-4
-
 _STATUS = (
     ("path", pa.string()),
     ("sha256", pa.string()),
@@ -48,6 +49,7 @@ _STATUS = (
     ("warnings", pa.list_(pa.string())),
     ("predicted", pa.string()),
 )
+
 _JUDGED = (("decision", pa.string()), ("refer", pa.bool_()), ("refer_reason", pa.string()))
 _LOCALIZED = (
     ("image_width", pa.int32()),
@@ -71,7 +73,9 @@ _LOCALIZED = (
     ("overlay", pa.string()),
     ("mask", pa.string()),
 )
+
 _MEASURED = ("iou_box", "iou_mask", "over_0.25", "over_0.5", "pointing", "lungs")
+
 #: Columns of localization tables that the first of them had not.
 _LOCALIZED_LATER = (
     ("patient_id", pa.string()),
@@ -82,6 +86,8 @@ _LOCALIZED_LATER = (
     *((f"control_{name}", pa.float32()) for name in ("over_0.25", "over_0.5", "lungs")),
     *((f"untrained_{name}", pa.float32()) for name in _MEASURED),
 )
+
+IN_TRAINING_DATA = "in_training_data"  # the warning on an image that the model was trained on
 
 
 def table_schema(kind: str, classes: Sequence[str]) -> pa.Schema:

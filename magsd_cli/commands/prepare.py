@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import Layout, View, WorkersOption
+from magsd_cli.commands.options import WorkersOption
 from magsd_cli.errors import UsageError
+from magsd_cli.settings import Layout, View
 
 
 def prepare(
@@ -49,7 +50,7 @@ def prepare(
     workers: WorkersOption = None,
 ) -> int:
     """Decode X-rays, equalise their contrast and pack them into one cache. Prints the cache's path."""
-    from magsd_cli.stages.prepare import prepare as stage
+    from magsd_cli.preparation.prepare import prepare as stage
 
     if not sources and recipe is None:
         raise UsageError("SOURCE: name a folder of X-rays, or a data recipe with --recipe")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +14,12 @@ recipes_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List, show and copy the recipes."
 )
 
+MOST_CHANGES = 3  # more make the line unreadable; `magsd recipes show NAME` has them all
+
 
 @recipes_app.command("list")
 def recipes_list() -> int:
     """List the built-in recipes: the paper's row and its accuracies (%) on A, B and C; what each changes."""
-    from magsd_cli.stages.catalogue import catalogue
-
     for line in catalogue():
         print(line)
     return 0
@@ -54,3 +55,28 @@ def recipes_copy(
     write_text(target, recipe_text(name))
     print(target)
     return 0
+
+
+def catalogue() -> Iterator[str]:
+    """A line of headings, then one a recipe: its name, the paper's table and row, the published accuracies
+    in percent on data sets A, B and C, its title, and what it changes.
+    """
+    from magsd_cli.recipe import recipe_changes, recipe_names, recipe_paper, recipe_title
+    from magsd_cli.report.paper_tables import SETS, published_figures
+
+    yield f"{'recipe':26} {'table, row of the paper':30} {'accuracy A / B / C':22} title; what it changes"
+    figures = published_figures()
+    for name in recipe_names():
+        paper = recipe_paper(name)
+        place = accuracies = ""
+        if paper is not None:
+            place = f"{paper.table}, {paper.row}"
+            known = [figures.get((paper.table, paper.row, where, "accuracy")) for where in SETS.values()]
+            accuracies = " / ".join(f"{100 * figure.mean:.2f}" if figure else "-" for figure in known)
+        yield f"{name:26} {place:30} {accuracies:22} {recipe_title(name)}; {_few(recipe_changes(name))}"
+
+
+def _few(changes: list[str]) -> str:
+    shown = ", ".join(changes[:MOST_CHANGES])
+    more = len(changes) - MOST_CHANGES
+    return (f"{shown} and {more} more" if more > 0 else shown) or "nothing"

@@ -14,10 +14,8 @@ from magsd_cli.commands.options import (
     CoverageOption,
     DeviceOption,
     GpusOption,
-    Group,
     GroupOption,
     NameOption,
-    Parallel,
     ParallelOption,
     PositiveOption,
     RecipeOption,
@@ -32,6 +30,7 @@ from magsd_cli.commands.options import (
 )
 from magsd_cli.console import one_of_many
 from magsd_cli.errors import UsageError
+from magsd_cli.settings import Group, Parallel
 
 AIMS = ("positive", "target_sensitivity", "target_specificity", "coverage")
 
@@ -51,7 +50,7 @@ def train(
 ) -> int:
     """Train one network on one split and test it on the part held out. Prints the run's path."""
     given = _for_the_stage(**locals())
-    from magsd_cli.stages.train import train as stage
+    from magsd_cli.training.run import train as stage
 
     return _print(stage(**given))
 
@@ -79,9 +78,9 @@ def cv(
 ) -> int:
     """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
     given = locals()
-    from magsd_cli.stages.calibrate import wish_for
-    from magsd_cli.stages.cv import cv as stage
-    from magsd_cli.stages.suite import is_suite, suite
+    from magsd_cli.evaluation.calibrate import wish_for
+    from magsd_cli.training.run import cv as stage
+    from magsd_cli.training.suite import is_suite, suite
 
     names = recipe or ["base"]
     wish = wish_for(*(given.pop(aim) for aim in AIMS))
@@ -122,8 +121,8 @@ def calibrate(
 
     Trains nothing. What is not named stays as it was; `--coverage 1` refers nothing for a low confidence.
     """
-    from magsd_cli.stages.calibrate import calibrate as stage
-    from magsd_cli.stages.calibrate import wish_for
+    from magsd_cli.evaluation.calibrate import calibrate as stage
+    from magsd_cli.evaluation.calibrate import wish_for
 
     wish = wish_for(positive, target_sensitivity, target_specificity, coverage)
     print(stage(run=run, runs=context.obj, wish=wish))

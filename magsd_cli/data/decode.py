@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.data.faults import DecodeError
+from magsd_cli.data.decode_error import DecodeError
 from magsd_cli.data.gray import (
     Pixels,
     merge_alpha,
@@ -31,10 +31,19 @@ from magsd_cli.data.headers import ImageHeader, read_header
 
 __all__ = ["DecodeError", "Decoded", "Header", "decode_image", "read_bytes", "read_image"]
 
+
 MAX_BYTES = 256 * 2**20
+
+
 MAX_PIXELS = 50_000_000
+
+
 MAX_SIDE = 32_767
+
+
 MIN_SIDE = 16
+
+
 SMALL_SIDE = 64
 
 

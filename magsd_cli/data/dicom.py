@@ -24,23 +24,39 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 
-from magsd_cli.data.faults import DecodeError
+from magsd_cli.data.decode_error import DecodeError
 from magsd_cli.data.gray import Pixels, merge_colours, used_depth
 
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
+
+
 logging.getLogger("pydicom").propagate = False
 
+
 RADIOGRAPHS = {"CR", "DX", "DR", "RG", "XR", "OT", "SC", "RF", "PX", "IO", "MG", ""}
+
+
 SLICES = {"CT", "MR", "PT", "NM"}
+
+
 LATERAL = re.compile(r"^(LL|RL|L|LAT|LATERAL|LLD|RLD|LEFT LATERAL|RIGHT LATERAL)$")
+
+
 FRONTAL = {"PA": "PA", "AP": "AP", "APS": "AP", "AP SUPINE": "AP", "AP ERECT": "AP"}
+
+
 MAX_LUT = 65_536
+
+
 MOST_VALUES = 1 << 17
+
+
 # Packages for what python-gdcm does not decode.
 PACKAGES = {
     uid.JPEGExtended12Bit: "pylibjpeg pylibjpeg-libjpeg",
     **dict.fromkeys((uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL), "pylibjpeg pylibjpeg-openjpeg"),
 }
+
 
 # pydicom reports through Python's warnings; muting them is not thread-safe, so one file is read at a time.
 _one_at_a_time = threading.Lock()

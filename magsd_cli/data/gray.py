@@ -8,13 +8,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.data.faults import DecodeError
+from magsd_cli.data.decode_error import DecodeError
 
 Pixels = npt.NDArray[np.uint8]
+
+
 Samples = npt.NDArray[Any]
 
+
 DEPTHS = (8, 10, 12, 14, 16)  # what detectors deliver
+
+
 COLOURED = 32  # spread between the channels of a pixel from which the eye calls it coloured
+
+
 MOST_COLOURED = 0.2  # a larger share of coloured pixels is no radiograph
 
 

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from magsd_cli.data.faults import DecodeError
+from magsd_cli.data.decode_error import DecodeError
 
 
 @dataclass(frozen=True)
@@ -249,6 +249,8 @@ def _tiff_tag(data: bytes, entry: bytes, order: str) -> tuple[int, tuple[int, ..
 
 
 Reader = Callable[[bytes], ImageHeader]
+
+
 READERS: dict[bytes, Reader] = {
     b"\x89PNG\r\n\x1a\n": _read_png,
     b"\xff\xd8": _read_jpeg,

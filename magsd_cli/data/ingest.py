@@ -5,14 +5,20 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.data.audit import perceptual_hash
 from magsd_cli.data.clahe import equalise, resize
 from magsd_cli.data.decode import DecodeError, Header, read_image
+
+if TYPE_CHECKING:
+    pass
+
+
+HASH_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -76,3 +82,16 @@ def _pixels_hash(shape: tuple[int, ...], resized: npt.NDArray[np.uint8]) -> str:
     digest = hashlib.sha256(f"{shape}".encode())
     digest.update(np.ascontiguousarray(resized).data)
     return digest.hexdigest()
+
+
+def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> str:
+    """Hash of what uint8 [H,W] looks like, 64 hex digits: pictures that look alike differ in few bits."""
+    import cv2
+    import imagehash
+    from PIL import Image
+
+    # imagehash would shrink to this size itself, several times slower.
+    side = 4 * HASH_SIDE
+    small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
+    bits = imagehash.phash(Image.fromarray(small), hash_size=HASH_SIDE).hash
+    return np.packbits(bits.ravel()).tobytes().hex()

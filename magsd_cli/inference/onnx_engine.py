@@ -12,11 +12,17 @@ import onnxruntime
 
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError
-from magsd_cli.inference.outcome import Prediction
+from magsd_cli.inference.answer import Prediction
 
 INPUT = "images"
+
+
 OUTPUTS = ("probabilities", "attention")
+
+
 Session = Any  # onnxruntime has no types
+
+
 Images = npt.NDArray[np.uint8]
 
 

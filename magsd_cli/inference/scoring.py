@@ -13,24 +13,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.data.appearance import Appearance, appearance_features, unlikeness
 from magsd_cli.data.ingest import Ingested, Order, ingest
-from magsd_cli.inference.workers import run_isolated
+from magsd_cli.inference.out_of_distribution import Appearance, appearance_features, unlikeness
+from magsd_cli.runtime.worker_pool import run_isolated
+from magsd_cli.settings import Preparation
 
 #: uint8 [N,1,S,S] -> the probabilities of each network [N,M,K]
 Score = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]
+
+
 CHUNK = 8
+
+
 CRASH_CODES = {"crashed": "decoder_crashed", "timeout": "decoder_timeout"}
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What every picture goes through before the network: the cache's side, CLAHE and its settings."""
-
-    size: int
-    clahe: bool
-    clip_limit: float
-    tiles: int
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from magsd_cli.errors import UsageError
-from magsd_cli.models.bcnn import BCNN, BCNNAttention
-from magsd_cli.models.covidnet import COVIDNet
-from magsd_cli.models.fpn import FPN
-from magsd_cli.models.inception import InceptionV3
+from magsd_cli.models.baselines.bcnn import BCNN, BCNNAttention
+from magsd_cli.models.baselines.covidnet import COVIDNet
+from magsd_cli.models.baselines.fpn import FPN
+from magsd_cli.models.baselines.inception import InceptionV3
+from magsd_cli.models.baselines.narin import NarinInceptionV3, NarinResNet50
+from magsd_cli.models.baselines.resnet_classifier import resnet18, resnet50
+from magsd_cli.models.baselines.unet import UNet
+from magsd_cli.models.baselines.vgg import VGG16
 from magsd_cli.models.magsd import MANet, changed_trunk
-from magsd_cli.models.narin import NarinInceptionV3, NarinResNet50
-from magsd_cli.models.resnet_classifier import resnet18, resnet50
-from magsd_cli.models.unet import UNet
-from magsd_cli.models.vgg import VGG16
 from magsd_cli.models.weights import load_first_weights
 from magsd_cli.recipe import Model
 
@@ -51,3 +53,16 @@ MODELS: dict[str, Callable[[Model, int], nn.Module]] = {
     "fpn": FPN,
     "unet": UNet,
 }
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of trained values; batch-norm statistics are none."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def multiply_adds(model: nn.Module, size: int) -> int:
+    """Multiply-adds of convolutions and matrix products for one image of `size` pixels; none is computed."""
+    shapes_only = copy.deepcopy(model).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shapes_only(torch.empty(1, 1, size, size, device="meta"))
+    return int(counter.get_total_flops()) // 2

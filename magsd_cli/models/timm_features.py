@@ -14,6 +14,8 @@ from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.models.weights import TIMEOUT_S, State, Trunk
 
 PREFIX = "timm:"
+
+
 HUB = "huggingface.co"
 
 

@@ -23,7 +23,11 @@ from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.recipe import Model
 
 State = dict[str, Tensor]
+
+
 TIMEOUT_S = 10.0  # without an answer for so long, a download is given up
+
+
 DAMAGED = (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, SafetensorError)
 
 

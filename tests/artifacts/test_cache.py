@@ -12,7 +12,6 @@ import pytest
 
 from magsd_cli.artifacts.cache import (
     SAMPLE_COLUMNS,
-    Preprocessing,
     dataset_digest,
     find_newest_cache,
     open_cache,
@@ -21,6 +20,7 @@ from magsd_cli.artifacts.cache import (
 )
 from magsd_cli.artifacts.files import record_hash
 from magsd_cli.errors import ArtifactError
+from magsd_cli.settings import Preprocessing
 
 CLASSES = ("COVID-19", "Normal")
 SETTINGS = Preprocessing(size=8, clahe=True, clip_limit=2.0, tiles=2)

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pictures import dicom_bytes, encoded, gradient, radiograph, saved
 
 from magsd_cli.data.decode import Decoded, DecodeError, decode_image
-from magsd_cli.data.isolate import Crashed, run_isolated
+from magsd_cli.runtime.isolate import Crashed, run_isolated
 
 CODES = {
     *("empty", "not_image", "unsupported_format", "truncated", "corrupt", "too_large", "too_small"),

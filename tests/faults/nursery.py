@@ -72,17 +72,16 @@ def serve() -> None:
     import torch
     import torch._dynamo
 
-    import magsd_cli.stages.cv
-    import magsd_cli.stages.export
-    import magsd_cli.stages.predict
-    import magsd_cli.stages.prepare
-    import magsd_cli.stages.train
+    import magsd_cli.export.export
+    import magsd_cli.inference.predict
+    import magsd_cli.preparation.prepare
+    import magsd_cli.training.run
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from tiny_onnx import tiny_onnx
 
     # The exporter computes for seconds and writes nothing: kills are to hit what is written.
-    magsd_cli.stages.export.export_network = lambda *_: tiny_onnx()
+    magsd_cli.export.export.export_network = lambda *_: tiny_onnx()
     assert sklearn.metrics  # it and dynamo are imported late, which would take seconds in every child
     assert torch._dynamo
     torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from magsd_cli.artifacts.checkpoints import read_state, read_weights
 from magsd_cli.artifacts.files import hash_sidecar
 from magsd_cli.artifacts.tables import OUT_OF_FOLD, PREDICTION, read_table
 from magsd_cli.errors import ArtifactError
-from magsd_cli.stages.verify import verify
+from magsd_cli.tools.verify import verify
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FLIPS = 1000

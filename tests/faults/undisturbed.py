@@ -11,8 +11,8 @@ import numpy as np
 from nursery import Nursery
 from tiny_run import KEYS
 
-from magsd_cli.artifacts.integrity import check_files, files_in
 from magsd_cli.artifacts.tables import OUT_OF_FOLD, PREDICTION, read_table
+from magsd_cli.tools.verify import check_files, files_in
 
 IMAGES = 40
 COMMANDS = ("prepare", "train", "cv", "predict")

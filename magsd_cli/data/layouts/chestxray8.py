@@ -13,12 +13,14 @@ import csv
 from pathlib import Path
 
 from magsd_cli.data.decode import read_bytes
-from magsd_cli.data.faults import DecodeError
+from magsd_cli.data.decode_error import DecodeError
 from magsd_cli.data.headers import read_header
 from magsd_cli.data.layouts.listing import Boxes, Listing, Record, count_notes, list_files, unlisted
 from magsd_cli.data.layouts.table import lenient_rows
 
 FRAME = 1024.0  # the boxes' own frame, whatever size an image has been given since
+
+
 COLUMNS = ("image_index", "finding_labels", "patient_id")
 
 

@@ -23,6 +23,8 @@ from magsd_cli.data.layouts.listing import (
 from magsd_cli.data.layouts.table import header_of, lenient_rows
 
 TABLE = "metadata.csv"
+
+
 COLUMNS = ("patientid", "finding", "view", "modality", "filename")
 
 

@@ -21,7 +21,10 @@ from magsd_cli.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
+
 MANIFEST = "metadata.csv"
+
+
 REQUIRED = ("path", "label", "patient_id")
 
 

@@ -14,6 +14,8 @@ from magsd_cli.data.layouts.listing import Listing, Record, count_notes, list_fi
 from magsd_cli.data.layouts.table import header_of, lenient_rows
 
 TABLE = "metadata.csv"
+
+
 COLUMNS = ("patientid", "finding", "view", "modality")
 
 

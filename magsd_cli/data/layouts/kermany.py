@@ -15,8 +15,14 @@ from pathlib import Path
 from magsd_cli.data.layouts.listing import Listing, Record, count_notes, list_files, relative_id
 
 PARTS = ("train", "test", "val")
+
+
 PNEUMONIA = re.compile(r"^person(\d+)_(bacteria|virus)_\d+", re.IGNORECASE)
+
+
 NORMAL = re.compile(r"^(?:NORMAL\d*-)?(IM-\d+)", re.IGNORECASE)
+
+
 KINDS = {"bacteria": "Bacterial pneumonia", "virus": "Viral pneumonia"}
 
 

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 else:
     Boxes = object
 
+
 # Names that operating systems and archivers leave behind; never images, never worth an error row.
 CLUTTER = {"thumbs.db", "desktop.ini", ".ds_store", "__macosx"}
+
+
 # Tables and texts that come with a collection; any other file, whatever its name, gets a row.
 NOT_IMAGES = {".csv", ".tsv", ".json", ".xlsx", ".xls", ".md", ".html", ".bib", ".yml", ".yaml", ".sha256"}
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from magsd_cli.errors import UsageError
 
 MAX_TABLE = 512 * 2**20
+
+
 Row = dict[str, str]
 
 

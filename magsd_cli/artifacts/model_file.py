@@ -1,0 +1,152 @@
+"""A model in one file, to predict with where nothing was trained: ``model.magsd``.
+
+A zip archive, uncompressed, of ``model.json`` (classes, preparation, recipe, hashes) and an ONNX network for
+each fold. It executes nothing. Every member is checked against the hash in ``model.json``, and that against
+the archive's own checksum.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from magsd_cli.artifacts.files import hashed_path, sha256_bytes
+from magsd_cli.artifacts.operating_point import check_operating
+from magsd_cli.errors import ArtifactError
+
+SCHEMA_VERSION = 1
+
+
+SUFFIX = ".magsd"
+
+
+HEAD = "model.json"
+
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What a model file says of itself. `networks`: fold -> hash of its member.
+
+    `trained_on`: content hash of each image of the run -> the fold whose network never saw it.
+    `operating`: as `artifacts.operating` has it; None in a file that was made without. `precision`: what the
+    networks compute in, "fp32" or "int8".
+    """
+
+    path: Path
+    name: str
+    version: str
+    model_sha256: str
+    classes: tuple[str, ...]
+    size: int
+    cache_size: int
+    clahe: bool
+    clip_limit: float
+    tiles: int
+    recipe: dict[str, Any] = field(repr=False)
+    recipe_sha256: str
+    networks: dict[int, str] = field(repr=False)
+    trained_on: dict[str, int] | None = field(repr=False)
+    operating: dict[str, Any] | None = field(repr=False, default=None)
+    precision: str = "fp32"
+
+
+def deployed_path(run: Path) -> Path:
+    """Where a run keeps its model file."""
+    return run / f"model{SUFFIX}"
+
+
+def write_deployed(path: Path, head: Mapping[str, Any], networks: Mapping[int, bytes]) -> None:
+    """Write a model file with its hash beside it. `head` has the fields of `Deployed` but path and networks.
+
+    The same model gives the same bytes. Raises `OutputError`.
+    """
+    hashes = {str(fold): sha256_bytes(data) for fold, data in networks.items()}
+    values = {**head, "schema_version": SCHEMA_VERSION, "networks": hashes}
+    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with hashed_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(HEAD, _EPOCH), text + "\n")
+        for fold, data in networks.items():
+            archive.writestr(zipfile.ZipInfo(_member(fold), _EPOCH), data)
+
+
+def open_deployed(path: Path) -> Deployed:
+    """Read what a model file says of itself; its networks are checked when they are read.
+
+    Raises `ArtifactError` when it is missing, damaged, no model file, or of a later schema.
+    """
+    try:
+        values = json.loads(_read(path, HEAD))
+        if values["schema_version"] > SCHEMA_VERSION:
+            raise ArtifactError(f"{path}: was made by a later magsd; install a newer one")
+        return Deployed(
+            path=path,
+            name=values["name"],
+            version=values["version"],
+            model_sha256=values["model_sha256"],
+            classes=tuple(values["classes"]),
+            size=values["size"],
+            cache_size=values["cache_size"],
+            clahe=values["clahe"],
+            clip_limit=values["clip_limit"],
+            tiles=values["tiles"],
+            recipe=values["recipe"],
+            recipe_sha256=values["recipe_sha256"],
+            networks={int(fold): digest for fold, digest in values["networks"].items()},
+            trained_on=values["trained_on"],
+            operating=_operating(values, path),
+            precision=values.get("precision", "fp32"),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"{path}: is no model file of magsd ({type(error).__name__}); {_AGAIN}"
+        ) from error
+
+
+def _operating(values: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
+    stored = values.get("operating")
+    return None if stored is None else check_operating(stored, path, values["model_sha256"])
+
+
+def replace_operating(path: Path, operating: Mapping[str, Any]) -> None:
+    """Write the model file `path` again with another operating point and the same networks.
+
+    Raises `ArtifactError` when it is damaged or of other networks than `operating`, `OutputError`.
+    """
+    model = open_deployed(path)
+    checked = check_operating(operating, path, model.model_sha256)
+    head = {**json.loads(_read(path, HEAD)), "operating": checked}
+    write_deployed(path, head, {fold: read_network(model, fold) for fold in model.networks})
+
+
+def read_network(model: Deployed, fold: int) -> bytes:
+    """The ONNX network of `fold`. Raises `ArtifactError` when it does not match its recorded hash."""
+    data = _read(model.path, _member(fold))
+    if sha256_bytes(data) != model.networks[fold]:
+        raise ArtifactError(f"{model.path}: {_member(fold)} does not match its hash (damaged); {_AGAIN}")
+    return data
+
+
+_AGAIN = "export the run again with `magsd export`"
+
+
+def _member(fold: int) -> str:
+    return f"fold{fold}.onnx"
+
+
+def _read(path: Path, member: str) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(member)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such model; name a run or a model file with --model") from error
+    except (OSError, KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+        raise ArtifactError(
+            f"{path}: {member} is missing or damaged ({type(error).__name__}); {_AGAIN}"
+        ) from error

@@ -1,0 +1,103 @@
+"""`magsd predict` and `magsd localize`: a trained network on new images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from magsd_cli.commands.options import (
+    ClusterOption,
+    DeviceOption,
+    GpusOption,
+    ModelOption,
+    NameOption,
+    WorkersOption,
+)
+from magsd_cli.settings import Engine
+
+
+def predict(
+    context: typer.Context,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images or folders of images.")],
+    model: ModelOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the table to this file.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the rows that FILE has and score the rest.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
+    watch_once: Annotated[
+        bool, typer.Option("--watch-once", help="For cron: add what FILE has not seen yet, keep all it has.")
+    ] = False,
+    engine: Annotated[Engine, typer.Option(help="What runs the network.")] = Engine.auto,
+    device: DeviceOption = "auto",
+    gpus: GpusOption = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images at a time (default: 1 on the CPU, 16 on a GPU).")
+    ] = None,
+    workers: WorkersOption = None,
+    cluster: ClusterOption = None,
+    raw_probabilities: Annotated[
+        bool, typer.Option("--raw-probabilities", help="Leave the calibration out of p_<class>.")
+    ] = False,
+) -> int:
+    """Classify images: one row for every input file, as Parquet on stdout or in --out."""
+    from magsd_cli.inference.predict import predict as stage
+
+    return stage(
+        inputs=inputs,
+        model=model,
+        runs=context.obj,
+        out=out,
+        resume=resume,
+        overwrite=overwrite,
+        watch_once=watch_once,
+        engine=engine.value,
+        device=device,
+        gpus=gpus,
+        batch_size=batch_size,
+        workers=workers,
+        cluster=cluster,
+        raw_probabilities=raw_probabilities,
+    )
+
+
+def localize(
+    context: typer.Context,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images or folders of images.")],
+    model: ModelOption = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="CSV of true boxes: path,x,y,width,height in pixels.")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of true masks (PNG, named as the images).")
+    ] = None,
+    lungs: Annotated[
+        Path | None, typer.Option(help="Folder of lung masks: how much of the attention is inside?")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of the attention's range (default: chosen on other folds, or 0.5)."
+        ),
+    ] = None,
+    name: NameOption = None,
+    device: DeviceOption = "auto",
+) -> int:
+    """Show where the network looked: overlays, masks, boxes, and IoU against the truth. Prints the folder."""
+    from magsd_cli.localization.localize import localize as stage
+
+    path, code = stage(
+        inputs=inputs,
+        model=model,
+        runs=context.obj,
+        boxes=boxes,
+        masks=masks,
+        lungs=lungs,
+        threshold=threshold,
+        name=name,
+        device=device,
+    )
+    print(path)
+    return code

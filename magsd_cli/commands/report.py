@@ -1,0 +1,47 @@
+"""`magsd report` and `magsd demo`: what a run is worth, on paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    context: typer.Context,
+    runs_given: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUN...]", help="Runs, or suites (default: the newest run); several are compared."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder, or a file.md, for the report (default: the run's own).")
+    ] = None,
+    external: Annotated[
+        Path | None,
+        typer.Option(help="Outside images: predict's table, or a CSV of label, p_<class>, patient_id."),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="CSV with the labels of --external: path, label, patient_id.")
+    ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="How common the disease is where it is used: PPV and NPV there."),
+    ] = None,
+) -> int:
+    """Write the report of a run, or the comparison of several. Prints its path."""
+    from magsd_cli.report.report import report as stage
+
+    print(
+        stage(
+            runs_given=runs_given or [],
+            runs=context.obj,
+            out=out,
+            external=external,
+            truth=truth,
+            prevalence=prevalence,
+        )
+    )
+    return 0

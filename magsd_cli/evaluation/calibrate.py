@@ -1,0 +1,282 @@
+"""`magsd calibrate`: how a trained run's networks are to be used, from their out-of-fold predictions.
+
+Nothing is trained. The temperature, the threshold and the limits that are stored rest on all out-of-fold
+predictions; every figure beside them is cross-fitted: each fold by what the other folds chose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.artifacts.files import lock
+from magsd_cli.artifacts.model_file import deployed_path, replace_operating
+from magsd_cli.artifacts.operating_point import (
+    SCHEMA_VERSION,
+    operating_path,
+    read_operating,
+    write_operating,
+)
+from magsd_cli.artifacts.runs import Run, lock_path
+from magsd_cli.console import say
+from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.evaluation.results import Evidence, gather, read_cache
+from magsd_cli.inference.model import open_trained
+from magsd_cli.inference.out_of_distribution import (
+    appearance_features,
+    appearance_to_values,
+    cross_fitted_unlikeness,
+    fit_appearance,
+)
+from magsd_cli.metrics.abstention import ASSURANCE, SHARE, confidence_for, tolerance_limit
+from magsd_cli.metrics.calibration import (
+    brier,
+    cross_fitted,
+    expected_calibration_error,
+    fit_temperature,
+    log_loss,
+    sharpen,
+)
+from magsd_cli.metrics.thresholds import (
+    SENSITIVITY,
+    SPECIFICITY,
+    Achieved,
+    Aim,
+    achieved,
+    cross_fitted_decisions,
+    threshold_for,
+)
+
+MOST_IMAGES = 5000  # that the appearance is fitted on: more say nothing new and cost time
+
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for: `rate` of class `positive` at least `value`; answers for the share `coverage`.
+
+    None: as it was stored, or not at all.
+    """
+
+    positive: str | None = None
+    rate: str | None = None
+    value: float | None = None
+    coverage: float | None = None
+
+
+AS_IT_IS = Wish()
+
+
+def wish_for(
+    positive: str | None, sensitivity: float | None, specificity: float | None, coverage: float | None
+) -> Wish:
+    """The wish that the options --positive, --target-sensitivity or --target-specificity, --coverage mean.
+
+    Raises `UsageError` where they do not go together.
+    """
+    targets = {SENSITIVITY: sensitivity, SPECIFICITY: specificity}
+    given = {rate: value for rate, value in targets.items() if value is not None}
+    if len(given) > 1:
+        raise UsageError("--target-sensitivity, --target-specificity: name one, the other one follows")
+    if given and positive is None:
+        raise UsageError(f"--target-{next(iter(given))}: say of which class with --positive CLASS")
+    if positive is not None and not given:
+        raise UsageError(f"--positive {positive}: say what is needed, such as --target-sensitivity 0.95")
+    rate, value = next(iter(given.items())) if given else (None, None)
+    return Wish(positive, rate, value, coverage)
+
+
+def check_wish(wish: Wish, classes: tuple[str, ...]) -> None:
+    """Raise `UsageError` where the positive class is none of `classes`."""
+    if wish.positive is not None and wish.positive not in classes:
+        raise UsageError(f"--positive {wish.positive}: no such class; choose {', '.join(classes)}")
+
+
+def calibrate(*, run: Path | None, runs: Path, wish: Wish) -> Path:
+    """Write ``operating.json`` of the run `run` (None: the newest) and into its model file; return its path.
+
+    What `wish` leaves open stays as it was stored. Raises `ArtifactError` for a run that is not finished or
+    whose predictions are missing, `UsageError` for an unknown class.
+    """
+    opened = open_trained(run, runs)
+    check_wish(wish, opened.classes)
+    with lock(lock_path(opened.path)):
+        values = calibrate_run(opened, wish)
+        if deployed_path(opened.path).is_file():
+            replace_operating(deployed_path(opened.path), values)
+    return operating_path(opened.path)
+
+
+def calibrate_run(run: Run, wish: Wish) -> dict[str, Any]:
+    """Work out how the networks of `run` are to be used, write it beside them and return it."""
+    evidence = gather(run.path)
+    if evidence.predictions is None or evidence.probabilities is None:
+        raise ArtifactError(f"{run.path}: {evidence.missing['predictions']}; make the run again")
+    model = evidence.hashes["networks that predicted"]
+    earlier = _earlier(run, model)
+    values = {
+        "schema_version": SCHEMA_VERSION,
+        "model_sha256": model,
+        "temperature": _temperature(evidence),
+        "decision": _decision(evidence, _aim(wish, earlier, run.classes)),
+        "confidence": _confidence(evidence, _coverage(wish, earlier)),
+        "appearance": _appearance(evidence),
+    }
+    write_operating(run.path, values)
+    say(f"{operating_path(run.path)}: {in_words(values)}")
+    return values
+
+
+def _earlier(run: Run, model: str) -> Mapping[str, Any]:
+    """What was stored for these networks; what cannot be read is made anew."""
+    try:
+        return read_operating(run.path, model) or {}
+    except ArtifactError as error:
+        say(f"{error}; it is replaced", level="warning")
+        return {}
+
+
+def _aim(wish: Wish, earlier: Mapping[str, Any], classes: tuple[str, ...]) -> Aim | None:
+    if wish.positive is not None and wish.rate is not None and wish.value is not None:
+        return Aim(classes.index(wish.positive), wish.rate, wish.value)
+    stored = earlier.get("decision")
+    return Aim(classes.index(stored["positive"]), stored["rate"], stored["value"]) if stored else None
+
+
+def _coverage(wish: Wish, earlier: Mapping[str, Any]) -> float | None:
+    if wish.coverage is not None:
+        return wish.coverage if wish.coverage < 1 else None
+    stored = earlier.get("confidence")
+    return float(stored["coverage"]) if stored else None
+
+
+def _parts(evidence: Evidence) -> tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.int64], list[str]]:
+    """Truth [N], probabilities as the networks say [N,K], folds [N] and patients [N]."""
+    assert evidence.predictions is not None
+    assert evidence.probabilities is not None
+    table = evidence.predictions
+    return evidence.truth(), evidence.probabilities, table["fold"].to_numpy(np.int64), [*table["patient_id"]]
+
+
+def _temperature(evidence: Evidence) -> dict[str, Any]:
+    truth, scores, folds, _ = _parts(evidence)
+    honest = cross_fitted(truth, scores, folds) if len(np.unique(folds)) > 1 else None
+    return {
+        "value": fit_temperature(truth, scores),
+        "images": len(truth),
+        "before": _calibration_figures(truth, scores),
+        "cross_fitted": None if honest is None else _calibration_figures(truth, honest),
+    }
+
+
+def _calibration_figures(truth: npt.NDArray[np.int64], scores: Floats) -> dict[str, float]:
+    return {
+        "ece": expected_calibration_error(truth, scores),
+        "brier": brier(truth, scores),
+        "log_loss": log_loss(truth, scores),
+    }
+
+
+def _decision(evidence: Evidence, aim: Aim | None) -> dict[str, Any] | None:
+    """The threshold for `aim`, what it achieves where it was chosen, and cross-fitted."""
+    if aim is None:
+        return None
+    truth, scores, folds, patients = _parts(evidence)
+    name, positive = evidence.run.classes[aim.positive], truth == aim.positive
+    own = sharpen(scores, fit_temperature(truth, scores))[:, aim.positive]
+    threshold = threshold_for(positive, own, aim.rate, aim.value)
+    if threshold is None:
+        raise ArtifactError(
+            f"{evidence.run.path}: has no tested image of {name}, or none else; name another --positive"
+        )
+    calls = cross_fitted_decisions(truth, scores, folds, aim)
+    return {
+        "positive": name,
+        "rate": aim.rate,
+        "value": aim.value,
+        "threshold": threshold,
+        "apparent": _plain(achieved(positive, own >= threshold, patients)),
+        "cross_fitted": None if calls is None else _plain(achieved(positive, calls, patients)),
+        "images": len(truth),
+        "positives": int(positive.sum()),
+    }
+
+
+def _plain(figures: Achieved) -> dict[str, Any]:
+    return {
+        SENSITIVITY: figures.sensitivity,
+        SPECIFICITY: figures.specificity,
+        f"{SENSITIVITY}_interval": list(figures.sensitivity_interval),
+        f"{SPECIFICITY}_interval": list(figures.specificity_interval),
+    }
+
+
+def _confidence(evidence: Evidence, coverage: float | None) -> dict[str, Any] | None:
+    """The least confidence that answers the share `coverage` of the out-of-fold images."""
+    if coverage is None:
+        return None
+    truth, scores, _, _ = _parts(evidence)
+    confidence = sharpen(scores, fit_temperature(truth, scores)).max(axis=1)
+    return {"coverage": coverage, "least": confidence_for(confidence, coverage)}
+
+
+def _appearance(evidence: Evidence) -> dict[str, Any] | None:
+    """How the run's images look, and the limit that few more than a twentieth of such images exceed."""
+    cache = read_cache(evidence)
+    if cache is None:
+        say(f"{evidence.missing['cache']}; so predict cannot tell what is no chest film", level="warning")
+        return None
+    folds = evidence.run.folds()
+    if len(folds) > MOST_IMAGES:
+        folds = folds.sample(MOST_IMAGES, random_state=evidence.run.recipe.seed)
+    features = appearance_features(cache.images[folds["index"].to_numpy()])
+    distances = cross_fitted_unlikeness(features, folds["fold"].to_numpy())
+    if distances is None:
+        say("too few images to say how they look; predict cannot tell what is none", level="warning")
+        return None
+    known = folds.loc[folds["patient_id"] != "", "patient_id"]
+    patients = known.nunique() + len(folds) - len(known)
+    limit, assured = tolerance_limit(distances, patients)
+    return {
+        "limit": limit,
+        "share": SHARE,
+        "assurance": ASSURANCE if assured else None,
+        "referred": float((distances > limit).mean()),
+        "by_class": {
+            name: [
+                int((distances[folds["label"] == name] > limit).sum()),
+                int((folds["label"] == name).sum()),
+            ]
+            for name in evidence.run.classes
+        },
+        "images": len(folds),
+        "patients": int(patients),
+        "plane": appearance_to_values(fit_appearance(features)),
+    }
+
+
+def in_words(values: Mapping[str, Any]) -> str:
+    """One line for people."""
+    said = [f"temperature {values['temperature']['value']:.2f}"]
+    decision, confidence, appearance = (values[name] for name in ("decision", "confidence", "appearance"))
+    if decision is not None:
+        figures = decision["cross_fitted"] or decision["apparent"]
+        rates = [f"{name} {_percent(figures[name])}" for name in (SENSITIVITY, SPECIFICITY)]
+        how = "cross-fitted" if decision["cross_fitted"] else "where it was chosen, which flatters"
+        said.append(f"{decision['positive']} from {decision['threshold']:.3f} ({', '.join(rates)} %, {how})")
+    if confidence is not None:
+        said.append(f"refers below a confidence of {confidence['least']:.3f}")
+    if appearance is not None:
+        said.append(f"refers {100 * appearance['referred']:.1f} % of such images as unlike the others")
+    return ", ".join(said)
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,160 @@
+"""Several runs, or a suite, as what a comparison needs of each: answers, curves, cost."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from magsd_cli.artifacts.suites import SuiteRow, read_suite, suite_file
+from magsd_cli.errors import ArtifactError
+from magsd_cli.evaluation.results import Evidence
+from magsd_cli.models.build import build_model, multiply_adds, parameters
+from magsd_cli.recipe import Recipe, load_recipe, recipe_names, recipe_paper, resolved_keys
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a run said of its images, sorted by image: truth int64 [N], probabilities [N, K], patients."""
+
+    image_ids: tuple[str, ...]
+    truth: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
+    patients: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs: parameters, multiply-adds of one image, seconds of training (None: unknown)."""
+
+    parameters: int
+    multiply_adds: int
+    seconds: float | None
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A run in a comparison: its metrics, its answers, which images it was tested on (a digest).
+
+    `rows` are the (table, row) of the paper that it stands for.
+    """
+
+    name: str
+    title: str
+    metrics: Mapping[str, Any] = field(repr=False)
+    digest: str
+    folds: str
+    answers: Answers | None = field(default=None, repr=False)
+    rows: tuple[tuple[int, str], ...] = ()
+    cost: Cost | None = None
+
+
+def rows_of_suites(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, list[SuiteRow]], list[str]]:
+    """The runs that `paths` stand for, a suite's folder for those of its rows.
+
+    Returns the runs, the suite's rows by run (under None's place, the suite's folder, those without a run)
+    and the suites' command lines. Raises `ArtifactError` for a damaged suite, or one without any run.
+    """
+    found: list[Path] = []
+    rows: dict[Path, list[SuiteRow]] = {}
+    commands: list[str] = []
+    for path in paths:
+        if not suite_file(path).exists():
+            found.append(path)
+            continue
+        inside, command = read_suite(path)
+        commands.append(shlex.join(["magsd", *command[1:]]))
+        for row in inside:
+            place = path.parent / row.run if row.run else path
+            rows.setdefault(place, []).append(row)
+            if row.run:
+                found.append(place)
+    if paths and not found:
+        raise ArtifactError(f"{paths[0]}: no row of this suite has a run yet; run the suite again")
+    return list(dict.fromkeys(found)), rows, commands
+
+
+def papers_rows(recipes: Sequence[Recipe]) -> list[list[tuple[int, str]]]:
+    """The (table, row) of the paper that each recipe stands for: its own, and those of equal recipes.
+
+    A row of another table goes to one recipe alone: the one nearest to what else is compared in that table.
+    """
+    own = [{(recipe.paper.table, recipe.paper.row)} if recipe.paper else set() for recipe in recipes]
+    found = [sorted(rows) for rows in own]
+    groups: dict[str, set[tuple[int, str]]] = {}
+    for name in recipe_names():
+        paper = recipe_paper(name)
+        if paper is not None:
+            groups.setdefault(load_recipe(name).hash(), set()).add((paper.table, paper.row))
+    for group in groups.values():
+        named = [number for number, rows in enumerate(own) if rows & group]
+        for table, row in sorted(group - set().union(*own)):
+            rivals = [r for r, rows in zip(recipes, own, strict=True) if any(t == table for t, _ in rows)]
+            if named and rivals:
+                nearest = min(named, key=lambda number: _distance(recipes[number], rivals))
+                found[nearest].append((table, row))
+    return found
+
+
+def _distance(recipe: Recipe, others: Sequence[Recipe]) -> int:
+    """How many keys of `recipe` differ, summed over `others`."""
+    this = dict(resolved_keys(recipe))
+    return sum(value != this.get(key) for other in others for key, value in resolved_keys(other))
+
+
+def compared_run(evidence: Evidence, rows: Sequence[SuiteRow], own: Sequence[tuple[int, str]]) -> Contender:
+    """One run as a comparison needs it; `rows` are what it stands for in a suite, `own` in the paper."""
+    assert evidence.metrics is not None
+    answers = None
+    folds = ""
+    if evidence.predictions is not None and evidence.probabilities is not None:
+        table = evidence.predictions.reset_index(drop=True).sort_values("image_id")
+        folds = hashlib.sha256(table[["image_id", "fold"]].to_numpy(np.str_).tobytes()).hexdigest()
+        order = table.index.to_numpy()
+        answers = Answers(
+            tuple(table["image_id"]),
+            evidence.truth()[order],
+            evidence.probabilities[order],
+            tuple(table["patient_id"]),
+        )
+    recipe = evidence.run.recipe
+    named = [(row.table, row.row) for row in rows if row.table is not None and row.row is not None] or own
+    return Contender(
+        name=evidence.run.path.name,
+        title=rows[0].title if rows else recipe.title or recipe.model.name,
+        metrics=evidence.metrics,
+        digest=evidence.run.cache_digest,
+        folds=folds,
+        answers=answers,
+        rows=tuple(named),
+        cost=_cost(evidence),
+    )
+
+
+def _cost(evidence: Evidence) -> Cost:
+    run = evidence.run
+    settings = run.recipe.model.model_copy(update={"weights": "none"})
+    with torch.device("meta"):
+        model = build_model(settings, len(run.classes), seed=0)
+    seconds = [time for history in evidence.histories.values() for time in history.get("seconds", ())]
+    return Cost(
+        parameters=parameters(model),
+        multiply_adds=multiply_adds(model, run.recipe.image.size),
+        seconds=sum(seconds) if seconds else None,
+        epochs=len(seconds),
+    )
+
+
+def with_distinct_titles(runs: Sequence[Contender]) -> list[Contender]:
+    """Runs of the same title get their names behind it."""
+    titles = [run.title for run in runs]
+    alike = {title for title in titles if titles.count(title) > 1}
+    return [replace(run, title=f"{run.title} ({run.name})") if run.title in alike else run for run in runs]

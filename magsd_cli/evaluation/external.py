@@ -1,0 +1,135 @@
+"""A prediction table and the true labels beside it: which rows can be scored, and which cannot and why."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from magsd_cli.artifacts.tables import (
+    IN_TRAINING_DATA,
+    PREDICTION,
+    SUM_TOLERANCE,
+    class_probabilities,
+    probability_column,
+    read_table,
+    table_metadata,
+)
+from magsd_cli.data.layouts.table import strict_rows
+from magsd_cli.errors import ArtifactError, UsageError
+
+COLUMNS = ("path", "label")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Class numbers [N], probabilities [N,K], each image's patient ("" unknown), and what was left out."""
+
+    truth: npt.NDArray[np.int64] = field(repr=False)
+    probabilities: npt.NDArray[np.float64] = field(repr=False)
+    patients: list[str] = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+
+def read_labelled(predictions: Path, truth: Path, classes: tuple[str, ...], model_sha256: str) -> Labelled:
+    """Join the table of `magsd predict` with a CSV of path, label and, if known, patient_id.
+
+    A path may be an end of the one in the table. Raises `ArtifactError`, with the row, for a table that is
+    damaged or of other networks than `model_sha256`, a CSV that cannot be read, a label that is no class, a
+    path that fits no row or several, and where nothing is left to score.
+    """
+    table = read_table(predictions, PREDICTION)
+    if table_metadata(table).get("model_sha256") != model_sha256:
+        raise ArtifactError(
+            f"{predictions}: was predicted by other networks than this run's; predict again with --model RUN"
+        )
+    if table_metadata(table).get("classes") != list(classes):
+        raise ArtifactError(f"{predictions}: is of other classes than the run; predict again")
+    rows = table.select(["path", "status", "warnings", "refer"]).to_pylist()
+    labels = _labels(truth, [row["path"] for row in rows], classes)
+    kept = [i for i, row in enumerate(rows) if i in labels and _usable(row)]
+    if not kept:
+        raise ArtifactError(
+            f"{truth}: none of its images was predicted and is new to the model; nothing to score"
+        )
+    return Labelled(
+        np.array([labels[i][0] for i in kept], np.int64),
+        class_probabilities(table, classes).astype(np.float64)[kept],
+        [labels[i][1] for i in kept],
+        _notes(rows, labels, kept),
+    )
+
+
+def _usable(row: dict[str, Any]) -> bool:
+    return row["status"] == "ok" and IN_TRAINING_DATA not in (row["warnings"] or ())
+
+
+def _labels(truth: Path, paths: list[str], classes: tuple[str, ...]) -> dict[int, tuple[int, str]]:
+    """Class number and patient by row of the prediction table."""
+    by_name: dict[str, list[int]] = defaultdict(list)
+    for i, path in enumerate(paths):
+        by_name[Path(path).name].append(i)
+    found: dict[int, tuple[int, str]] = {}
+    try:
+        for number, row in strict_rows(truth, COLUMNS):
+            fits = [i for i in by_name[Path(row["path"]).name] if f"/{paths[i]}".endswith(f"/{row['path']}")]
+            if row["label"] not in classes:
+                raise ArtifactError(f"{truth}: row {number}: its label is none of {', '.join(classes)}")
+            if len(fits) != 1 or fits[0] in found:
+                reason = "fits several images of the table" if fits else "is no image of the table"
+                raise ArtifactError(f"{truth}: row {number}: {row['path']!r} {reason}; mend the row")
+            found[fits[0]] = (classes.index(row["label"]), row.get("patient_id", ""))
+    except UsageError as error:
+        raise ArtifactError(str(error)) from error
+    return found
+
+
+def _notes(rows: list[dict[str, Any]], labels: dict[int, Any], kept: list[int]) -> tuple[str, ...]:
+    seen = sum(IN_TRAINING_DATA in (rows[i]["warnings"] or ()) for i in labels)
+    counts = {
+        "images of the table have no label and are left out": len(rows) - len(labels),
+        "labelled images could not be read": sum(rows[i]["status"] != "ok" for i in labels),
+        "labelled images are training data of this model and are left out": seen,
+        "of the scored images were referred to a reader by predict; they count here": sum(
+            bool(rows[i]["refer"]) for i in kept
+        ),
+    }
+    return tuple(f"{count} {words}." for words, count in counts.items() if count)
+
+
+def read_labelled_csv(path: Path, classes: tuple[str, ...]) -> Labelled:
+    """Predictions on outside images with their labels, from one CSV.
+
+    Raises `ArtifactError` with the row's number.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"label": str, "patient_id": str}, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"--external {path}: cannot be read as CSV ({type(error).__name__}); "
+            "with a table of `magsd predict` give its labels: --truth labels.csv"
+        ) from error
+    columns = [probability_column(name) for name in classes]
+    missing = [name for name in ("label", *columns) if name not in table]
+    if missing or not len(table):
+        reason = f"column {', '.join(missing)} is missing" if missing else "has no rows"
+        raise ArtifactError(f"--external {path}: {reason}; needed are label, {', '.join(columns)}")
+    number = {name: k for k, name in enumerate(classes)}
+    labels = [number.get(str(label), -1) for label in table["label"]]
+    values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    good = np.isfinite(values).all(axis=1) & (values >= 0).all(axis=1)
+    good &= np.abs(values.sum(axis=1) - 1) <= SUM_TOLERANCE
+    for row, (label, fine) in enumerate(zip(labels, good, strict=True), start=2):
+        if label < 0:
+            raise ArtifactError(f"--external {path}: row {row}: its label is none of {', '.join(classes)}")
+        if not fine:
+            raise ArtifactError(
+                f"--external {path}: row {row}: its probabilities do not sum to 1; mend the row"
+            )
+    patients = table["patient_id"].fillna("") if "patient_id" in table else pd.Series([""] * len(table))
+    return Labelled(np.asarray(labels, np.int64), values, [str(patient) for patient in patients])

@@ -1,0 +1,224 @@
+"""What a run left: its artifacts read, checked against each other, and what is missing with the reason.
+
+An artifact that is absent is a gap that a report states; one that is damaged, or belongs to something else,
+is refused: figures must not rest on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from magsd_cli.artifacts.cache import Cache, open_cache, read_samples, samples_path
+from magsd_cli.artifacts.files import check_hash, read_json, recorded_hashes, sha256_bytes
+from magsd_cli.artifacts.operating_point import read_operating
+from magsd_cli.artifacts.runs import (
+    AGAIN,
+    Run,
+    folds_path,
+    history_path,
+    metrics_path,
+    open_run,
+    predictions_path,
+    provenance_path,
+    weights_path,
+)
+from magsd_cli.artifacts.tables import (
+    OUT_OF_FOLD,
+    class_probabilities,
+    read_parquet,
+    read_table,
+    table_metadata,
+)
+from magsd_cli.errors import ArtifactError
+from magsd_cli.evaluation.cross_validation import cross_validated
+
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A run's artifacts, each None (or empty) where it is missing; `missing` says why.
+
+    predictions has the columns of the out-of-fold table; probabilities float64 [N,K] go with it.
+    """
+
+    run: Run
+    metrics: dict[str, Any] | None
+    predictions: pd.DataFrame | None = field(repr=False)
+    probabilities: npt.NDArray[np.float64] | None = field(repr=False)
+    histories: dict[int, dict[str, list[float]]] = field(repr=False)
+    samples: pd.DataFrame | None = field(repr=False)
+    cache: Path | None
+    provenance: dict[str, Any] | None
+    hashes: dict[str, str]
+    missing: dict[str, str]
+
+    def truth(self) -> npt.NDArray[np.int64]:
+        """The true class number of each prediction, [N]."""
+        assert self.predictions is not None
+        return class_numbers(self.predictions["label"], self.run.classes)
+
+
+def class_numbers(labels: pd.Series[str], classes: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Labels as class numbers [N]."""
+    number = {name: k for k, name in enumerate(classes)}
+    return np.array([number[label] for label in labels], np.int64)
+
+
+def gather(path: Path) -> Evidence:
+    """Read and check what the run in folder `path` left.
+
+    Raises `ArtifactError` when it is no run or not finished, or an artifact is damaged or does not fit.
+    """
+    run = open_run(path)
+    missing: dict[str, str] = {}
+    metrics = _read_metrics(run, missing)
+    predictions, probabilities, model = _read_predictions(run, missing)
+    if metrics is None and predictions is None:
+        raise ArtifactError(f"{path}: has no results; finish it with `magsd {run.kind} --resume {path}`")
+    if metrics is not None and predictions is not None:
+        _check_metrics(run, metrics, predictions)
+    cache, samples = _read_samples(run, missing)
+    return Evidence(
+        run=run,
+        metrics=metrics,
+        predictions=predictions,
+        probabilities=probabilities,
+        histories=_read_histories(run),
+        samples=samples,
+        cache=cache,
+        provenance=_read_provenance(run),
+        hashes=_hashes(run, model),
+        missing=missing,
+    )
+
+
+def _read_metrics(run: Run, missing: dict[str, str]) -> dict[str, Any] | None:
+    path = metrics_path(run.path)
+    if not path.exists():
+        missing["metrics"] = "metrics.json is missing"
+        return None
+    check_hash(path)
+    metrics: dict[str, Any] = read_json(path)
+    if metrics.get("classes") != list(run.classes):
+        raise ArtifactError(f"{path}: is of other classes than the run; {AGAIN}")
+    return metrics
+
+
+def _read_predictions(
+    run: Run, missing: dict[str, str]
+) -> tuple[pd.DataFrame | None, npt.NDArray[np.float64] | None, str]:
+    """The out-of-fold table as a frame, its probabilities, and the hash of the networks that made it."""
+    path = predictions_path(run.path)
+    if not path.exists():
+        missing["predictions"] = "predictions.parquet is missing"
+        return None, None, ""
+    table = read_table(path, OUT_OF_FOLD)
+    about = table_metadata(table)
+    expected = {
+        "classes": list(run.classes),
+        "recipe_sha256": run.recipe.hash(),
+        "cache_sha256": run.cache_digest,
+    }
+    for key, value in expected.items():
+        if about.get(key) != value:
+            raise ArtifactError(f"{path}: its {key} is another than the run's; {AGAIN}")
+    weights = [recorded_hashes(weights_path(run.path, fold)) for fold in run.trained]
+    if all(weights):
+        actual = sha256_bytes("".join(hashes[0] for hashes in weights).encode())
+        if about["model_sha256"] != actual:
+            raise ArtifactError(f"{path}: is of other networks than the run's weights; {AGAIN}")
+    frame: pd.DataFrame = table.to_pandas()
+    if folds_path(run.path).exists():
+        _check_folds(path, frame, run.folds(), run.trained)
+    return frame, class_probabilities(table, run.classes).astype(np.float64), str(about["model_sha256"])
+
+
+def _check_folds(path: Path, table: pd.DataFrame, folds: pd.DataFrame, trained: tuple[int, ...]) -> None:
+    """Every image of the trained folds was tested once, in its own fold, under its own label."""
+    keys = ["image_id", "label", "fold"]
+    expected = folds[folds["fold"].isin(trained)][keys].sort_values("image_id").reset_index(drop=True)
+    actual = table[keys].sort_values("image_id").reset_index(drop=True)
+    if expected.astype(str).values.tolist() != actual.astype(str).values.tolist():
+        raise ArtifactError(f"{path}: other images, labels or folds than in folds.parquet; {AGAIN}")
+
+
+def _check_metrics(run: Run, metrics: dict[str, Any], table: pd.DataFrame) -> None:
+    """metrics.json must follow from predictions.parquet."""
+    fresh = cross_validated(table, run.classes)
+    if metrics["pooled"]["confusion"] != fresh["pooled"]["confusion"] or not all(
+        _same(metrics[part].get(name), value)
+        for part in ("mean", "std", "pooled")
+        for name, value in fresh[part].items()
+        if isinstance(value, float)
+    ):
+        raise ArtifactError(f"{metrics_path(run.path)}: does not follow from predictions.parquet; {AGAIN}")
+
+
+def _same(one: float | None, other: float) -> bool:
+    return one is not None and abs(one - other) < TOLERANCE
+
+
+def _read_histories(run: Run) -> dict[int, dict[str, list[float]]]:
+    paths = {fold: history_path(run.path, fold) for fold in run.trained}
+    tables = {fold: read_parquet(path, AGAIN) for fold, path in paths.items() if path.exists()}
+    return {
+        fold: {name: table[name].tolist() for name in ("loss", "train_share_correct", "seconds")}
+        for fold, table in tables.items()
+    }
+
+
+def _read_samples(run: Run, missing: dict[str, str]) -> tuple[Path | None, pd.DataFrame | None]:
+    """The cache's path, where it was or beside the run, and its samples table."""
+    beside = run.path.parent / "cache" / run.cache_path.name
+    cache = next((path for path in (run.cache_path, beside) if path.exists()), None)
+    if cache is None:
+        missing["cache"] = f"the cache {run.cache_path.name} is missing"
+    table = samples_path(cache or run.cache_path)
+    if not table.exists() and samples_path(beside).exists():
+        table = samples_path(beside)
+    if not table.exists():
+        missing["samples"] = f"{table.name}, the samples table of the cache, is missing"
+        return cache, None
+    return cache, read_samples(table.with_name(table.name.removesuffix(".samples.parquet") + ".h5"))
+
+
+def read_cache(evidence: Evidence) -> Cache | None:
+    """The cache of a run, read into memory; None where it is missing. Raises `ArtifactError`."""
+    if evidence.cache is None:
+        return None
+    cache = open_cache(evidence.cache)
+    if cache.digest != evidence.run.cache_digest:
+        raise ArtifactError(f"{evidence.cache}: is another cache than the run's; {AGAIN}")
+    return cache
+
+
+def _read_provenance(run: Run) -> dict[str, Any] | None:
+    path = provenance_path(run.path)
+    if not path.exists():
+        return None
+    check_hash(path)
+    provenance: dict[str, Any] = read_json(path)
+    return provenance
+
+
+def _hashes(run: Run, model: str) -> dict[str, str]:
+    found = {"images and labels (cache digest)": run.cache_digest, "recipe": run.recipe.hash()}
+    if model:
+        found["networks that predicted"] = model
+    for path in (folds_path(run.path), predictions_path(run.path), metrics_path(run.path)):
+        if path.exists():
+            found[path.name] = check_hash(path)
+    return found
+
+
+def stored_operating(evidence: Evidence) -> dict[str, Any] | None:
+    """The run's operating point, None where it is missing. Raises `ArtifactError` where it does not fit."""
+    model = evidence.hashes.get("networks that predicted")
+    return None if model is None else read_operating(evidence.run.path, model)

@@ -1,0 +1,1 @@
+"""`magsd export`: a run as one file that predicts without torch."""

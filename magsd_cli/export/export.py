@@ -1,0 +1,190 @@
+"""`magsd export`: a run as one file that predicts without torch, checked against the run it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli import __version__
+from magsd_cli.artifacts.cache import open_cache
+from magsd_cli.artifacts.files import check_hash, lock
+from magsd_cli.artifacts.model_file import deployed_path, open_deployed, replace_operating, write_deployed
+from magsd_cli.artifacts.operating_point import read_operating
+from magsd_cli.artifacts.runs import Run, find_cache, model_sha256
+from magsd_cli.console import say
+from magsd_cli.data.clahe import resize_images
+from magsd_cli.errors import ArtifactError, DeviceError, UsageError
+from magsd_cli.evaluation.results import gather, read_cache
+from magsd_cli.export.onnx_network import TOLERANCE, export_network, quantize
+from magsd_cli.inference.model import fold_of_content, open_trained
+from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
+from magsd_cli.inference.torch_engine import load_ensemble
+from magsd_cli.metrics.rates import summary
+
+CHECKED = 16  # images on which torch and ONNX Runtime must agree
+SHOWN = 128  # images on which the ranges of the activations are measured
+JUDGED = ("accuracy", "auc")
+Figures = dict[str, float]
+
+
+def export(
+    *,
+    run: Path | None,
+    runs: Path,
+    out: Path | None = None,
+    overwrite: bool = False,
+    int8: float | None = None,
+) -> Path:
+    """Write the run `run` (None: the newest) as one model file and return its path.
+
+    Without `out` it is the run's own ``model.magsd``, which predict then uses on a CPU. Each network is
+    compared with torch on cached images. With `int8` they become 8-bit integers, where out-of-fold accuracy
+    and AUC fall by less than that. Raises `ArtifactError` where they differ, and the contract's others.
+    """
+    opened = open_trained(run, runs)
+    path = out or deployed_path(opened.path)
+    if out is not None and out.exists() and not overwrite:
+        raise UsageError(f"{out}: exists already; add --overwrite to replace it")
+    with lock(path.with_name(f".{path.name}.lock")):
+        export_run(opened, path, int8)
+    return path
+
+
+def export_run(run: Run, path: Path, int8: float | None = None) -> None:
+    """Write `run` as the model file `path`; `int8` is the margin of `quantize_run`, None for float32.
+
+    Raises `ArtifactError` where an export is not its network, or int8 answers too much otherwise.
+    """
+    images = _images(run)
+    ensemble = load_ensemble(run)
+    networks = {
+        fold: export_network(network, images)
+        for fold, network in zip(run.trained, ensemble.models, strict=True)
+    }
+    digest = model_sha256(run)
+    head = {
+        "name": run.path.name,
+        "version": __version__,
+        "model_sha256": digest,
+        "classes": list(run.classes),
+        "size": run.recipe.image.size,
+        "cache_size": run.size,
+        "clahe": run.clahe,
+        "clip_limit": run.clip_limit,
+        "tiles": run.tiles,
+        "recipe": run.recipe.model_dump(mode="json"),
+        "recipe_sha256": run.recipe.hash(),
+        "trained_on": fold_of_content(run),
+        "operating": read_operating(run.path, digest),
+    }
+    equal = f"{len(networks)} networks, equal to torch's on {len(images)} images to {TOLERANCE:g}"
+    if int8 is not None:
+        networks, measured = quantize_run(run.path, networks, int8)
+        head |= {"precision": "int8", "int8": measured}
+        equal += f"; in {in_words(measured)}"
+    write_deployed(path, head, networks)
+    say(f"{path}: {equal}")
+
+
+def deploy(run: Run, operating: Mapping[str, Any]) -> None:
+    """Give a finished run its model file, or the one that it has the `operating` point.
+
+    A network that cannot be exported is no reason to fail its training: a warning says so, and predict runs
+    torch. Raises `OutputError`.
+    """
+    path = deployed_path(run.path)
+    try:
+        if _is_of(run, path):
+            replace_operating(path, operating)
+        else:
+            export_run(run, path)
+    except (ArtifactError, DeviceError) as error:
+        say(f"{error}; without {path.name} predict runs torch", level="warning")
+
+
+def _is_of(run: Run, path: Path) -> bool:
+    """Whether `path` is a whole model file of the run's networks."""
+    try:
+        check_hash(path)
+        return open_deployed(path).model_sha256 == model_sha256(run)
+    except ArtifactError:
+        return False
+
+
+def _images(run: Run) -> npt.NDArray[np.uint8]:
+    """Images to compare the engines on: spread over the run's cache, noise where that is gone."""
+    try:
+        images = open_cache(find_cache(run)).images
+    except ArtifactError as error:
+        say(f"{error}; so the export is checked on noise instead of on images", level="warning")
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (CHECKED, 1, run.size, run.size), dtype=np.uint8)
+    chosen = images[np.linspace(0, len(images) - 1, min(CHECKED, len(images))).astype(int)]
+    return resize_images(chosen, run.recipe.image.size)
+
+
+def quantize_run(
+    path: Path, networks: Mapping[int, bytes], margin: float
+) -> tuple[dict[int, bytes], dict[str, Any]]:
+    """The run's `networks` (fold -> ONNX) in int8, and what was measured: margin, images, fp32, int8.
+
+    Raises `ArtifactError` where out-of-fold accuracy or AUC falls by `margin` or more, or cannot be measured.
+    """
+    evidence = gather(path)
+    cache = read_cache(evidence)
+    table = evidence.predictions
+    if cache is None or table is None or evidence.probabilities is None:
+        reason = evidence.missing["cache" if cache is None else "predictions"]
+        raise ArtifactError(
+            f"{path}: int8 is judged on the run's own images: {reason}; export without --int8"
+        )
+    run, folds = evidence.run, evidence.run.folds().set_index("image_id")
+    smaller = {}
+    found = np.zeros_like(evidence.probabilities)
+    for fold, network in networks.items():
+        trained_on = folds.loc[folds["fold"] != fold, "index"].to_numpy()
+        smaller[fold] = quantize(network, _spread(cache.images, trained_on, run.recipe.image.size))
+        ensemble = OnnxEnsemble((open_session(smaller[fold]),), run.recipe.image.size, (fold,))
+        mine = (table["fold"] == fold).to_numpy()
+        unseen = cache.images[folds.loc[table.loc[mine, "image_id"], "index"].to_numpy()]
+        found[mine] = predict_onnx(ensemble, unseen).probabilities
+    truth = evidence.truth()
+    before = _figures(truth, evidence.probabilities, run.classes)
+    after = _figures(truth, found, run.classes)
+    _judge(before, after, margin, len(truth), str(path))
+    return smaller, {"margin": margin, "images": len(truth), "fp32": before, "int8": after}
+
+
+def _spread(images: npt.NDArray[np.uint8], among: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.uint8]:
+    """Up to `SHOWN` of the images `among`, spread over them, at the network's size."""
+    chosen = among[np.linspace(0, len(among) - 1, min(SHOWN, len(among))).astype(int)]
+    return resize_images(images[np.sort(chosen)], size)
+
+
+def _figures(
+    truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating], classes: tuple[str, ...]
+) -> Figures:
+    """Pooled accuracy and macro AUC; NaN where one is undefined."""
+    found = summary(truth, probabilities, classes)
+    return {name: float("nan") if found[name] is None else float(found[name]) for name in JUDGED}
+
+
+def _judge(before: Figures, after: Figures, margin: float, images: int, where: str) -> None:
+    falls = {name: before[name] - after[name] for name in JUDGED}
+    if all(fall < margin for fall in falls.values()):
+        return
+    figures = ", ".join(f"{name} {before[name]:.4f} -> {after[name]:.4f}" for name in JUDGED)
+    raise ArtifactError(
+        f"{where}: int8 is refused: out-of-fold {figures} on {images} images, a fall of {margin:g} or more; "
+        "export without --int8, or allow more with --margin"
+    )
+
+
+def in_words(measured: Mapping[str, Any]) -> str:
+    """What was measured, as a line."""
+    figures = [f"{name} {measured['fp32'][name]:.4f} -> {measured['int8'][name]:.4f}" for name in JUDGED]
+    return f"int8, out-of-fold {', '.join(figures)} on {measured['images']} images"

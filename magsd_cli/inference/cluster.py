@@ -1,0 +1,113 @@
+"""Files scored on a Ray cluster: shards of them are tasks, and each worker keeps the model it loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.console import say
+from magsd_cli.data.ingest import Order, ingest
+from magsd_cli.errors import MagsdError
+from magsd_cli.inference.decision import appearance_of
+from magsd_cli.inference.engines import ONNX, onnx_worker, score_with_onnx, score_with_torch
+from magsd_cli.inference.model import Model
+from magsd_cli.inference.out_of_distribution import Appearance
+from magsd_cli.inference.scoring import Scored, orders_for, score_pictures
+from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, task_resources
+from magsd_cli.runtime.worker_pool import Failure, raise_failure
+
+SHARD = 32  # files that travel together
+
+
+Handler = Callable[[list[Order]], list[Scored]]
+
+
+_LOADED: dict[str, Handler] = {}  # in a worker: the model is loaded once, not for every shard
+
+
+def score_on_cluster(
+    model: Model, engine: str, files: Sequence[Path], address: str, device: str, batch_size: int | None
+) -> Generator[list[Scored], None, None]:
+    """Answers for `files`, in order: shards of them are tasks, and each worker keeps the model it loaded.
+
+    A shard that killed its worker `RETRIES` times is scored here, in processes that may crash.
+    """
+    with connected(address) as ray:
+        needs = {"num_cpus": 1} if engine == ONNX else task_resources(ray, device, 1)
+        task = ray.remote(shard_task).options(max_retries=RETRIES, **needs)
+        known = ray.put((_anywhere(model), engine, appearance_of(model), batch_size, device_kind(needs)))
+        orders = orders_for([path.absolute() for path in files], model.preparation)
+        window = 4 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        say(f"{len(files)} files on the cluster {address}")
+        places = (slice(start, start + SHARD) for start in range(0, len(files), SHARD))
+        under_way = [(place, task.remote(known, orders[place])) for place in islice(places, window)]
+        while under_way:
+            place, reference = under_way.pop(0)
+            mine = files[place]
+            try:
+                answers, failure = ray.get(reference)
+            except ray.exceptions.RayError:
+                yield from _score_here(model, engine, mine, device, batch_size)
+            else:
+                raise_failure(failure)
+                yield [replace(answer, path=path) for answer, path in zip(answers, mine, strict=True)]
+            under_way += [
+                (following, task.remote(known, orders[following])) for following in islice(places, 1)
+            ]
+
+
+def _anywhere(model: Model) -> Model:
+    """The model with absolute paths: tasks run in other folders."""
+    run = None if model.run is None else replace(model.run, path=model.run.path.resolve())
+    of = None if model.deployed is None else replace(model.deployed, path=model.deployed.path.resolve())
+    return replace(model, run=run, deployed=of)
+
+
+def _score_here(
+    model: Model, engine: str, files: Sequence[Path], device: str, batch_size: int | None
+) -> Generator[list[Scored], None, None]:
+    if engine == ONNX:
+        return score_with_onnx(model, files, 1)
+    return score_with_torch(model, files, device, None, batch_size, 1)
+
+
+def shard_task(known: Any, orders: list[Order]) -> tuple[list[Scored], Failure]:
+    """In a worker: the answers for one shard."""
+    model, engine, appearance, batch_size, kind = known
+    key = f"{model.sha256} {engine} {batch_size}"
+    try:
+        if key not in _LOADED:
+            _LOADED.clear()
+            loaded = onnx_worker(model.deployed.path, appearance) if engine == ONNX else None
+            _LOADED[key] = loaded or _torch_handler(model, appearance, batch_size, kind)
+        return _LOADED[key](orders), None
+    except MagsdError as error:
+        return [], (type(error).__name__, str(error))
+
+
+def _torch_handler(model: Model, appearance: Appearance | None, batch_size: int | None, kind: str) -> Handler:
+    """Decode and score a list of files in this process, on its GPU where Ray gave it one."""
+    import torch
+
+    from magsd_cli.inference.torch_engine import load_ensemble, predict_images
+
+    assert model.run is not None
+    device = torch.device(kind)
+    torch.set_num_threads(1)
+    ensemble = load_ensemble(model.run, device=device)
+    size = batch_size or (1 if device.type == "cpu" else 16)
+
+    def score(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating]:
+        return predict_images(ensemble, images, size, device).of_each_network()
+
+    def handle(orders: list[Order]) -> list[Scored]:
+        pictures = [ingest(order) for order in orders]
+        return score_pictures([order.path for order in orders], pictures, score, appearance)
+
+    return handle

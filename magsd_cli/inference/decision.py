@@ -1,0 +1,146 @@
+"""From what the networks say about one image to what predict says: probabilities, decision, referral.
+
+The temperature is applied to each network before they are averaged: it was fitted on single networks, each on
+images that it never saw. No image is unseen by several networks, so the mean cannot have one of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.artifacts.operating_point import operating_sha256
+from magsd_cli.artifacts.tables import probability_column
+from magsd_cli.errors import ArtifactError
+from magsd_cli.inference.model import Model
+from magsd_cli.inference.out_of_distribution import Appearance, appearance_from_values
+from magsd_cli.metrics.calibration import sharpen
+
+Floats = npt.NDArray[np.floating]
+
+
+UNLIKE, DISAGREE, UNSURE = "unlike_training_images", "folds_disagree", "low_confidence"
+
+
+FEWEST_VOTERS = 3  # two networks that differ are a tie, and a tie is no finding
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How answers are judged. None leaves a rule out; `temperature` None: probabilities stay as they are."""
+
+    classes: tuple[str, ...]
+    temperature: float | None = None
+    raw: bool = False
+    positive: str | None = None
+    threshold: float = 0.0
+    least_confidence: float = 0.0
+    limit: float | None = None
+
+
+def rules_of(model: Model, raw: bool = False) -> Rules:
+    """The rules that are stored with `model`; with `raw` the columns of probabilities stay uncalibrated.
+
+    Raises `ArtifactError` where they do not fit its classes.
+    """
+    values = model.operating
+    if values is None:
+        return Rules(model.classes)
+    try:
+        decision, confidence = values["decision"] or {}, values["confidence"] or {}
+        rules = Rules(
+            model.classes,
+            float(values["temperature"]["value"]),
+            raw,
+            decision.get("positive"),
+            float(decision.get("threshold", 0)),
+            float(confidence.get("least", 0)),
+            None if values["appearance"] is None else float(values["appearance"]["limit"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{model.name}: {_BROKEN} ({type(error).__name__}); {_AGAIN}") from error
+    if rules.positive is not None and rules.positive not in rules.classes:
+        raise ArtifactError(f"{model.name}: {_BROKEN} (class {rules.positive}); {_AGAIN}")
+    return rules
+
+
+_BROKEN, _AGAIN = "its operating point does not fit", "run `magsd calibrate` again"
+
+
+def appearance_of(model: Model) -> Appearance | None:
+    """How the images look that `model` was trained on, where that is stored. Raises `ArtifactError`."""
+    stored = (model.operating or {}).get("appearance")
+    try:
+        return None if stored is None else appearance_from_values(stored["plane"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{model.name}: {_BROKEN} ({error}); {_AGAIN}") from error
+
+
+def mean_probabilities(members: Floats, temperature: float | None) -> npt.NDArray[np.float32]:
+    """The mean over M networks [M,K] of their probabilities at `temperature` (None: as they are), [K]."""
+    # In float64 the mean of five rows still sums to 1 within one float32 rounding.
+    scores = members.astype(np.float64) if temperature is None else sharpen(members, temperature)
+    result: npt.NDArray[np.float32] = scores.mean(axis=0).astype(np.float32)
+    return result
+
+
+def judge(members: Floats, unlikeness: float | None, rules: Rules) -> dict[str, Any]:
+    """The columns from `predicted` on for one image.
+
+    members: the probabilities of each network [M,K]; unlikeness: of the picture, None where unknown. The
+    decision and the referral always rest on the calibrated probabilities.
+    """
+    calibrated = mean_probabilities(members, rules.temperature)
+    shown = mean_probabilities(members, None) if rules.raw else calibrated
+    reasons = _reasons(members, calibrated, unlikeness, rules)
+    known = rules.limit is not None and unlikeness is not None
+    return {
+        "predicted": rules.classes[int(shown.argmax())],
+        **{probability_column(name): float(p) for name, p in zip(rules.classes, shown, strict=True)},
+        "confidence": float(shown.max()),
+        "decision": _decision(calibrated, rules),
+        "refer": True if reasons else False if known else None,
+        "refer_reason": ", ".join(reasons) or None,
+    }
+
+
+def _reasons(members: Floats, calibrated: Floats, unlikeness: float | None, rules: Rules) -> list[str]:
+    reasons = []
+    if rules.limit is not None and unlikeness is not None and unlikeness > rules.limit:
+        reasons.append(UNLIKE)
+    votes = np.bincount(members.argmax(axis=1), minlength=members.shape[1])
+    if len(members) >= FEWEST_VOTERS and 2 * votes.max() <= len(members):
+        reasons.append(DISAGREE)
+    if float(calibrated.max()) < rules.least_confidence:
+        reasons.append(UNSURE)
+    return reasons
+
+
+def _decision(calibrated: Floats, rules: Rules) -> str | None:
+    if rules.positive is None:
+        return None
+    found = float(calibrated[rules.classes.index(rules.positive)]) >= rules.threshold
+    return rules.positive if found else f"not {rules.positive}"
+
+
+def in_metadata(model: Model, rules: Rules) -> dict[str, Any]:
+    """What a prediction table says of how its rows came about."""
+    values: Mapping[str, Any] = model.operating or {}
+    decision = {k: v for k, v in (values.get("decision") or {}).items() if k in _OF_A_DECISION}
+    return {
+        "temperature": None if rules.raw else rules.temperature,
+        "operating_sha256": operating_sha256(model.operating),
+        "decision": decision or None,
+        "refers": {
+            UNLIKE: rules.limit,
+            DISAGREE: "no class has more than half of the networks' votes",
+            UNSURE: rules.least_confidence or None,
+        },
+    }
+
+
+_OF_A_DECISION = ("positive", "rate", "value", "threshold", "cross_fitted")

@@ -1,0 +1,209 @@
+"""What runs the network: ONNX Runtime on a CPU where there is a model file, torch otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.artifacts.model_file import Deployed, open_deployed, read_network
+from magsd_cli.console import say
+from magsd_cli.data.ingest import Order, ingest
+from magsd_cli.errors import UsageError
+from magsd_cli.inference.answer import Prediction
+from magsd_cli.inference.decision import appearance_of
+from magsd_cli.inference.model import Model
+from magsd_cli.inference.out_of_distribution import Appearance
+from magsd_cli.inference.scoring import Scored, answer_to, crashed_answer, orders_for, score_files
+from magsd_cli.runtime.worker_pool import run_isolated
+
+Images = npt.NDArray[np.uint8]
+
+
+#: (uint8 [1,1,S,S], folds) -> probabilities [1,K] and attention [1,h,w] of the networks of these folds
+Ask = Callable[[Images, tuple[int, ...]], Prediction]
+
+
+TORCH, ONNX = "torch", "onnxruntime"
+
+
+CHUNK = 4
+
+
+def choose_engine(model: Model, engine: str = "auto", device: str = "auto", gpus: int | None = None) -> str:
+    """`torch` or `onnxruntime`. Raises `UsageError` where the one that is asked for cannot be."""
+    on_cpu = device == "cpu" or (device == "auto" and gpus is None and not _has_nvidia())
+    if model.run is None and (
+        engine == TORCH or not (device == "cpu" or (device == "auto" and gpus is None))
+    ):
+        raise UsageError(
+            f"{model.name}: a model file runs on the CPU with ONNX Runtime; name its run for torch"
+        )
+    if engine == ONNX and model.deployed is None:
+        name = model.run.path if model.run else model.name
+        raise UsageError(
+            f"--engine onnxruntime: the run has no model file; make it with `magsd export {name}`"
+        )
+    if engine == ONNX and not (on_cpu or device == "auto"):
+        raise UsageError("--engine onnxruntime: it runs on the CPU; leave --device and --gpus away")
+    if engine == "auto":
+        return ONNX if model.deployed is not None and (on_cpu or model.run is None) else TORCH
+    return engine
+
+
+def precision_of(model: Model, engine: str) -> str | None:
+    """What the networks compute in where that is not float32: other answers, which no table may mix."""
+    if engine != ONNX or model.deployed is None or model.deployed.precision == "fp32":
+        return None
+    return model.deployed.precision
+
+
+def _has_nvidia() -> bool:
+    """Whether a CUDA driver is loaded: asking torch would cost seconds where there is none."""
+    return Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia/version").exists()
+
+
+def score_with_onnx(
+    model: Model, files: Sequence[Path], workers: int | None, gpus: int | None = None
+) -> Generator[list[Scored], None, None]:
+    """Answers for `files`, in order: worker processes that each decode and infer, and share nothing.
+
+    Their number is `workers`, else `gpus` (which stands for processes on a CPU), else that of the cores.
+    """
+    assert model.deployed is not None
+    hands = min(workers or gpus or os.cpu_count() or 1, len(files))
+    how = f"ONNX Runtime ({model.deployed.precision})"
+    say(f"{len(files)} files with {how} in {hands} {'process' if hands == 1 else 'processes'}")
+    chunk = max(1, min(CHUNK, -(-len(files) // hands)))
+    orders = orders_for(files, model.preparation)
+    arguments = (model.deployed.path, appearance_of(model))
+    yield from run_isolated(onnx_worker, arguments, orders, crashed_answer, hands, chunk)
+
+
+def onnx_worker(path: Path, appearance: Appearance | None) -> Callable[[list[Order]], list[Scored]]:
+    """What a worker does with a list of files: decode each and infer at once."""
+    from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
+
+    model = open_deployed(path)
+    folds = tuple(sorted(model.networks))
+    ensemble = OnnxEnsemble(
+        tuple(open_session(read_network(model, fold)) for fold in folds), model.size, folds
+    )
+
+    return _one_by_one(lambda image: predict_onnx(ensemble, image).of_each_network()[0], appearance)
+
+
+def _one_by_one(
+    infer: Callable[[Images], npt.NDArray[np.floating]], appearance: Appearance | None
+) -> Callable[[list[Order]], list[Scored]]:
+    """Decode each file and `infer` (uint8 [1,1,S,S] -> each network's [M,K]) at once."""
+
+    def score(order: Order) -> Scored:
+        picture = ingest(order)
+        if picture.image is None:
+            return answer_to(order.path, picture, None)
+        return answer_to(order.path, picture, infer(picture.image[None, None]), appearance)
+
+    return lambda orders: [score(order) for order in orders]
+
+
+def score_with_torch(
+    model: Model,
+    files: Sequence[Path],
+    device: str,
+    gpus: int | None,
+    batch_size: int | None,
+    workers: int | None,
+) -> Generator[list[Scored], None, None]:
+    """Answers for `files`, in order: worker processes decode, torch infers here, on as many GPUs as are asked
+    for; on a CPU `gpus` stands for processes that each do both.
+    """
+    from magsd_cli.inference.torch_engine import load_ensemble, predict_images
+    from magsd_cli.runtime.device import choose_devices, describe
+
+    assert model.run is not None
+    devices = choose_devices(device, gpus)
+    cores = os.cpu_count() or 1
+    if devices[0].type == "cpu" and len(devices) > 1:
+        yield from _score_in_processes(model, files, min(len(devices), len(files)))
+        return
+    # On a CPU one image at a time is as fast as a batch, and then a row is the same bits whatever else is
+    # scored beside it, today or when an interrupted run is continued.
+    size = batch_size or (1 if devices[0].type == "cpu" else 16)
+    hands = workers or (max(1, cores // 2) if devices[0].type == "cpu" else cores)
+    say(f"{len(files)} files on {', '.join(describe(device) for device in devices)}")
+    replicas = [(load_ensemble(model.run, device=device), device) for device in devices]
+
+    with ThreadPoolExecutor(len(devices)) as threads:
+
+        def score(images: Images) -> npt.NDArray[np.floating]:
+            shares = np.array_split(images, len(devices))
+            answers = threads.map(
+                lambda one, share: predict_images(one[0], share, size, one[1]), replicas, shares
+            )
+            parts = [answer.of_each_network() for answer in answers if len(answer.probabilities)]
+            return np.concatenate(parts)
+
+        together = size * len(devices)
+        yield from score_files(
+            files, model.preparation, score, min(hands, len(files)), together, appearance_of(model)
+        )
+
+
+def _score_in_processes(
+    model: Model, files: Sequence[Path], hands: int
+) -> Generator[list[Scored], None, None]:
+    """Answers for `files`, in order, from `hands` processes on the CPU that each decode and run torch."""
+    assert model.run is not None
+    say(f"{len(files)} files on the CPU in {hands} processes")
+    arguments = (model.run.path, appearance_of(model))
+    orders = orders_for(files, model.preparation)
+    yield from run_isolated(torch_worker, arguments, orders, crashed_answer, hands, CHUNK)
+
+
+def torch_worker(run: Path, appearance: Appearance | None) -> Callable[[list[Order]], list[Scored]]:
+    """As `onnx_worker`, with torch and the networks of `run`."""
+    from magsd_cli.artifacts.runs import open_run
+    from magsd_cli.inference.torch_engine import load_ensemble, predict_images
+
+    ensemble = load_ensemble(open_run(run))
+    return _one_by_one(lambda image: predict_images(ensemble, image, 1).of_each_network()[0], appearance)
+
+
+def asker(model: Model, device: str) -> Ask:
+    """What answers about one image at a time, with attention, from the networks of some folds."""
+    if choose_engine(model, device=device) == ONNX:
+        assert model.deployed is not None
+        say("with ONNX Runtime")
+        return _onnx_asker(model.deployed)
+    from magsd_cli.inference.torch_engine import load_ensemble, predict_images
+    from magsd_cli.runtime.device import choose_devices, describe
+
+    assert model.run is not None
+    chosen = choose_devices(device)[0]
+    ensemble = load_ensemble(model.run, device=chosen)
+    say(f"on {describe(chosen)}")
+
+    def ask(image: Images, folds: tuple[int, ...]) -> Prediction:
+        asked = ensemble if folds == ensemble.folds else ensemble.only(folds)
+        return predict_images(asked, image, 1, chosen, with_attention=True)
+
+    return ask
+
+
+def _onnx_asker(deployed: Deployed) -> Ask:
+    from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
+
+    folds = tuple(sorted(deployed.networks))
+    threads = os.cpu_count() or 1
+    sessions = tuple(open_session(read_network(deployed, fold), threads) for fold in folds)
+    ensemble = OnnxEnsemble(sessions, deployed.size, folds)
+
+    def ask(image: Images, asked: tuple[int, ...]) -> Prediction:
+        return predict_onnx(ensemble if asked == folds else ensemble.only(asked), image, with_attention=True)
+
+    return ask

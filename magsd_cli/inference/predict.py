@@ -1,0 +1,293 @@
+"""`magsd predict`: one row for every input file, in input order."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from magsd_cli.artifacts.columns import table_from_rows
+from magsd_cli.artifacts.files import lock, sweep_orphans
+from magsd_cli.artifacts.tables import (
+    IN_TRAINING_DATA,
+    PREDICTION,
+    path_text,
+    probability_column,
+    table_schema,
+    write_table,
+)
+from magsd_cli.console import printable, progress, say
+from magsd_cli.errors import NoInputError, OutputError, UsageError
+from magsd_cli.inference.decision import Rules, in_metadata, judge, rules_of
+from magsd_cli.inference.engines import ONNX, choose_engine, precision_of, score_with_onnx, score_with_torch
+from magsd_cli.inference.inputs import list_inputs
+from magsd_cli.inference.model import Model, open_model
+from magsd_cli.inference.resume import (
+    Ledger,
+    Row,
+    Stamp,
+    append,
+    merged,
+    open_journal,
+    read_ledger,
+    read_seen,
+    remove_journal,
+    stamps_of,
+    unchanged,
+    write_seen,
+)
+from magsd_cli.inference.scoring import Scored
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compute."""
+
+    device: str
+    gpus: int | None
+    batch_size: int | None
+    workers: int | None
+    cluster: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be scored with what, and what is known already."""
+
+    files: list[Path]
+    model: Model
+    engine: str
+    ledger: Ledger = field(repr=False)
+    rules: Rules
+    about: dict[str, Any] = field(repr=False)
+    stamps: dict[Path, Stamp] = field(repr=False)
+
+
+def predict(  # noqa: PLR0913 (a command's options)
+    *,
+    inputs: Sequence[Path],
+    model: Path | None,
+    runs: Path,
+    out: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    watch_once: bool = False,
+    engine: str = "auto",
+    device: str = "auto",
+    gpus: int | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    raw_probabilities: bool = False,
+) -> int:
+    """Classify the files that `inputs` mean with the run `model` (None: the newest) and write the table.
+
+    Without `out` the table goes to standard output: as Parquet, or readable where that is a terminal. An
+    existing `out` is refused, continued (`resume`: rows of unchanged files are kept), replaced (`overwrite`),
+    or added to (`watch_once`: all its rows are kept, only content that it has not seen is scored, and that
+    there is nothing new is no error). Rows are calibrated, decided and referred as is stored with the model;
+    `raw_probabilities` shows what the networks say. Returns 0, or 3 when a file has an error row. Raises
+    `NoInputError` (after the table is written) when no file could be used, and the contract's other errors.
+    """
+    _check_options(out, resume, overwrite, watch_once)
+    with _claimed(out):
+        if out is not None and out.exists() and not (resume or overwrite or watch_once):
+            raise UsageError(
+                f"{out}: exists already; add --resume to complete it or --overwrite to replace it"
+            )
+        files = [path for path in list_inputs(inputs) if out is None or not _same(path, out)]
+        if not files and not watch_once:
+            raise NoInputError(f"{_names(inputs)}: no files there; name images or folders of images")
+        opened = open_model(model, runs)
+        chosen = choose_engine(opened, engine, device, gpus)
+        rules = rules_of(opened, raw_probabilities)
+        about = in_metadata(opened, rules) | {"precision": precision_of(opened, chosen)}
+        ledger = read_ledger(out, opened.sha256, resume or watch_once, watch_once, about)
+        stamps = stamps_of(files) if watch_once else {}
+        plan = Plan(files, opened, chosen, ledger, rules, about, stamps)
+        rows, fresh = _all_rows(plan, out, Options(device, gpus, batch_size, workers, cluster))
+        table = merged(ledger, rows) if watch_once else rows
+        if table != ledger.earlier or out is None or not out.exists():
+            _write(table, plan, out)
+        if out is not None:
+            remove_journal(out)
+            if watch_once:
+                read = {path: row["sha256"] for path, row in zip(files, rows, strict=True) if row["sha256"]}
+                write_seen(out, stamps, read)
+    return _conclude(rows if not watch_once else [row for row in rows if row["path"] in fresh], watch_once)
+
+
+def _check_options(out: Path | None, resume: bool, overwrite: bool, watch_once: bool) -> None:
+    given = {"--resume": resume, "--overwrite": overwrite, "--watch-once": watch_once}
+    options = [option for option, chosen in given.items() if chosen]
+    if overwrite and len(options) > 1:
+        raise UsageError(f"{' and '.join(options)}: --overwrite replaces the table, the other keeps its rows")
+    if options and out is None:
+        raise UsageError(f"{options[0]}: say which table with --out FILE")
+    if out is not None and out.is_dir():
+        raise UsageError(f"{out}: is a folder; name a file, such as {out / 'predictions.parquet'}")
+
+
+@contextmanager
+def _claimed(out: Path | None) -> Iterator[None]:
+    """The lock of the output, and an end to what dead writers left beside it."""
+    with ExitStack() as stack:
+        if out is not None:
+            stack.enter_context(lock(out.with_name(f".{out.name}.lock")))
+            sweep_orphans(out.parent)
+        yield
+
+
+def _same(path: Path, other: Path) -> bool:
+    return os.path.abspath(path) == os.path.abspath(other)  # noqa: PTH100 (links must stay what they are)
+
+
+def _names(inputs: Sequence[Path]) -> str:
+    return ", ".join(str(path) for path in inputs[:3]) + (", ..." if len(inputs) > 3 else "")
+
+
+def _all_rows(plan: Plan, out: Path | None, options: Options) -> tuple[list[Row], set[str]]:
+    """The row of every file, in order, and the paths of those that were scored now; the others were known."""
+    kept = unchanged(plan.ledger, plan.files, read_seen(out, plan.stamps) if out is not None else {})
+    if kept:
+        say(f"{len(kept)} of {len(plan.files)} files are scored already and unchanged; their rows are kept")
+    missing = [path for path in plan.files if path not in kept]
+    rows = dict(kept)
+    if missing:
+        trained_on = plan.model.fold_of_content() or {}
+        answers = _score(plan, missing, options)
+        started = time.monotonic()
+        with ExitStack() as stack:
+            stack.enter_context(closing(answers))  # whatever happens, the workers end first
+            keep = _keeper(out, plan, stack)
+            bar = stack.enter_context(progress("predict", len(missing)))
+            for some in answers:
+                fresh = {answer.path: _row(answer, plan, trained_on) for answer in some}
+                keep(fresh.values())
+                rows |= fresh
+                bar.update(len(some), f"{len(rows) / (time.monotonic() - started):.1f} images/s")
+    return [rows[path] for path in plan.files], {path_text(path) for path in missing}
+
+
+def _keeper(out: Path | None, plan: Plan, stack: ExitStack) -> Callable[[Iterable[Row]], None]:
+    """What keeps finished rows through a kill: the journal beside --out, nothing for standard output."""
+    if out is None:
+        return lambda _rows: None
+    final = out
+    journal: BinaryIO = stack.enter_context(
+        open_journal(final, plan.ledger.key, plan.ledger.by_file.values())
+    )
+    return lambda rows: append(journal, final, rows)
+
+
+def _score(plan: Plan, files: list[Path], options: Options) -> Generator[list[Scored], None, None]:
+    """Answers for `files`, in order."""
+    if options.cluster is not None:
+        from magsd_cli.inference.cluster import score_on_cluster
+
+        return score_on_cluster(
+            plan.model, plan.engine, files, options.cluster, options.device, options.batch_size
+        )
+    if plan.engine == ONNX:
+        return score_with_onnx(plan.model, files, options.workers, options.gpus)
+    return score_with_torch(
+        plan.model, files, options.device, options.gpus, options.batch_size, options.workers
+    )
+
+
+def _row(answer: Scored, plan: Plan, trained_on: Mapping[str, int]) -> Row:
+    """The table's row for one answer; nulls where there is no result."""
+    warnings = list(answer.warnings)
+    if answer.sha256 in trained_on:
+        warnings.append(IN_TRAINING_DATA)
+    ok = answer.members is not None
+    judged = {} if answer.members is None else judge(answer.members, answer.unlikeness, plan.rules)
+    return {
+        "path": path_text(answer.path),
+        "sha256": answer.sha256 or None,
+        "status": "ok" if ok else "error",
+        "error_code": answer.error_code or None,
+        "error": answer.error or None,
+        "warnings": warnings,
+        "model_sha256": plan.model.sha256,
+        **judged,
+    }
+
+
+def _write(rows: list[Row], plan: Plan, out: Path | None) -> None:
+    """To --out, to a terminal as something readable, or to standard output as Parquet."""
+    if out is None and sys.stdout is not None and sys.stdout.isatty():
+        show_predictions(rows, plan.model.classes)
+        return
+    table = table_from_rows(rows, table_schema(PREDICTION, plan.model.classes))
+    metadata = plan.model.metadata() | plan.about
+    if out is not None:
+        write_table(table, out, PREDICTION, metadata)
+        return
+    if sys.stdout is None:
+        raise OutputError("standard output: is closed; use --out FILE")
+    try:
+        write_table(table, sys.stdout.buffer, PREDICTION, metadata)
+    except OutputError:
+        # Python would try to flush the broken pipe once more on its way out, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def _conclude(rows: list[Row], watch_once: bool) -> int:
+    """Say what came of it; the exit code."""
+    failed = [row for row in rows if row["status"] == "error"]
+    for row in failed[:5]:
+        say(f"{row['path']}: {row['error_code']}: {row['error']}", level="warning")
+    if len(failed) > 5:
+        say(f"... and {len(failed) - 5} more files with an error", level="warning")
+    seen = sum(IN_TRAINING_DATA in row["warnings"] for row in rows)
+    if seen:
+        say(
+            f"{seen} of the files are the model's own training data; their rows are no test of it",
+            level="warning",
+        )
+    what = "new files" if watch_once else "files"
+    say(f"predict: {len(rows)} {what}, {len(rows) - len(failed)} ok, {len(failed)} with an error")
+    if failed and len(failed) == len(rows) and not watch_once:
+        raise NoInputError(f"{len(rows)} files: none is an image that can be used; see the column error")
+    return 3 if failed else 0
+
+
+def show_predictions(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> None:
+    """Print the rows of a prediction table: file, result, probabilities in percent, what to know about it."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("file", overflow="fold")
+    table.add_column("result", no_wrap=True)
+    for name in classes:
+        table.add_column(Text(printable(name)), justify="right", no_wrap=True)
+    table.add_column("notes", overflow="fold")
+    for row in rows:
+        table.add_row(Text(printable(row["path"])), *_cells(row, classes))
+    console = Console()
+    console.print(table)
+    console.print("Percent. Not for clinical diagnosis. A table for programs: --out FILE", style="dim")
+
+
+def _cells(row: Mapping[str, Any], classes: Sequence[str]) -> list[Text]:
+    refer = [f"refer: {row['refer_reason']}"] if row.get("refer") else []
+    decision = [row["decision"]] if row.get("decision") else []
+    notes = printable("; ".join([*refer, *decision, *row["warnings"]]))
+    if row["status"] == "error":
+        failed = printable(f"{row['error_code']}: {row['error']}")
+        return [Text("error", style="red"), *(Text("-") for _ in classes), Text(failed, style="red")]
+    values = [row[probability_column(name)] for name in classes]
+    shown = [
+        Text(f"{100 * value:.1f}", style="bold" if name == row["predicted"] else "")
+        for name, value in zip(classes, values, strict=True)
+    ]
+    return [Text(printable(row["predicted"]), style="bold"), *shown, Text(notes, style="yellow")]

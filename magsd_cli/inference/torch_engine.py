@@ -1,0 +1,194 @@
+"""The one way from prepared images to probabilities, for cross-validation, predict and localize alike.
+
+Images come as uint8 at the cache's size, already contrast-equalised; what happens to them afterwards
+(area-resize to the network's size, z-score, network, softmax, mean over the fold networks) happens only here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from magsd_cli.artifacts.checkpoints import load_weights
+from magsd_cli.artifacts.runs import Run, weights_path
+from magsd_cli.data.clahe import resize_images
+from magsd_cli.errors import ArtifactError
+from magsd_cli.inference.answer import Prediction
+from magsd_cli.method.zscore import z_score
+from magsd_cli.models.build import build_model
+from magsd_cli.models.output import Output
+from magsd_cli.recipe import Recipe
+from magsd_cli.runtime.device import WEIGHTS, generator_seed
+
+__all__ = ["BATCH_TOLERANCE", "Ensemble", "Prediction", "predict_images"]
+
+#: Largest difference of a probability between an image scored alone and the same image in any batch (fp32).
+BATCH_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks that predict together, and what an image must go through before they see it.
+
+    `models` are put into eval mode; `folds[i]` is the fold whose images `models[i]` never saw (or empty).
+    `cache_size` is the side at which images are resized and equalised (`clahe`, `clip_limit`, `tiles`);
+    `size` is the side that the networks see, at most `cache_size`.
+    """
+
+    models: tuple[nn.Module, ...]
+    classes: tuple[str, ...]
+    size: int
+    cache_size: int
+    clahe: bool = True
+    clip_limit: float = 4.0
+    tiles: int = 4
+    folds: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.models or not self.classes:
+            raise ValueError("an ensemble needs at least one network and one class")
+        if self.folds and len(self.folds) != len(self.models):
+            raise ValueError(f"{len(self.folds)} fold numbers for {len(self.models)} networks")
+        for model in self.models:
+            model.eval()
+
+    def only(self, folds: Sequence[int]) -> Ensemble:
+        """The same ensemble with only the networks of `folds`. Raises `ValueError` for a fold it has not."""
+        chosen = [self.folds.index(fold) for fold in folds]
+        models = tuple(self.models[i] for i in chosen)
+        return Ensemble(
+            models, self.classes, self.size, self.cache_size,
+            self.clahe, self.clip_limit, self.tiles, tuple(folds),
+        )  # fmt: skip
+
+
+def predict_images(
+    ensemble: Ensemble,
+    images: npt.NDArray[np.uint8],
+    batch_size: int = 16,
+    device: torch.device | str = "cpu",
+    with_attention: bool = False,
+) -> Prediction:
+    """Probabilities of prepared `images`, uint8 [N,1,S,S]: the mean over the networks of their softmax.
+
+    With `with_attention` also the attention, float32 [N,h,w] and not normalised: the mean over the maps of
+    a network and over the networks; None where the network has no attention. A row does not depend on the
+    other images of its batch (to `BATCH_TOLERANCE`; networks in eval mode use no batch statistics).
+
+    Raises `ValueError` for images smaller than the network's size, `ArtifactError` for non-finite outputs.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 1:
+        raise ValueError(f"images must be uint8 [N,1,S,S], not {images.dtype} {list(images.shape)}")
+    if images.shape[-1] < ensemble.size:
+        raise ValueError(f"images of side {images.shape[-1]} for networks of side {ensemble.size}")
+    for model in ensemble.models:
+        model.to(device)
+    probabilities, attention, members = [], [], []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        if batch.shape[-1] != ensemble.size:
+            batch = resize_images(batch, ensemble.size)
+        mean, maps, each = _predict_batch(ensemble.models, torch.from_numpy(batch).to(device), with_attention)
+        probabilities.append(mean)
+        members.append(each)
+        if maps is not None:
+            attention.append(maps)
+    if not probabilities:
+        return Prediction(np.zeros((0, len(ensemble.classes)), np.float32), None)
+    maps_or_none = np.concatenate(attention) if attention else None
+    return Prediction(np.concatenate(probabilities), maps_or_none, np.concatenate(members))
+
+
+@torch.inference_mode()
+def _predict_batch(
+    models: Sequence[nn.Module], images: torch.Tensor, with_attention: bool
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None, npt.NDArray[np.float64]]:
+    """Mean softmax [B,K], if wanted mean attention [B,h,w], each softmax [B,M,K] of uint8 [B,1,S,S]."""
+    standard = z_score(images)
+    # In float64 the mean of five rows still sums to 1 within one float32 rounding.
+    outputs = [model(standard) for model in models]
+    each = torch.stack([output.logits.double().softmax(dim=1) for output in outputs], dim=1)
+    mean = each.mean(dim=1)
+    if not bool(mean.isfinite().all()):
+        raise ArtifactError("model: its output is not finite, the weights are damaged; train it again")
+    maps = None
+    if with_attention and all(output.attention is not None for output in outputs):
+        stacked = torch.stack([output.attention.float().mean(dim=1) for output in outputs])
+        maps = stacked.mean(dim=0).cpu().numpy()
+    return mean.float().cpu().numpy(), maps, each.cpu().numpy()
+
+
+class Mirrored(nn.Module):
+    """The mean of a trained network's answers for an image and for its mirror image (left and right swapped).
+
+    forward: [B, 1, H, W] -> Output; the softmax of its logits is the mean of the two softmaxes, its attention
+    the mean of the two attentions, the second turned back. For prediction only. Not in the paper
+    (``image.mirror``, docs/paper.md).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Output:
+        """Answer for [B, 1, H, W] as the class says."""
+        direct, swapped = self.network(images), self.network(images.flip(3))
+        mean = (direct.logits.softmax(1) + swapped.logits.softmax(1)) / 2
+        attention = direct.attention
+        if attention is not None:
+            attention = (attention + swapped.attention.flip(3)) / 2
+        return Output(mean.clamp_min(1e-30).log(), attention)
+
+
+def load_ensemble(
+    run: Run, folds: Sequence[int] | None = None, device: torch.device | str = "cpu"
+) -> Ensemble:
+    """The networks of `folds` (None: all that are trained) on `device`.
+
+    Raises `ArtifactError` where weights are missing, damaged, not finite, or not the recipe's.
+    """
+    folds = tuple(run.trained if folds is None else folds)
+    models = []
+    for fold in folds:
+        model = trained_network(run.recipe, run.classes, weights_path(run.path, fold))
+        models.append(model.to(device).to(memory_format=torch.channels_last))
+    return Ensemble(
+        tuple(models),
+        run.classes,
+        run.recipe.image.size,
+        run.size,
+        run.clahe,
+        run.clip_limit,
+        run.tiles,
+        folds,
+    )
+
+
+def trained_network(recipe: Recipe, classes: Sequence[str], weights: Path) -> nn.Module:
+    """The network that predicts with `weights`, as the recipe asks: with its mirror image or alone.
+
+    Raises `ArtifactError` where the weights are missing, damaged, not finite, or not the recipe's.
+    """
+    # The weights come from the run: nothing is to be read from ImageNet's, or to be missed there.
+    settings = recipe.model.model_copy(update={"weights": "none"})
+    model = build_model(settings, len(classes), recipe.seed)
+    load_weights(model, weights, tuple(classes))
+    return Mirrored(model) if recipe.image.mirror else model
+
+
+def untrained_ensemble(
+    recipe: Recipe, classes: Sequence[str], folds: Sequence[int], cache_size: int
+) -> Ensemble:
+    """The networks of `folds` with the random weights that training from scratch begins with: a control."""
+    settings = recipe.model.model_copy(update={"weights": "none"})
+    models = []
+    for fold in folds:
+        model = build_model(settings, len(classes), generator_seed(recipe.seed, fold, 0, WEIGHTS))
+        models.append(Mirrored(model) if recipe.image.mirror else model)
+    return Ensemble(tuple(models), tuple(classes), recipe.image.size, cache_size, folds=tuple(folds))

@@ -1,0 +1,1 @@
+"""Where the network looked (`magsd localize`): Fig. 7, eq. 12."""

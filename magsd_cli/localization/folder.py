@@ -1,0 +1,111 @@
+"""The folders that localize makes, ``runs/localize/<name>/``. The summary comes last and makes one whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from magsd_cli.artifacts.files import check_hash, read_json
+from magsd_cli.artifacts.runs import write_json_hashed
+from magsd_cli.artifacts.tables import LOCALIZATION, read_table, table_metadata
+from magsd_cli.errors import ArtifactError, UsageError
+
+
+@dataclass(frozen=True)
+class Localization:
+    """A finished localization: its rows, and the PNG of its panel where there is one.
+
+    `problem` says why it could not be read; then nothing else is known of it.
+    """
+
+    name: str
+    model_sha256: str | None = None
+    rows: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    panel: bytes | None = field(default=None, repr=False)
+    problem: str | None = None
+
+
+def localization_path(runs: Path, name: str) -> Path:
+    """Where the localization called `name` is kept. Raises `UsageError` for a name that is no folder name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", name):
+        raise UsageError(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
+    return runs / "localize" / name
+
+
+def table_path(folder: Path) -> Path:
+    """The localization table."""
+    return folder / "localization.parquet"
+
+
+def summary_path(folder: Path) -> Path:
+    """What was asked for, and the figures."""
+    return folder / "summary.json"
+
+
+def overlay_path(folder: Path, name: str) -> Path:
+    """The overlay picture of one image."""
+    return folder / "overlays" / f"{name}.png"
+
+
+def mask_path(folder: Path, name: str) -> Path:
+    """The mask that the network marks on one image."""
+    return folder / "masks" / f"{name}.png"
+
+
+def panel_path(folder: Path) -> Path:
+    """Some images of each kind of truth side by side, as in the paper's Fig. 7."""
+    return folder / "panel.png"
+
+
+def histogram_path(folder: Path) -> Path:
+    """How the IoU is distributed over the images."""
+    return folder / "iou.png"
+
+
+def lock_path(folder: Path) -> Path:
+    """The lock that a writer of the folder holds."""
+    return folder / ".lock"
+
+
+def finished_summary(folder: Path, request: str) -> dict[str, Any] | None:
+    """The summary of a finished localization that answers `request`; None when it is not finished.
+
+    Raises `UsageError` when it answers another request, `ArtifactError` when it is damaged.
+    """
+    if not summary_path(folder).is_file():
+        return None
+    check_hash(summary_path(folder))
+    summary: dict[str, Any] = read_json(summary_path(folder))
+    if summary.get("request") != request:
+        raise UsageError(
+            f"{folder}: holds the answer to another question (model, images, truth or threshold differ); "
+            "choose another --name"
+        )
+    read_table(table_path(folder), LOCALIZATION)
+    return summary
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Write the summary, after everything else."""
+    write_json_hashed(summary_path(folder), summary)
+
+
+def read_localizations(folders: Iterable[Path]) -> Iterator[Localization]:
+    """The localizations in ``localize/*`` of each of `folders`, each once, by folder and name."""
+    found = {p.resolve(): p for f in folders for p in sorted((f / "localize").glob("*/localization.parquet"))}
+    for path in found.values():
+        name, panel = path.parent.name, panel_path(path.parent)
+        try:
+            table = read_table(path, LOCALIZATION)
+        except ArtifactError as error:
+            yield Localization(name, problem=str(error))
+            continue
+        yield Localization(
+            name,
+            table_metadata(table).get("model_sha256"),
+            tuple(table.to_pylist()),
+            panel.read_bytes() if panel.is_file() else None,
+        )

@@ -1,0 +1,87 @@
+"""Section 4.4.6: from an attention map to the region that it marks on the image.
+
+The paper says: upsampled to the image, thresholded (the mask), enclosed by a rectangle (the box). Open there
+and settled here: the map is stretched to 0..1 over the image first, because a mean of many maps has a floor
+that says nothing about place; the mask is everything over the threshold, because an infection may have
+several foci; the box encloses only the largest connected part, because one far speck would stretch the box
+over healthy lung, and the public boxes mark one finding each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+Mask = npt.NDArray[np.bool_]
+
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Region:
+    """`attention` float32 [H,W] in 0..1; `mask` bool [H,W]; `box` (x, y, width, height) or None if empty."""
+
+    attention: Floats = field(repr=False)
+    mask: Mask = field(repr=False)
+    box: Box | None
+
+    @property
+    def area_share(self) -> float:
+        """The share of the image that the mask covers, in 0..1."""
+        return float(self.mask.mean())
+
+
+def find_region(attention: Floats, shape: tuple[int, int], threshold: float) -> Region:
+    """The region that `attention` [h,w] (as the network gives it) marks on an image of `shape` (H, W).
+
+    threshold: share of the map's maximum, in 0..1. A map without any difference marks nothing.
+    """
+    return cut_region(stretch(upsample(attention, shape)), threshold)
+
+
+def cut_region(stretched: Floats, threshold: float) -> Region:
+    """The region of a map [H,W] in 0..1 that is at `threshold` or over it."""
+    mask = (stretched >= threshold) & (stretched > 0)
+    return Region(stretched, mask, largest_part_box(mask))
+
+
+def share_inside(attention: Floats, mask: Mask) -> float:
+    """The share of `attention` [h,w], as the network gives it, that falls into `mask` [H,W]; in 0..1.
+
+    A map without any attention has no preference: it gives the mask's share of the image.
+    """
+    wide = np.clip(upsample(attention, (mask.shape[0], mask.shape[1])), 0, None).astype(np.float64)
+    total = float(wide.sum())
+    return float(wide[mask].sum()) / total if np.isfinite(total) and total > 0 else float(mask.mean())
+
+
+def upsample(attention: Floats, shape: tuple[int, int]) -> Floats:
+    """Bilinear, [h,w] -> [H,W]: the cells of the map tile the image, which was squeezed to a square."""
+    height, width = shape
+    wide = cv2.resize(attention.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(wide, np.float32)
+
+
+def stretch(attention: Floats) -> Floats:
+    """Minimum to 0, maximum to 1; all zeros where there is no difference (or nothing finite)."""
+    low, high = float(attention.min()), float(attention.max())
+    if not np.isfinite(high - low) or high - low <= 1e-12 * max(1.0, abs(high)):
+        return np.zeros_like(attention)
+    return (attention - low) / np.float32(high - low)
+
+
+def largest_part_box(mask: Mask) -> Box | None:
+    """The box (x, y, width, height) around the largest 8-connected part of `mask`; None when it is empty."""
+    count, _, parts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count < 2:
+        return None
+    largest = parts[1 + int(np.argmax(parts[1:, cv2.CC_STAT_AREA]))]
+    x, y, width, height = (float(value) for value in largest[:4])
+    return x, y, width, height

@@ -1,0 +1,92 @@
+"""How the threshold of an attention map is chosen: as given, or on the images of the other folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.localization.measure import CHOSEN, DEFAULT, GIVEN, Marked, Target, Threshold, threshold_curve
+from magsd_cli.localization.regions import Mask
+from magsd_cli.localization.scores import THRESHOLDS, kind_of
+
+LEAST = 10  # images on which a threshold may be chosen
+Floats = npt.NDArray[np.float32]
+DEFAULT_THRESHOLD = 0.5
+
+
+def best_threshold(curves: Sequence[Sequence[float]]) -> tuple[float, int] | None:
+    """The threshold with the largest mean IoU, and the number of images that chose it.
+
+    curves: IoU of each image at each of `THRESHOLDS`, [N, T]. Of equals the middle one. None for fewer than
+    `LEAST` images, whose choice would be luck.
+    """
+    if len(curves) < LEAST:
+        return None
+    mean = np.asarray(curves, np.float64).mean(axis=0)
+    best = np.flatnonzero(mean >= mean.max() - 1e-12)
+    return THRESHOLDS[int(best[len(best) // 2])], len(curves)
+
+
+@dataclass(frozen=True)
+class Held:
+    """An image with truth, until all of them are known: thresholds and controls need the others.
+
+    `aim`: its finding; `lungs` bool [H,W]; `untrained`: attention [h,w] of the untrained networks; the curves
+    say how the IoU follows the threshold, for the trained and the untrained attention.
+    """
+
+    answer: Marked
+    aim: Target | None
+    lungs: Mask | None = field(repr=False)
+    untrained: Floats = field(repr=False)
+    patient: str = ""
+    curve: tuple[float, ...] = ()
+    untrained_curve: tuple[float, ...] = ()
+
+
+def hold(
+    answer: Marked, aim: Target | None, lungs: Mask | None, untrained: Floats, patient: str | None
+) -> Held:
+    """Keep an image with truth, and how its IoU would follow the threshold."""
+    curves = [tuple(threshold_curve(maps, aim)) if aim else () for maps in (answer.attention, untrained)]
+    return Held(answer, aim, lungs, untrained, patient or "", curves[0], curves[1])
+
+
+def thresholds(
+    held: Mapping[Path, Held], given: float | None, untrained: bool = False
+) -> dict[Path, Threshold]:
+    """The threshold of each image: as `given`, else the best for its kind of truth on the other folds.
+
+    The images of the other folds are judged as the run's networks marked them: in a cross-validation each by
+    the network that never saw it. An image that is scored never takes part in the choice of its threshold.
+    Where fewer than `metrics.localization.LEAST` images could choose, it is `DEFAULT_THRESHOLD`.
+    """
+    if given is not None:
+        return dict.fromkeys(held, Threshold(given, GIVEN))
+    made: dict[tuple[str | None, int | None], Threshold] = {}
+    found = {}
+    for path, one in held.items():
+        group = (truth_kind(one), one.answer.home)
+        if group not in made:
+            made[group] = _choose(list(held.values()), *group, untrained)
+        found[path] = made[group]
+    return found
+
+
+def _choose(held: Sequence[Held], kind: str | None, home: int | None, untrained: bool) -> Threshold:
+    choosers = [
+        other.untrained_curve if untrained else other.curve
+        for other in held
+        if kind and truth_kind(other) == kind and other.answer.home not in (None, home)
+    ]
+    best = best_threshold(choosers)
+    return Threshold(DEFAULT_THRESHOLD, DEFAULT) if best is None else Threshold(best[0], CHOSEN, best[1])
+
+
+def truth_kind(one: Held) -> str | None:
+    """The kind of an image's truth, boxes or a mask; None where it has none."""
+    return kind_of(one.aim.kind) if one.aim else None

@@ -1,0 +1,152 @@
+"""The true places of findings, for measuring localization: boxes from a CSV, masks from a folder.
+
+``path,x,y,width,height`` (and optionally `label`), in pixels of the image as stored; a row a box. A path is
+relative to the CSV's folder, or an end of the image's path; failing that its file name must be one image's
+and one path's alone. Masks are pictures named as their images (without the suffix), anywhere under the
+folder. Lung masks are given in the same way; they say where a finding can be, not where it is. What fits two
+ways is refused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from magsd_cli.console import printable
+from magsd_cli.data.decode import DecodeError, read_bytes
+from magsd_cli.data.layouts.listing import list_files
+from magsd_cli.data.layouts.table import strict_rows
+from magsd_cli.errors import UsageError
+from magsd_cli.localization.regions import Box, Mask
+
+COLUMNS = ("path", "x", "y", "width", "height")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of one image: any number of boxes, mask files of the finding and of the lungs or None,
+    and the boxes' label.
+    """
+
+    boxes: tuple[Box, ...] = ()
+    mask: Path | None = None
+    label: str = ""
+    lungs: Path | None = None
+
+
+def read_truth(
+    files: Sequence[Path], boxes: Path | None, masks: Path | None, lungs: Path | None = None
+) -> dict[Path, Truth]:
+    """The truth of each of `files` that has any. Raises `UsageError` for what is unreadable or ambiguous."""
+    found: dict[Path, list[tuple[Box, str]]] = defaultdict(list)
+    if boxes is not None:
+        for path, box, label in _read_boxes(boxes, files):
+            found[path].append((box, label))
+    pictures = {} if masks is None else _match_masks(masks, files, "--masks")
+    chests = {} if lungs is None else _match_masks(lungs, files, "--lungs")
+    return {
+        path: Truth(
+            tuple(box for box, _ in found[path]),
+            pictures.get(path),
+            next((label for _, label in found[path] if label), ""),
+            chests.get(path),
+        )
+        for path in files
+        if path in found or path in pictures or path in chests
+    }
+
+
+def read_mask(path: Path, shape: tuple[int, int]) -> Mask:
+    """A mask picture as bool [H,W]: true where it is brighter than half.
+
+    Raises `UsageError` when it is no picture or not of the image's `shape`.
+    """
+    try:
+        data = np.frombuffer(read_bytes(path), np.uint8)
+        picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
+    except (DecodeError, cv2.error) as error:
+        raise UsageError(f"{path}: cannot be read as a mask ({error}); mend or remove it") from error
+    if picture is None:
+        raise UsageError(f"{path}: is no picture; mend or remove it")
+    if picture.shape != shape:
+        size, expected = (f"{width}x{height}" for height, width in (picture.shape, shape))
+        raise UsageError(f"{path}: the mask is {size}, its image {expected} pixels; give it the same size")
+    return np.asarray(picture > 127)
+
+
+def _read_boxes(table: Path, files: Sequence[Path]) -> Iterable[tuple[Path, Box, str]]:
+    rows = list(strict_rows(table, COLUMNS))
+    ends = _ends(files)
+    names: dict[str, set[str]] = defaultdict(set)
+    for _, row in rows:
+        names[PurePosixPath(row["path"]).name].add(row["path"])
+    for number, row in rows:
+        where = f"{table}: row {number}"
+        box = _box(row, where)
+        path = _find(row["path"], table, ends, where)
+        if path is None and len(names[PurePosixPath(row["path"]).name]) == 1:
+            path = _find(PurePosixPath(row["path"]).name, table, ends, where)
+        if path is not None:
+            yield path, box, row.get("label", "")
+
+
+def _box(row: dict[str, str], where: str) -> Box:
+    try:
+        x, y, width, height = (float(row[name]) for name in COLUMNS[1:])
+    except ValueError as error:
+        raise UsageError(f"{where}: x, y, width, height must be numbers; mend the row") from error
+    # 1e6: no picture is as wide; NaN and infinity fail the comparison as well.
+    if not (0 < width < 1e6 and 0 < height < 1e6 and abs(x) < 1e6 and abs(y) < 1e6):
+        raise UsageError(f"{where}: a box needs a positive width and height, in pixels; mend the row")
+    return x, y, width, height
+
+
+def _ends(files: Sequence[Path]) -> dict[tuple[str, ...], list[Path]]:
+    """Every end of every file's absolute path -> the files that end so."""
+    ends: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+    for path in files:
+        parts = path.absolute().parts
+        for start in range(len(parts)):
+            ends[parts[start:]].append(path)
+    return ends
+
+
+def _find(text: str, table: Path, ends: dict[tuple[str, ...], list[Path]], where: str) -> Path | None:
+    """The file that a row means; None when it is not among the inputs."""
+    # An absolute path in the table stays itself when it is joined.
+    for parts in ((table.absolute().parent / text).parts, PurePosixPath(text).parts):
+        fitting = ends.get(parts, [])
+        if len(fitting) > 1:
+            raise UsageError(
+                f"{where}: {printable(text)} fits {len(fitting)} of the images; write more of the path"
+            )
+        if fitting:
+            return fitting[0]
+    return None
+
+
+def _match_masks(folder: Path, files: Sequence[Path], option: str) -> dict[Path, Path]:
+    if not folder.is_dir():
+        raise UsageError(f"{option} {folder}: is no folder; name the folder of the mask pictures")
+    masks: dict[str, list[Path]] = defaultdict(list)
+    for path in list_files(folder):
+        masks[path.stem].append(path)
+    images: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        images[path.stem].append(path)
+    matched = {}
+    for stem, paths in images.items():
+        fitting = [mask for mask in masks.get(stem, []) if mask not in paths]
+        if fitting and (len(paths) > 1 or len(fitting) > 1):
+            raise UsageError(
+                f"{folder}: {printable(stem)} is the name of {len(paths)} images and {len(fitting)} masks; "
+                "a mask must fit one image"
+            )
+        if fitting:
+            matched[paths[0]] = fitting[0]
+    return matched

@@ -1,0 +1,120 @@
+"""The figures of a localization as sentences, for the terminal and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from magsd_cli.localization.scores import BOXES, IOU, LUNGS, MASK, kind_of, verdict
+from magsd_cli.render.document import percent
+
+Row = Mapping[str, Any]
+KINDS = {BOXES: "Boxes", MASK: "Masks", LUNGS: "Lungs"}
+MEASURES = {
+    "iou": "IoU",
+    "over_0.25": "IoU over 0.25",
+    "over_0.5": "IoU over 0.5",
+    "pointing": "pointing game",
+    "inside": "attention inside",
+}
+
+CHANCES = {
+    "area": "the lungs' share of the image",
+    "shuffled": "other patients' attention",
+    "untrained": "untrained networks",
+}
+
+
+def in_words(summary: Mapping[str, Any]) -> list[str]:
+    """The figures for people: with chance beside them, and what they are not of."""
+    lines = [f"localize: {summary['files']} files, {summary['ok']} ok, {summary['errors']} with an error"]
+    if summary["own_data_by_its_unseen_fold"]:
+        lines.append(
+            f"{summary['own_data_by_its_unseen_fold']} images are the run's own: each was shown only to the "
+            "network of its fold, which never saw it"
+        )
+    if summary["left_out_as_training_data"]:
+        lines.append(
+            f"{summary['left_out_as_training_data']} images with truth are left out of the figures: "
+            "every network was trained on them"
+        )
+    if summary["possibly_training_data"]:
+        lines.append(
+            f"{summary['possibly_training_data']} images with truth are in the figures and may be training "
+            "data: the run's cache is gone"
+        )
+    lines += list(summary["thresholds"].values())
+    return lines + [sentence(kind, figures) for kind, figures in summary["kinds"].items()]
+
+
+def sentence(kind: str, figures: Mapping[str, Any]) -> str:
+    """Whether the attention is better than chance for one kind of truth, in a sentence."""
+    main = figures["inside" if kind == LUNGS else "iou"]
+    what = "share of the attention inside the lungs" if kind == LUNGS else "mean IoU"
+    answers = {name: verdict(control["gain_interval95"]) for name, control in main["controls"].items()}
+    words = [
+        f"{percent(control['mean'], digits=1)}% for {CHANCES[name]} (difference "
+        f"{100 * control['gain']:+.1f} {interval_words(control['gain_interval95'])})"
+        for name, control in main["controls"].items()
+    ]
+    text = (
+        f"{KINDS[kind]}, {figures['n']} images of {figures['patients']} patients: {what} "
+        f"{percent(main['mean'], digits=1)}% {interval_words(main['interval95'])}"
+    )
+    if not words:
+        return f"{text}; too few images for a comparison with chance."
+    text += f", against {', '.join(words)}. {_conclusion(answers)}"
+    return text + (_pointing(figures["pointing"]) if kind != LUNGS else "")
+
+
+def _conclusion(answers: Mapping[str, str]) -> str:
+    """Better than chance is what beats every control."""
+    if set(answers.values()) == {"better"}:
+        return "The attention is better than chance."
+    worse = [CHANCES[name] for name, answer in answers.items() if answer == "worse"]
+    if worse:
+        return f"The attention is NOT better than chance: it is worse than {' and '.join(worse)}."
+    short = [CHANCES[name] for name, answer in answers.items() if answer != "better"]
+    return f"The attention is NOT shown to be better than chance: no gain over {' and '.join(short)}."
+
+
+def _pointing(pointing: Mapping[str, Any]) -> str:
+    answers = {verdict(control["gain_interval95"]) for control in pointing["controls"].values()}
+    chances = [
+        f"{CHANCES[name]} {percent(control['mean'], digits=1)}%"
+        for name, control in pointing["controls"].items()
+    ]
+    what = "better than" if answers == {"better"} else "not shown to be better than"
+    return (
+        f" Its strongest point lies in the finding in {percent(pointing['mean'], digits=1)}% "
+        f"{interval_words(pointing['interval95'])} of the images, {what} chance ({', '.join(chances)})."
+    )
+
+
+def threshold_words(rows: Sequence[Row]) -> dict[str, str]:
+    """For each kind of truth where its thresholds are from, in a sentence."""
+    found = {}
+    for kind in IOU:
+        part = [row for row in rows if kind_of(row["truth"]) == kind]
+        sources = {row["threshold_from"] for row in part}
+        if not part or None in sources:
+            continue
+        low, high = (f"{pick(row['threshold'] for row in part):.2f}" for pick in (min, max))
+        value = low if low == high else f"{low} to {high}"
+        if sources == {"given"}:
+            why = "as given, for all images"
+        elif sources == {"default"}:
+            why = "the default: too few images of other folds have such a truth to choose one"
+        else:
+            counts = [row["threshold_images"] for row in part if row["threshold_images"] is not None]
+            number = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else f"{counts[0]}"
+            why = f"chosen for each fold on the {number} images of the other folds alone"
+            if "default" in sources:
+                why += "; the default where these are too few"
+        found[kind] = f"{KINDS[kind]}: threshold {value} of the attention's range, {why}."
+    return found
+
+
+def interval_words(bounds: Sequence[float] | None) -> str:
+    """An interval in percent, as `low to high`."""
+    return "[n/a]" if bounds is None else f"[{100 * bounds[0]:.1f}, {100 * bounds[1]:.1f}]"

@@ -1,0 +1,1 @@
+"""From sources of X-rays to a cache (`magsd prepare`)."""

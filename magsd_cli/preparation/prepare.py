@@ -1,0 +1,285 @@
+"""`magsd prepare`: any folders of X-rays into one cache.
+
+Finished images go to shards in a work folder named by everything that matters (settings, listing, sizes and
+times of the files), so that a run that was stopped goes on and one that changed nothing has nothing to do.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from magsd_cli.artifacts.cache import Cache, cache_path, open_cache, write_cache
+from magsd_cli.artifacts.cache_truth import write_boxes, write_masks
+from magsd_cli.artifacts.files import lock, sweep_orphans
+from magsd_cli.console import printable, progress, say
+from magsd_cli.data.decode import DecodeError
+from magsd_cli.data.ingest import Ingested, Order, ingest
+from magsd_cli.data.layouts import Record
+from magsd_cli.errors import ArtifactError, NoInputError, UsageError
+from magsd_cli.preparation.dataset_recipe import compare_counts, load_dataset_recipe, named_sources
+from magsd_cli.preparation.duplicates import guard
+from magsd_cli.preparation.samples import build_samples, choose, number_rows, site_key, used_classes
+from magsd_cli.preparation.shards import (
+    done_cache,
+    mark_done,
+    read_images,
+    read_rows,
+    work_folder,
+    write_shard,
+)
+from magsd_cli.preparation.sources import Sources, draw_mask, list_dataset, list_sources, source_key
+from magsd_cli.runtime.isolate import Crashed, run_isolated
+from magsd_cli.settings import Preprocessing
+
+SHARD_IMAGES = 64
+
+
+SHARD_BYTES = 16 * 2**20
+
+
+def prepare(  # noqa: PLR0913 (a command's options)
+    sources: Sequence[Path],
+    runs: Path,
+    *,
+    layout: str = "auto",
+    name: str | None = None,
+    size: int = 224,
+    clahe: bool = True,
+    clip_limit: float = 4.0,
+    tiles: int = 4,
+    label_map: Sequence[str] = (),
+    per_class: int | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+    view: str = "frontal",
+    key_file: Path | None = None,
+    recipe: str | None = None,
+    named: Sequence[str] = (),
+) -> tuple[Path, int]:
+    """Decode, resize and equalise the images of `sources` into one cache; return its path and 0 or 3.
+
+    3 says that some inputs have an error row. `per_class` takes the first N of each label in an order that
+    `seed` shuffles; `view` is frontal or all; `key_file` holds the site key with which patient ids of DICOM
+    headers are hashed. With `recipe`, a data recipe's name, `named` gives its archives as NAME=PATH, and
+    there are no `sources`. Raises `NoInputError` when nothing is usable, `UsageError` for options and
+    manifests that cannot be right, `LockedError` when the same work is being done already.
+    """
+    settings = _settings(size, clahe, clip_limit, tiles)
+    if view not in ("frontal", "all"):
+        raise UsageError(f"--view {view}: must be frontal or all")
+    dataset = load_dataset_recipe(recipe) if recipe is not None else None
+    if dataset is None:
+        if named:
+            raise UsageError(f"--source {named[0]}: belongs to a data recipe; add --recipe data/a")
+        listed = list_sources(sources, layout, label_map, view, per_class, seed)
+    else:
+        if sources:
+            raise UsageError(f"{sources[0]}: a data recipe takes --source NAME=PATH instead")
+        paths = named_sources(str(recipe), dataset, named)
+        listed = list_dataset(str(recipe), dataset, paths, label_map, view)
+    path, samples = _prepare_listed(listed, settings, runs, name, view, workers, key_file)
+    if dataset is not None:
+        counts = Counter(samples.loc[samples["status"] == "ok", "label"])
+        say(f"prepare: {recipe} against Table 1: {compare_counts(dataset, counts)}")
+    return path, 3 if (samples["status"] == "error").any() else 0
+
+
+def _prepare_listed(
+    listed: Sources,
+    settings: Preprocessing,
+    runs: Path,
+    name: str | None,
+    view: str,
+    workers: int | None,
+    key_file: Path | None,
+) -> tuple[Path, pd.DataFrame]:
+    """The cache of what is listed, and its samples table: found finished, continued or made."""
+    key = source_key(listed, settings, name, view)
+    folder = runs / "cache"
+    work = work_folder(folder, key)
+    with lock(work / "lock"):
+        sweep_orphans(folder)
+        finished = _finished(work)
+        if finished is not None:
+            say(f"prepare: {finished.path}: nothing is left to do")
+            return finished.path, finished.samples()
+        rows, shards = read_rows(work)
+        order = partial(Order, **asdict(settings), lateral=view == "all")
+        chosen = _ingest_all(listed, order, workers, work, rows, shards)
+        samples = _judge(
+            build_samples(listed.records, rows, chosen, lru_cache(partial(site_key, runs, key_file)))
+        )
+        _refuse_empty(samples, listed)
+        classes, name = used_classes(samples), name or _cache_name(listed.names)
+        _write_truth(listed, cache_path(folder, name, samples, settings, classes), samples, settings.size)
+        images = read_images((i for i, status in enumerate(samples["status"]) if status == "ok"), shards)
+        path = write_cache(folder, name, samples, images, classes, settings, source_digest=key)
+        mark_done(work, path)
+    _summarise(samples, path)
+    return path, samples
+
+
+def _settings(size: int, clahe: bool, clip_limit: float, tiles: int) -> Preprocessing:
+    for option, value, fine in (
+        ("--size", size, 16 <= size <= 4096),
+        ("--clip-limit", clip_limit, 0 < clip_limit < float("inf")),
+        ("--tiles", tiles, 1 <= tiles <= size),
+    ):
+        if not fine:
+            raise UsageError(f"{option} {value}: out of range; the paper uses 224, 4.0 and 4")
+    return Preprocessing(size, clahe, float(clip_limit), tiles)
+
+
+def _finished(work: Path) -> Cache | None:
+    path = done_cache(work)
+    if path is None:
+        return None
+    try:
+        cache = open_cache(path)
+        cache.samples()
+    except ArtifactError as error:
+        say(f"prepare: {error}; it is made again")
+        return None
+    return cache
+
+
+def _ingest_all(
+    listed: Sources,
+    order: partial[Order],
+    workers: int | None,
+    work: Path,
+    rows: dict[int, dict[str, Any]],
+    shards: dict[int, Path],
+) -> list[int]:
+    """Decode what is chosen and not yet in `rows`; with a number per class, images that fail are replaced."""
+    while True:
+        failed = {p for p, row in rows.items() if row["error_code"]} if listed.per_class else set()
+        chosen = choose(listed.records, listed.per_class, listed.seed, failed)
+        missing = [position for position in chosen if position not in rows]
+        if not missing:
+            return chosen
+        if rows and not failed:
+            say(f"prepare: continuing, {len(rows)} of {len(chosen)} images are done")
+        _ingest(listed.records, missing, order, workers or _cores(), work, rows, shards)
+
+
+def _ingest(
+    records: Sequence[Record],
+    positions: Sequence[int],
+    order: partial[Order],
+    workers: int,
+    work: Path,
+    rows: dict[int, dict[str, Any]],
+    shards: dict[int, Path],
+) -> None:
+    orders = (order(records[position].path) for position in positions)
+    batch = max(1, min(SHARD_IMAGES, SHARD_BYTES // order.keywords["size"] ** 2))
+    finished: dict[int, tuple[dict[str, Any], npt.NDArray[np.uint8] | None]] = {}
+    start = time.perf_counter()
+
+    def flush() -> None:
+        if finished:
+            path = write_shard(work, finished)
+            rows.update({position: row for position, (row, _) in finished.items()})
+            shards.update({p: path for p, (_, image) in finished.items() if image is not None})
+            finished.clear()
+
+    with progress("prepare", len(positions)) as bar:
+        results = run_isolated(ingest, orders, min(workers, len(positions)))
+        try:
+            for number, (place, outcome) in enumerate(results, start=1):
+                finished[positions[place]] = _row(outcome)
+                bar.update(1, f"{number / (time.perf_counter() - start):.0f} images/s")
+                if len(finished) >= batch:
+                    flush()
+        finally:
+            results.close()
+            flush()
+    seconds = time.perf_counter() - start
+    say(f"prepare: read {len(positions)} files in {seconds:.1f} s ({len(positions) / seconds:.0f} images/s)")
+
+
+def _row(outcome: Ingested | Crashed) -> tuple[dict[str, Any], npt.NDArray[np.uint8] | None]:
+    if isinstance(outcome, Crashed):
+        outcome = Ingested(error_code=outcome.code, error=outcome.reason)
+    row = {name: value for name, value in vars(outcome).items() if name not in ("image", "meta")}
+    return {**row, **vars(outcome.meta)}, outcome.image
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _refuse_empty(samples: pd.DataFrame, listed: Sources) -> None:
+    if (samples["status"] == "ok").any():
+        return
+    counts = Counter(samples["error_code"])
+    reasons = ", ".join(f"{code} {count}" for code, count in counts.most_common(4))
+    names = ", ".join(listed.names)
+    raise NoInputError(f"{names}: no usable image ({reasons}); check the folder and its files")
+
+
+def _judge(samples: pd.DataFrame) -> pd.DataFrame:
+    """Groups that must share a fold, and conflicting labels left out."""
+    samples, notes = guard(samples)
+    for note in notes:
+        say(f"prepare: {note}")
+    return number_rows(samples)
+
+
+def _write_truth(listed: Sources, path: Path, samples: pd.DataFrame, size: int) -> None:
+    """Boxes and masks of images that are used, beside the cache to come; an unreadable mask is named."""
+    ids = samples.loc[samples["status"] == "ok", "image_id"]
+    if listed.boxes is not None and listed.boxes["image_id"].isin(ids).any():
+        write_boxes(path, listed.boxes[listed.boxes["image_id"].isin(ids)].reset_index(drop=True))
+    used = [image_id for image_id in ids if image_id in listed.masks]
+
+    def drawn() -> Iterator[tuple[str, str, npt.NDArray[np.uint8]]]:
+        for image_id in used:
+            kind, mask = listed.masks[image_id]
+            try:
+                yield image_id, kind, draw_mask(mask, size)
+            except DecodeError as error:
+                say(f"prepare: mask of {printable(image_id)}: {error}; it is left out")
+
+    if used:
+        write_masks(path, drawn(), size)
+        say(f"prepare: {len(used)} masks and their images")
+
+
+def _summarise(samples: pd.DataFrame, path: Path) -> None:
+    used = samples[samples["status"] == "ok"]
+    counts = ", ".join(
+        f"{label or 'unlabelled'} {count}" for label, count in sorted(Counter(used["label"]).items())
+    )
+    say(f"prepare: {path}: {len(used)} images used ({counts})")
+    for status in ("excluded", "error"):
+        rows = samples[samples["status"] == status]
+        if len(rows):
+            common = Counter(rows["error_code"]).most_common()
+            codes = ", ".join(f"{code} {count}" for code, count in common)
+            first = rows.iloc[0]
+            reason = f"{printable(first['path'])}: {first['error']}"
+            word = "left out" if status == "excluded" else "errors"
+            say(f"prepare: {len(rows)} {word}: {codes}; first: {reason}")
+    warned = int((used["warnings"].map(len) > 0).sum())
+    if warned:
+        say(f"prepare: {warned} images with a warning; see the samples table")
+    unknown = int((used["patient_id"] == "").sum())
+    if unknown:
+        say(f"prepare: {unknown} images without a known patient: folds cannot keep those patients together")
+
+
+def _cache_name(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}-more"

@@ -1,0 +1,230 @@
+"""From listed records and what came of their files to the samples table; which records are used at all."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from magsd_cli.artifacts.files import atomic_path
+from magsd_cli.data.layouts.listing import VIEWS, Record, readable
+from magsd_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+Row = Mapping[str, Any]
+PerClass = int | Mapping[str, int] | None
+
+# What anonymisers write into a patient's id: not a patient.
+PLACEHOLDERS = {
+    "",
+    "0",
+    "NA",
+    "N/A",
+    "NONE",
+    "NULL",
+    "UNKNOWN",
+    "ANON",
+    "ANONYMOUS",
+    "ANONYMIZED",
+    "ANONYMISED",
+}
+
+VARIABLE = "MAGSD_SITE_KEY"
+LEAST = 16
+
+
+def map_labels(records: Sequence[Record], pairs: Iterable[str]) -> list[Record]:
+    """Rename labels by "OLD=NEW" pairs; an empty NEW leaves its images out.
+
+    Raises `UsageError` for a pair that cannot be read or an OLD that no image has.
+    """
+    renamed: dict[str, str] = {}
+    known = sorted({record.label for record in records if record.label is not None})
+    for pair in pairs:
+        old, equals, new = (part.strip() for part in pair.partition("="))
+        if not equals or not old:
+            raise UsageError(f"--map {pair}: write it as OLD=NEW; labels here are {', '.join(known)}")
+        if old not in known:
+            raise UsageError(f"--map {pair}: no image is labelled {old}; labels here are {', '.join(known)}")
+        renamed[old] = new
+    return [_rename(record, renamed) for record in records]
+
+
+def _rename(record: Record, renamed: Mapping[str, str]) -> Record:
+    if record.label is None or record.label not in renamed:
+        return record
+    new = renamed[record.label]
+    if not new:
+        return replace(record, problem=record.problem or ("left_out", "its label is left out by --map"))
+    return replace(record, label=new)
+
+
+def refuse_lateral(records: Sequence[Record]) -> list[Record]:
+    """Leave out the images that their source calls lateral."""
+    problem = ("lateral_view", "a lateral view; frontal ones are used (--view all allows it)")
+    lateral = (VIEWS.get(record.view.replace("_", " ").upper()) == "L" for record in records)
+    return [
+        replace(record, problem=record.problem or problem) if is_lateral else record
+        for record, is_lateral in zip(records, lateral, strict=True)
+    ]
+
+
+def choose(records: Sequence[Record], per_class: PerClass, seed: int, failed: set[int]) -> list[int]:
+    """Positions of the records to use: all without a problem, or the first `per_class` of each label.
+
+    The order within a label is that of SHA-256(seed, image id): it looks random, stays the same when images
+    are added elsewhere, and the next one takes the place of one in `failed`. `per_class` is one number for
+    all labels or one for each.
+    """
+    usable = [i for i, record in enumerate(records) if record.problem is None]
+    if per_class is None:
+        return usable
+    by_label: dict[str | None, list[int]] = {}
+    for position in usable:
+        by_label.setdefault(records[position].label, []).append(position)
+    chosen: list[int] = []
+    for label, positions in by_label.items():
+        most = per_class if isinstance(per_class, int) else per_class.get(label or "", 0)
+        positions.sort(key=lambda i: hashlib.sha256(f"{seed}|{records[i].image_id}".encode()).digest())
+        chosen += [i for i in positions if i not in failed][:most]
+    return sorted(chosen)
+
+
+def build_samples(
+    records: Sequence[Record], rows: Mapping[int, Row], chosen: Iterable[int], key: Callable[[], bytes]
+) -> pd.DataFrame:
+    """The samples table (columns of `artifacts.cache`): a row for every record, in their order.
+
+    `rows` are the outcomes of those that were decoded; `chosen` those that are used if they are fine. `key`
+    gives the site key when a header's patient id must be hashed.
+    """
+    import pandas as pd
+
+    wanted = set(chosen)
+    table = [
+        _sample(record, rows.get(position), position in wanted, key)
+        for position, record in enumerate(records)
+    ]
+    return number_rows(pd.DataFrame(table))
+
+
+def number_rows(samples: pd.DataFrame) -> pd.DataFrame:
+    """Set `index`, the place in the cache: 0, 1, ... for the usable rows in order, -1 for the others."""
+    used = samples["status"] == "ok"
+    return samples.assign(index=np.where(used, used.cumsum() - 1, -1))
+
+
+def _sample(record: Record, row: Row | None, wanted: bool, key: Callable[[], bytes]) -> dict[str, Any]:
+    row = row or {}
+    status, code, reason = "ok", row.get("error_code", ""), row.get("error", "")
+    if record.problem is not None:
+        status, (code, reason) = "excluded", record.problem
+    elif code:
+        status = "error"
+    elif not wanted:
+        status, code, reason = "excluded", "not_chosen", "more images of its class than are asked for"
+    patient = record.patient_id or _hashed(row.get("patient_id", ""), key)
+    return {
+        "image_id": record.image_id,
+        "path": readable(str(record.path.absolute())),
+        "sha256": row.get("sha256", ""),
+        "pixels_sha256": row.get("pixels_sha256", ""),
+        "perceptual_hash": row.get("perceptual_hash", ""),
+        "status": status,
+        "error_code": code,
+        "error": reason,
+        "warnings": list(row.get("warnings", ())),
+        "label": record.label or "",
+        "patient_id": patient,
+        "exam_id": record.exam_id or _hashed(row.get("exam_id", ""), key),
+        "group_id": patient,
+        "sex": record.sex or row.get("sex", ""),
+        "age": record.age or row.get("age", ""),
+        "view": record.view or row.get("view", ""),
+        "source": record.source,
+        "findings": record.findings,
+        "split": record.split,
+        "width": row.get("width", 0),
+        "height": row.get("height", 0),
+    }
+
+
+def _hashed(identity: str, key: Callable[[], bytes]) -> str:
+    """A patient's id from a header as a keyed hash (HMAC-SHA-256); "" for an anonymiser's placeholder."""
+    if identity.strip().upper() in PLACEHOLDERS:
+        return ""
+    return "h-" + hmac.new(key(), identity.strip().encode(), hashlib.sha256).hexdigest()[:24]
+
+
+def used_classes(samples: pd.DataFrame) -> tuple[str, ...]:
+    """The labels that usable images have, sorted."""
+    labels = samples.loc[samples["status"] == "ok", "label"]
+    return tuple(sorted(set(labels) - {""}))
+
+
+def distinct_ids(listings: Sequence[tuple[str, Sequence[Record]]]) -> list[Record]:
+    """The records of several named sources in one list; ids that collide get their source's name in front."""
+    counts = Counter(record.image_id for _, records in listings for record in records)
+    collide = any(count > 1 for count in counts.values())
+    return [
+        replace(
+            record,
+            image_id=f"{name}/{record.image_id}" if collide else record.image_id,
+            source=record.source or name,
+        )
+        for name, records in listings
+        for record in records
+    ]
+
+
+def stamp(path: Path) -> list[int]:
+    """Size and modification time of a file, to notice that it changed; [] where it is not there."""
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):
+        return []
+    return [facts.st_size, facts.st_mtime_ns]
+
+
+def site_key(runs: Path, file: Path | None = None) -> bytes:
+    """The key from `file`, else from MAGSD_SITE_KEY, else from ``runs/site.key``, made at the first need.
+
+    Raises `UsageError` when a key that was given is too short to protect anything.
+    """
+    given = os.environ.get(VARIABLE)
+    if file is not None:
+        key, name = _read(file), str(file)
+    elif given is not None:
+        key, name = given.encode(), VARIABLE
+    else:
+        path = runs / "site.key"
+        if not path.exists():
+            with atomic_path(path) as temporary:
+                temporary.touch(mode=0o600)
+                temporary.write_text(secrets.token_hex(32) + "\n")
+        key, name = _read(path), str(path)
+    if len(key) < LEAST:
+        raise UsageError(
+            f"{name}: a site key needs at least {LEAST} characters; make one with `openssl rand -hex 32`"
+        )
+    return key
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise UsageError(
+            f"{path}: {error.strerror or error}; name a readable file with the site key"
+        ) from error

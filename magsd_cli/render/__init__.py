@@ -1,0 +1,1 @@
+"""Values to pictures and pages; knows no run."""

@@ -1,0 +1,189 @@
+"""The report's pictures as PNG bytes. Figures are objects of their own: no pyplot, no global state.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines differ in style as well.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from magsd_cli.console import printable
+
+Floats = npt.NDArray[np.float64]
+
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
+
+
+DPI = 110
+
+
+_META = {"Software": None}  # the same figures give the same bytes
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of a gallery: pixels uint8 [H,W], attention [h,w] at any scale or None, and its words."""
+
+    title: str
+    pixels: npt.NDArray[np.uint8] = field(repr=False)
+    attention: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+
+
+def training_figure(histories: Mapping[int, Mapping[str, Sequence[float]]]) -> bytes:
+    """Loss (left) and share called right in training (right) of each fold, epoch by epoch."""
+    figure, (left, right) = new_figure(2, (9.2, 3.8))
+    for fold, history in sorted(histories.items()):
+        style: dict[str, Any] = {
+            "color": COLOURS[fold % len(COLOURS)],
+            "linestyle": STYLES[fold % len(STYLES)],
+            "marker": "o" if len(history["loss"]) == 1 else None,
+        }
+        epochs = np.arange(1, len(history["loss"]) + 1)
+        left.plot(epochs, history["loss"], label=f"fold {fold + 1}", **style)
+        right.plot(epochs, 100 * np.asarray(history["train_share_correct"]), **style)
+    left.set(xlabel="epoch", ylabel="training loss (nats)", title="Loss")
+    right.set(xlabel="epoch", ylabel="called right in training (%)", title="Training accuracy")
+    right.set_ylim(0, 101)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    left.legend(fontsize=8)
+    return as_png(figure)
+
+
+def reliability_figure(series: Mapping[str, tuple[Floats, Floats, npt.NDArray[np.int64]]]) -> bytes:
+    """Share called right against confidence, a line for each of `series`; below, how many images a bin has.
+
+    series: name -> (mean confidence, share right, images) of each bin, as `metrics.calibration.reliability`.
+    """
+    figure = Figure(figsize=(5.6, 6.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="what it should be")
+    for number, (name, (confidence, share, count)) in enumerate(series.items()):
+        known = count > 0
+        colour = COLOURS[number % len(COLOURS)]
+        marker = "os^"[number % 3]
+        above.plot(confidence[known], share[known], color=colour, marker=marker, label=plain(name))
+        edges = (np.arange(len(count)) + 0.3 + 0.4 * number) / len(count)
+        below.bar(edges, count, width=0.35 / len(count), color=colour)
+    above.set(ylabel="share called right", xlim=(0, 1), ylim=(-0.02, 1.02), title="Calibration, out of fold")
+    below.set(xlabel="confidence (probability of the predicted class)", ylabel="images")
+    above.grid(alpha=0.3)
+    above.legend(fontsize=8)
+    return as_png(figure)
+
+
+def coverage_figure(coverage: Floats, error: Floats, overall: float) -> bytes:
+    """Error against coverage, both shares [T]; `overall`: the error of all images, as of random referral."""
+    figure, (axes,) = new_figure(1, (6.0, 4.2))
+    axes.axhline(100 * overall, color="#999999", linestyle=":", label="referred at random")
+    known = np.linspace(0.01, 1, 100)
+    best = np.maximum(0, known - (1 - overall)) / known  # all wrong answers are referred first
+    axes.plot(
+        100 * known, 100 * best, color=COLOURS[2], linestyle="--", label="all wrong ones referred first"
+    )
+    axes.plot(100 * coverage, 100 * error, color=COLOURS[0], label="least confident referred first")
+    axes.set(xlabel="images answered (%)", ylabel="wrong among the answered (%)", xlim=(0, 101))
+    axes.set(ylim=(0, None), title="Coverage and error, out of fold")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return as_png(figure)
+
+
+def iou_figure(distributions: Mapping[str, Mapping[str, Floats]]) -> bytes:
+    """How many images reach which IoU; a chart for each kind of truth, in it a line for each control.
+
+    distributions: title -> name -> IoU of each image [N]; the first name is drawn as bars.
+    """
+    figure, charts = new_figure(len(distributions), (4.6 * len(distributions), 3.8))
+    edges = np.linspace(0, 1, 21)
+    for axes, (title, series) in zip(charts, distributions.items(), strict=True):
+        for number, (name, values) in enumerate(series.items()):
+            look: dict[str, Any] = {"color": COLOURS[number], "label": plain(name)}
+            look |= {"alpha": 0.55} if number == 0 else {"histtype": "step", "linestyle": STYLES[number]}
+            axes.hist(np.asarray(values, np.float64), bins=edges.tolist(), linewidth=1.6, **look)
+        for share in (0.25, 0.5):
+            axes.axvline(share, color="#999999", linestyle=":", linewidth=1)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="IoU (dotted: 0.25 and 0.5)", ylabel="images", title=plain(title), xlim=(0, 1))
+        axes.legend(fontsize=8)
+    return as_png(figure)
+
+
+def gallery_figure(cases: Sequence[Case]) -> bytes:
+    """Each case in two pictures: the image as the network gets it, and its attention laid over it."""
+    columns = 2 if len(cases) > 1 else 1
+    rows = -(-len(cases) // columns)
+    figure = Figure(figsize=(columns * 4.9, rows * 2.95), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns * 2, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for number, case in enumerate(cases):
+        plain_axes, overlay_axes = grid[2 * number], grid[2 * number + 1]
+        plain_axes.imshow(case.pixels, cmap="gray", vmin=0, vmax=255)
+        plain_axes.set_title(plain(case.title), fontsize=8, loc="left")
+        overlay_axes.imshow(case.pixels, cmap="gray", vmin=0, vmax=255)
+        if case.attention is not None:
+            _lay_over(overlay_axes, case)
+    return as_png(figure)
+
+
+def _lay_over(axes: Axes, case: Case) -> None:
+    """The attention, scaled to its own maximum, clearer where it is stronger."""
+    assert case.attention is not None
+    attention = np.asarray(case.attention, np.float64)
+    attention = attention - attention.min()
+    attention = attention / max(float(attention.max()), 1e-12)
+    height, width = case.pixels.shape
+    axes.imshow(
+        attention,
+        cmap="inferno",
+        alpha=0.6 * attention,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        interpolation="bilinear",
+        vmin=0,
+        vmax=1,
+    )
+    axes.set_title("attention (white: strongest)", fontsize=8, loc="left")
+
+
+def plain(text: str) -> str:
+    """Words as matplotlib should print them: no mathematics, no control characters."""
+    return printable(text.replace("\n", "\0")).replace("\\x00", "\n").replace("$", r"\$")
+
+
+def shorten(text: str, longest: int = 24) -> str:
+    """A name that fits an axis."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def new_figure(columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """An empty figure of the report's size and style."""
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(1, columns, squeeze=False).ravel())
+
+
+def as_png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():  # a class name in a script that the font lacks: boxes, not a crash
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(buffer, format="png", dpi=DPI, metadata=_META)
+    return buffer.getvalue()

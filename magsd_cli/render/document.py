@@ -1,0 +1,159 @@
+"""What a report is made of: a list of frozen blocks, which Markdown and HTML both render in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+NOT_FOR_DIAGNOSIS = "Not for clinical diagnosis."
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A section's title; `level` 2 or 3 (1 is the document's own title)."""
+
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Sentences of plain text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Caution:
+    """Something that the reader must know before the figures."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A sentence and the file beside the report that it leads to; `target` is a plain file name."""
+
+    text: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of plain sentences."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Command lines to type, one a line."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text. The first column names the row; `numeric` right-aligns the others."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: bool = True
+
+    def __post_init__(self) -> None:
+        wrong = [row for row in self.rows if len(row) != len(self.head)]
+        if wrong:
+            raise ValueError(f"a row of {len(wrong[0])} cells under {len(self.head)} headings: {wrong[0]}")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture: PNG bytes, the file name's stem, words for those who cannot see it, and a caption."""
+
+    name: str
+    png: bytes = field(repr=False)
+    alt: str = ""
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class GalleryCase:
+    """A tested image: its id, the numbers of its true and predicted class, and a picture for the page.
+
+    confidence in 0..1: the probability of the predicted class. jpeg: the image, with the attention beside it
+    where there is any; b"" for none.
+    """
+
+    image_id: str
+    truth: int
+    predicted: int
+    confidence: float
+    fold: int
+    jpeg: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Single cases to look through; `total` of them were tested, not all of which are shown."""
+
+    classes: tuple[str, ...]
+    cases: tuple[GalleryCase, ...] = field(repr=False)
+    total: int = 0
+
+    def head(self) -> str:
+        """How many of how many are shown."""
+        wrong = sum(case.truth != case.predicted for case in self.cases)
+        return f"Shown are {len(self.cases)} of {self.total} tested images, {wrong} of them called wrong."
+
+
+Block = Heading | Paragraph | Caution | Link | Bullets | Commands | Table | Figure | Gallery
+
+
+@dataclass(frozen=True)
+class Document:
+    """A title and its blocks, in reading order."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+    def figures(self) -> Iterator[Figure]:
+        """The pictures, in order."""
+        return (block for block in self.blocks if isinstance(block, Figure))
+
+    def headings(self) -> Iterator[Heading]:
+        """The sections' titles, in order."""
+        return (block for block in self.blocks if isinstance(block, Heading))
+
+
+def not_available(reason: str) -> Paragraph:
+    """Says that a section's artifact is not there."""
+    return Paragraph(f"Not available: {reason}.")
+
+
+def percent(value: float | None, reason: str | None = None, digits: int = 2) -> str:
+    """A share as percent; an undefined one as "n/a" with its reason."""
+    if value is None:
+        return f"n/a ({reason})" if reason else "n/a"
+    return f"{100 * value:.{digits}f}"
+
+
+def mean_and_deviation(mean: float | None, deviation: float | None, reason: str | None = None) -> str:
+    """The paper's form, in percent: mean ± standard deviation over the folds."""
+    if mean is None or deviation is None:
+        return percent(mean, reason)
+    return f"{100 * mean:.2f} ± {100 * deviation:.2f}"
+
+
+def text_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """A table of words, left-aligned."""
+    return Table(caption, tuple(head), tuple(tuple(str(c) for c in row) for row in rows), numeric=False)
+
+
+def interval_text(interval: tuple[float | None, float | None] | None) -> str:
+    """[low–high] in percent; `interval` as shares."""
+    low, high = interval or (None, None)
+    if low is None or high is None:
+        return "[n/a]"
+    return f"[{100 * low:.1f}–{100 * high:.1f}]"

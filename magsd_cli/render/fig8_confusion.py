@@ -1,0 +1,61 @@
+"""Fig. 8: confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from magsd_cli.render import charts
+from magsd_cli.render.charts import new_figure, plain, shorten
+
+
+def confusion_figure(confusion: npt.ArrayLike, classes: Sequence[str], title: str) -> bytes:
+    """Fig. 8. Confusion matrix [K,K] of counts, rows the truth: share of the row above, count below."""
+    counts = np.asarray(confusion, np.float64)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    side = max(4.2, 1.15 * len(classes) + 1.9)
+    figure, (axes,) = new_figure(1, (side + 0.8, side))
+    picture = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    for (row, column), share in np.ndenumerate(shares):
+        ink = "white" if share > 0.55 else "black"
+        text = f"{share:.2f}" if totals[row, 0] else "n/a"
+        axes.text(column, row - 0.12, text, ha="center", va="center", color=ink, fontsize=12)
+        axes.text(column, row + 0.2, f"{counts[row, column]:.0f}", ha="center", va="center", color=ink)
+    names = [plain(shorten(name)) for name in classes]
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted class", ylabel="true class", title=plain(title))
+    figure.colorbar(picture, ax=axes, label="share of the true class", fraction=0.046, pad=0.04)
+    return charts.as_png(figure)
+
+
+def confusion_grid(
+    confusions: Mapping[str, npt.NDArray[np.int64]], classes: Sequence[str], columns: int = 4
+) -> bytes:
+    """Fig. 8. Confusion matrices [K,K] side by side, by title: share of the row above, count below."""
+    across = min(columns, len(confusions))
+    down = -(-len(confusions) // across)
+    figure = Figure(figsize=(3.1 * across + 0.4, 3.2 * down + 0.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    names = [plain(shorten(name)) for name in classes]
+    for axes, (title, counts) in zip(grid, confusions.items(), strict=False):
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+        for (row, column), share in np.ndenumerate(shares):
+            ink = "white" if share > 0.55 else "black"
+            text = f"{share:.2f}\n{counts[row, column]}"
+            axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
+        axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=7)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
+        axes.set_title(plain(title), fontsize=8)
+    for axes in grid[len(confusions) :]:
+        axes.set_axis_off()
+    figure.supxlabel("predicted class", fontsize=8)
+    figure.supylabel("true class", fontsize=8)
+    return charts.as_png(figure)

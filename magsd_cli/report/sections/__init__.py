@@ -1,0 +1,1 @@
+"""The sections of a run's report, one heading a file: each takes values and returns blocks."""

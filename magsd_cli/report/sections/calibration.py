@@ -1,0 +1,93 @@
+"""Whether the probabilities mean what they say, before and after temperature scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.metrics.calibration import (
+    BINS,
+    brier,
+    calibration_intervals,
+    calibration_slope,
+    cross_fitted,
+    expected_calibration_error,
+    fit_temperature,
+    log_loss,
+    reliability,
+)
+from magsd_cli.metrics.intervals import Interval
+from magsd_cli.render.charts import reliability_figure
+from magsd_cli.render.document import Block, Figure, Heading, Paragraph, Table, interval_text
+
+
+def calibration_section(
+    truth: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    folds: Sequence[int],
+    groups: Sequence[str],
+) -> list[Block]:
+    """Table and reliability plot. truth: class numbers [N]; probabilities [N,K]; folds: of each image [N].
+
+    groups: the patient of each image [N], for the intervals. The scaled probabilities of a fold come from the
+    temperature that was fitted on the other folds.
+    """
+    blocks: list[Block] = [Heading("Calibration", 3)]
+    if len(truth) == 0:
+        return [*blocks, Paragraph("n/a: no image was tested.")]
+    series = {"as the network says": probabilities}
+    if len(set(folds)) > 1:
+        series["temperature fitted on the other folds"] = cross_fitted(truth, probabilities, list(folds))
+    rows = tuple((name, *_figures(truth, values, groups)) for name, values in series.items())
+    caption = (
+        f"ECE: expected calibration error of the predicted class in {BINS} equally wide bins. Brier: 0 is "
+        "best, 2 is worst. Slope: 1 is right, below 1 the network is too sure. All out of fold; in brackets "
+        "95 % intervals by bootstrap over patients."
+    )
+    head = ("probabilities", "ECE (%)", "Brier score", "log loss (nats)", "slope")
+    words = (
+        f"The temperature of all folds together, which `magsd calibrate` stores and predict applies to each "
+        f"network, is {fit_temperature(truth, probabilities):.2f} (above 1: the networks are surer than they "
+        "should be, below 1 less sure). No figure here rests on it: each fold has that of the others."
+    )
+    bins = {name: reliability(truth, values) for name, values in series.items()}
+    figure = Figure(
+        "calibration",
+        reliability_figure(bins),
+        "Share called right against confidence: "
+        + "; ".join(_in_words(n, *b) for n, b in bins.items())
+        + ".",
+        "On the dotted line, images called with a confidence of 0.8 are right in 80 % of the cases.",
+    )
+    return [*blocks, Table(caption, head, rows), Paragraph(words), figure]
+
+
+def _figures(
+    truth: npt.NDArray[np.int64], values: npt.NDArray[np.float64], groups: Sequence[str]
+) -> tuple[str, ...]:
+    bounds = calibration_intervals(truth, values, groups, np.random.default_rng(0))
+    return (
+        f"{100 * expected_calibration_error(truth, values):.2f} {interval_text(bounds['ece'])}",
+        f"{brier(truth, values):.3f} {_bounds(bounds['brier'])}",
+        f"{log_loss(truth, values):.3f} {_bounds(bounds['log_loss'])}",
+        f"{calibration_slope(truth, values):.2f}",
+    )
+
+
+def _bounds(interval: Interval) -> str:
+    low, high = interval
+    return "[n/a]" if low is None or high is None else f"[{low:.3f}–{high:.3f}]"
+
+
+def _in_words(
+    name: str,
+    confidence: npt.NDArray[np.float64],
+    share: npt.NDArray[np.float64],
+    count: npt.NDArray[np.int64],
+) -> str:
+    points = ", ".join(
+        f"{c:.2f} -> {s:.2f}" for c, s, n in zip(confidence, share, count, strict=True) if n > 0
+    )
+    return f"{name}: {points}"

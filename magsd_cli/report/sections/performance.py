@@ -1,0 +1,221 @@
+"""How good: the paper's table, the pooled one, each class, ROC curves, confusion matrix, training curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.metrics.intervals import Interval, rate_intervals
+from magsd_cli.metrics.rates import summary
+from magsd_cli.metrics.roc import one_vs_rest_auc, roc_curve
+from magsd_cli.render.charts import training_figure
+from magsd_cli.render.document import (
+    Block,
+    Figure,
+    Heading,
+    Paragraph,
+    Table,
+    interval_text,
+    mean_and_deviation,
+    percent,
+)
+from magsd_cli.render.fig6_roc import Curve, roc_figure
+from magsd_cli.render.fig8_confusion import confusion_figure
+
+Metrics = Mapping[str, Any]
+
+
+Intervals = Mapping[str, Interval]
+
+
+#: The paper's columns, and AUC.
+COLUMNS = {"accuracy": "ACC", "sensitivity": "SEN", "specificity": "SPC", "f1": "F1", "auc": "AUC"}
+
+
+BY_CLASS = {
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "precision": "precision (PPV)",
+    "npv": "NPV",
+    "f1": "F1",
+    "auc": "AUC",
+}
+
+
+GRID = np.linspace(0, 1, 201)
+
+
+def metrics_table(metrics: Metrics, majority: str, intervals: Intervals | None = None) -> Table:
+    """The paper's form: mean ± standard deviation over the folds; below it each fold, and all images pooled.
+
+    `intervals`: of the pooled figures, by metric. The last row is what calling every image `majority` would
+    reach.
+    """
+    folds = metrics["folds"]
+    reasons = _reasons(metrics)
+    rows = []
+    if len(folds) > 1:
+        cells = [mean_and_deviation(metrics["mean"][m], metrics["std"][m], reasons.get(m)) for m in COLUMNS]
+        kind = "sources held out" if "held_out" in folds[0] else "folds"
+        rows.append((f"mean ± SD over {len(folds)} {kind}", str(metrics["pooled"]["n"]), *cells))
+    for fold in folds:
+        cells = [percent(fold[m], fold["undefined"].get(m)) for m in COLUMNS]
+        name = f"held out: {fold['held_out']}" if "held_out" in fold else f"fold {fold['fold'] + 1}"
+        rows.append((name, str(fold["n"]), *cells))
+    pooled = metrics["pooled"]
+    if len(folds) > 1:
+        cells = [percent(pooled[m], pooled["undefined"].get(m)) for m in COLUMNS]
+        rows.append(("all images pooled", str(pooled["n"]), *cells))
+    if intervals is not None:
+        bounds = [interval_text(intervals.get(m)) for m in COLUMNS]
+        rows.append(("95 % interval of the pooled figure", str(pooled["n"]), *bounds))
+    constant = _constant(pooled, metrics["classes"], majority)
+    cells = [percent(constant[m], constant["undefined"].get(m)) for m in COLUMNS]
+    rows.append((f"for comparison: every image called {majority}", str(pooled["n"]), *cells))
+    caption = (
+        "In percent, on images that the network was not trained on. ACC: share called right. SEN, SPC, F1, "
+        "AUC: mean over the classes, each against the rest (eq. 8-11). SD: sample standard deviation. "
+        "Intervals: bootstrap over patients, 2,000 samples."
+    )
+    return Table(caption, ("", "n", *(f"{name} (%)" for name in COLUMNS.values())), tuple(rows))
+
+
+def overall_table(
+    pooled: Metrics,
+    truth: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    groups: Sequence[str],
+) -> tuple[Table, Intervals]:
+    """The figures of one set of predictions with their intervals, and all intervals by metric."""
+    intervals = rate_intervals(truth, probabilities, groups, np.random.default_rng(0))
+    cells = tuple(percent(pooled[m], pooled["undefined"].get(m)) for m in COLUMNS)
+    bounds = tuple(interval_text(intervals.get(m)) for m in COLUMNS)
+    n = str(pooled["n"])
+    caption = (
+        "In percent; 95 % intervals by bootstrap over patients. ACC: share called right; else macro means."
+    )
+    head = ("", "n", *(f"{name} (%)" for name in COLUMNS.values()))
+    return Table(caption, head, (("all images", n, *cells), ("95 % interval", n, *bounds))), intervals
+
+
+def _reasons(metrics: Metrics) -> dict[str, str]:
+    """Why a metric is undefined in every fold: the first fold's reason."""
+    return {m: fold["undefined"][m] for fold in metrics["folds"] for m in fold["undefined"]}
+
+
+def _constant(pooled: Metrics, classes: Sequence[str], majority: str) -> dict[str, Any]:
+    """The rates of calling every image `majority`."""
+    counts = [row["n"] for row in pooled["per_class"]]
+    truth = np.repeat(np.arange(len(classes)), counts)
+    probabilities = np.zeros((len(truth), len(classes)))
+    probabilities[:, list(classes).index(majority)] = 1
+    return summary(truth, probabilities, classes)
+
+
+def class_table(pooled: Metrics, intervals: Intervals | None = None) -> Table:
+    """Each class against the rest, over all images pooled, with its interval where there is one."""
+    rows = []
+    for k, row in enumerate(pooled["per_class"]):
+        cells = []
+        for m in BY_CLASS:
+            bounds = "" if intervals is None else f" {interval_text(intervals.get(f'{m}.{k}'))}"
+            cells.append(percent(row[m], _why(pooled, m, row)) + (bounds if row[m] is not None else ""))
+        rows.append((row["class"], str(row["n"]), *cells))
+    caption = (
+        "Each class against the rest, in percent, over all tested images pooled. n: images of the class."
+    )
+    return Table(caption, ("class", "n", *BY_CLASS.values()), tuple(rows))
+
+
+def _why(pooled: Metrics, metric: str, row: Mapping[str, Any]) -> str | None:
+    """The reason that `summary` gives for this class and metric, without the class's name."""
+    reason = pooled["undefined"].get(metric)
+    return reason.rpartition(": ")[2] if reason and row[metric] is None else None
+
+
+def roc_curves(
+    truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating], classes: Sequence[str]
+) -> list[Curve]:
+    """A curve for each class that has images and others, and their mean (macro): AUC the mean of theirs.
+
+    truth: class numbers [N]; probabilities [N,K].
+    """
+    areas = one_vs_rest_auc(truth, probabilities)
+    curves = []
+    for k, name in enumerate(classes):
+        if np.isnan(areas[k]):
+            continue
+        false_rate, true_rate, _ = roc_curve(truth == k, probabilities[:, k])
+        curves.append(Curve(name, false_rate, true_rate, float(areas[k])))
+    if len(curves) > 1:
+        mean = np.mean([np.interp(GRID, curve.false_rate, curve.true_rate) for curve in curves], axis=0)
+        area = None if np.isnan(areas).any() else float(areas.mean())
+        curves.append(Curve("macro (mean of the classes)", GRID, mean, area, emphasised=True))
+    return curves
+
+
+def performance_sections(
+    metrics: Metrics,
+    truth: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    groups: Sequence[str],
+    majority: str,
+) -> list[Block]:
+    """The sections with the figures: overall, by class, ROC curves, confusion matrix.
+
+    truth: class numbers [N]; probabilities [N,K]; groups: the patient of each image, "" where unknown.
+    """
+    intervals = rate_intervals(truth, probabilities, groups, np.random.default_rng(0))
+    classes, pooled = metrics["classes"], metrics["pooled"]
+    curves = roc_curves(truth, probabilities, classes)
+    blocks: list[Block] = [Heading("Results"), metrics_table(metrics, majority, intervals)]
+    blocks += [Heading("Each class", 3), class_table(pooled, intervals), Heading("ROC curves", 3)]
+    blocks.append(_roc(curves) if curves else Paragraph("n/a: all tested images are of one class."))
+    blocks += [Heading("Confusion matrix", 3), confusion(pooled["confusion"], classes)]
+    return blocks
+
+
+def _roc(curves: Sequence[Curve]) -> Figure:
+    areas = ", ".join(f"{curve.name} {percent(curve.area)} %" for curve in curves)
+    return Figure(
+        "roc",
+        roc_figure(curves, "ROC, all out-of-fold images pooled"),
+        f"ROC curves of each class against the rest, and their mean. Areas under the curves: {areas}.",
+        "Sensitivity against 1 - specificity as the threshold on a class's probability moves; all tested "
+        "images pooled. AUC: the chance that an image of the class gets a higher probability than another.",
+    )
+
+
+def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
+    """The confusion matrix as in Fig. 8."""
+    words = "; ".join(
+        f"of {sum(row)} {true}, "
+        + ", ".join(f"{count} called {name}" for name, count in zip(classes, row, strict=True) if count)
+        for true, row in zip(classes, matrix, strict=True)
+        if sum(row)
+    )
+    return Figure(
+        "confusion",
+        confusion_figure(matrix, classes, "Confusion matrix, all out-of-fold images pooled"),
+        f"Confusion matrix: {words}.",
+        "Rows are the truth. Above: share of the row; below: images. The colour follows the share.",
+    )
+
+
+def training_section(histories: Mapping[int, Mapping[str, Sequence[float]]]) -> list[Block]:
+    """The training curves of the folds whose history is there. They are of training images: no result."""
+    epochs = {fold: len(history["loss"]) for fold, history in histories.items()}
+    last = "; ".join(
+        f"fold {fold + 1}: loss {history['loss'][-1]:.3f} after {epochs[fold]} epochs"
+        for fold, history in sorted(histories.items())
+    )
+    figure = Figure(
+        "training",
+        training_figure(histories),
+        f"Training loss and share of training images called right, by epoch. {last}.",
+        "How training went. These curves are of augmented training images and are no measure of quality.",
+    )
+    return [Heading("Training curves"), figure]

@@ -1,0 +1,97 @@
+"""How a run came to be, and how to make it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from magsd_cli.evaluation.results import Evidence
+from magsd_cli.recipe import Recipe, resolved_keys
+from magsd_cli.render.document import (
+    Block,
+    Commands,
+    Heading,
+    Paragraph,
+    not_available,
+    text_table,
+)
+
+
+def recipe_section(recipe: Recipe, base: Recipe) -> list[Block]:
+    """The recipe's keys that differ from the paper's (`base`)."""
+    usual = dict(resolved_keys(base))
+    rows = [
+        (key, value, usual.get(key, "not there"))
+        for key, value in resolved_keys(recipe)
+        if key != "title" and usual.get(key) != value
+    ]
+    title = f'Recipe "{recipe.title}"' if recipe.title else "The recipe"
+    blocks: list[Block] = [Heading("Recipe")]
+    if not rows:
+        return [*blocks, Paragraph(f"{title} is the built-in recipe base, with the paper's values.")]
+    caption = f"{title}: every key that differs from the built-in recipe base (the paper's values)."
+    return [*blocks, text_table(caption, ("key", "this run", "base"), rows)]
+
+
+def provenance_section(provenance: Mapping[str, Any] | None, hashes: Mapping[str, str]) -> list[Block]:
+    """Versions, machine, times, hashes. `hashes`: what -> SHA-256."""
+    blocks: list[Block] = [Heading("Provenance")]
+    if provenance is None:
+        blocks.append(not_available("provenance.json is missing"))
+    else:
+        session = provenance["sessions"][-1]
+        tool, machine = provenance["tool"], session["machine"]
+        commit = f", commit {tool['git']}" if tool.get("git") else ""
+        versions = ", ".join(f"{name} {number}" for name, number in session["versions"].items())
+        rows = [
+            ("tool", f"{tool['name']} {tool['version']}{commit}"),
+            ("libraries", versions),
+            ("machine", f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"),
+            ("devices", ", ".join(session["devices"]) + f", {session['threads']} threads a process"),
+            ("seed", str(provenance["seed"])),
+            ("began", str(provenance["start"])),
+            ("ended", str(provenance["end"] or "not noted")),
+            ("time spent", _duration(provenance["seconds"])),
+            ("times started", str(len(provenance["sessions"]))),
+        ]
+        blocks.append(text_table("How the run was made.", ("what", "value"), rows))
+    rows = list(hashes.items())
+    blocks.append(text_table("SHA-256 of what the figures rest on.", ("what", "SHA-256"), rows))
+    return blocks
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def reproduction_section(
+    provenance: Mapping[str, Any] | None, prepare: str, run: str, digest: str
+) -> list[Block]:
+    """The command lines: `prepare`, what the run was started with, and the report of `run`."""
+    blocks: list[Block] = [Heading("How to reproduce")]
+    sessions: Sequence[Mapping[str, Any]] = [] if provenance is None else provenance["sessions"]
+    started = [shlex.join(["magsd", *session["command"][1:]]) for session in sessions[:1]]
+    if not started:
+        blocks.append(not_available("the command line of the run is in provenance.json, which is missing"))
+    lines = [prepare, *started, shlex.join(["magsd", "report", run])]
+    blocks.append(Commands(tuple(lines)))
+    blocks.append(
+        Paragraph(
+            f"SOURCE is the folder of images; the cache must have the digest {digest}. On a CPU with the "
+            "same number of threads the weights are the same to the bit; on a GPU they differ a little."
+        )
+    )
+    return blocks
+
+
+def prepare_line(evidence: Evidence) -> str:
+    """The command line that prepares such a cache."""
+    run = evidence.run
+    words = ["magsd", "prepare", "SOURCE", "--size", str(run.size)]
+    words += (
+        ["--clip-limit", f"{run.clip_limit:g}", "--tiles", str(run.tiles)] if run.clahe else ["--no-clahe"]
+    )
+    return shlex.join(words)

@@ -1,0 +1,89 @@
+"""The shortcut audit in words: what can be told without looking at the lungs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from magsd_cli.evaluation.shortcuts import Association, Audit, Shortcut
+from magsd_cli.render.document import (
+    Block,
+    Caution,
+    Heading,
+    Paragraph,
+    Table,
+    interval_text,
+    not_available,
+    percent,
+)
+
+#: From this AUC on (the lower end of its interval) what holds no lung tells a class well enough to worry.
+TELLING = 0.75
+
+
+ATTENTION = (
+    "How much of the networks' attention lies inside the lungs, against their share of the image, stands "
+    "under Localization where `magsd localize --lungs` has measured it."
+)
+
+
+def shortcut_cautions(shortcuts: Sequence[Shortcut], classes: Sequence[str]) -> list[Caution]:
+    """One caution, in a clinician's words, where views without lungs tell a class; else none."""
+    told = []
+    for shortcut in shortcuts:
+        telling = [
+            f"{name} (AUC {percent(area, digits=1)} %)"
+            for name, area, bounds in zip(classes, shortcut.areas, shortcut.intervals, strict=True)
+            if shortcut.lungless and bounds.low is not None and bounds.low > TELLING
+        ]
+        if telling:
+            told.append(f"from {shortcut.view} it recognises {', '.join(telling)}")
+    if not told:
+        return []
+    return [
+        Caution(
+            f"A simple classifier that is shown no lung at all can tell the classes: {'; '.join(told)}. "
+            "These pictures give their class away by how they were made. A network may use that instead of "
+            "the disease, and then fails at another hospital."
+        )
+    ]
+
+
+def audit_section(audit: Audit, classes: Sequence[str], missing: str = "") -> list[Block]:
+    """The tables of the audit, and how strongly source and class go together (Cramer's V)."""
+    blocks: list[Block] = [Heading("Shortcut audit")]
+    if audit.by_class:
+        caption = (
+            "How well small classifiers (logistic regression, out of fold, same folds) tell each class from "
+            "the rest by what says little or nothing about the lungs: AUC in percent, 50 is chance; "
+            f"intervals by bootstrap over patients. {audit.removed}"
+        )
+        blocks.append(_table(caption, audit.by_class, classes))
+    else:
+        blocks.append(not_available(missing or "there is one fold, or the others of some fold lack a class"))
+    if audit.by_source:
+        caption = "The same for each source: how well it is told from the others. A picture that tells its "
+        caption += "source tells its class too, as far as the two go together."
+        blocks.append(_table(caption, audit.by_source, audit.sources))
+    return [*blocks, _association(audit.association), Paragraph(ATTENTION)]
+
+
+def _table(caption: str, shortcuts: Sequence[Shortcut], names: Sequence[str]) -> Table:
+    rows = []
+    for shortcut in shortcuts:
+        cells = [
+            f"{percent(None if np.isnan(area) else area, digits=1)} {interval_text(bounds)}"
+            for area, bounds in zip(shortcut.areas, shortcut.intervals, strict=True)
+        ]
+        rows.append((shortcut.view, *cells))
+    return Table(caption, ("what the classifier sees", *names), tuple(rows))
+
+
+def _association(found: Association | None) -> Paragraph:
+    start = "Association of source and class (Cramer's V; 0: none, 1: one settles the other): "
+    if found is None:
+        return Paragraph(f"{start}n/a, all images come from one source or it is not known.")
+    low, high = found.interval
+    bounds = "no interval" if low is None or high is None else f"95 % interval {low:.2f} to {high:.2f}"
+    return Paragraph(f"{start}{found.plain:.2f}; corrected for bias {found.corrected:.2f}, {bounds}.")

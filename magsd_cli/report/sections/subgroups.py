@@ -1,0 +1,133 @@
+"""The figures for women and men, age bands, views and sources apart. Groups under ten images stay hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from magsd_cli.metrics.intervals import rate_intervals
+from magsd_cli.metrics.rates import summary
+from magsd_cli.render.document import Block, Caution, Heading, Paragraph, Table, interval_text, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+LEAST = 10
+
+
+DRAWS = 500
+
+
+AGE_BANDS = ((0, 18, "under 18"), (18, 40, "18-39"), (40, 65, "40-64"), (65, 200, "65 and over"))
+
+
+FEATURES = {"sex": "sex", "age": "age", "view": "view", "source": "source"}
+
+
+def subgroup_section(
+    about: pd.DataFrame,
+    truth: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    patients: Sequence[str],
+    classes: Sequence[str],
+) -> list[Block]:
+    """A table over the groups of each feature. about: the sample of each image (columns of `FEATURES`)."""
+    rows: list[tuple[str, ...]] = []
+    hidden = 0
+    groups = np.asarray(patients, object)
+    for feature, words in FEATURES.items():
+        names = _groups(about[feature], feature)
+        for name in sorted(set(names)):
+            own = names == name
+            if own.all():
+                continue  # one group alone is no subgroup
+            if own.sum() < LEAST:
+                hidden += 1
+                continue
+            rows.append(_row(f"{words}: {name}", truth[own], probabilities[own], list(groups[own]), classes))
+    blocks: list[Block] = [Heading("Subgroups", 3)]
+    if rows:
+        caption = (
+            "In percent, out of fold; intervals by bootstrap over patients. Groups differ in their mix of "
+            "classes, and so can differ here without the network treating them differently."
+        )
+        head = ("group", "n", "images of each class", "accuracy [95 % interval]", "AUC [95 % interval]")
+        blocks.append(Table(caption, head, tuple(rows)))
+    else:
+        blocks.append(Paragraph("Not available: no two groups of sex, age, view or source are known."))
+    if hidden:
+        blocks.append(Paragraph(f"{hidden} groups with fewer than {LEAST} images are not shown."))
+    return blocks
+
+
+def held_out_section(
+    names: Sequence[str],
+    folds: npt.NDArray[np.int64],
+    truth: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    patients: Sequence[str],
+    classes: Sequence[str],
+) -> list[Block]:
+    """Each source under the network that saw none of it: figures with intervals, and what it never learnt.
+
+    names: of the folds; folds, truth: int64 [N]; probabilities [N,K]; patients [N], "" where unknown.
+    """
+    people = np.asarray(patients, object)
+    rows, gaps = [], []
+    for fold, name in enumerate(names):
+        own = folds == fold
+        rows.append(_row(name, truth[own], probabilities[own], list(people[own]), classes))
+        absent = [classes[k] for k in range(len(classes)) if not (truth[~own] == k).any()]
+        if absent:
+            gaps.append(
+                f"All images of {', '.join(absent)} are from {name}: the network tested on it had never seen "
+                "one. The figures in its row say nothing about that class."
+            )
+    caption = (
+        "In percent; the network of each row was trained on the other sources alone. This is the closest "
+        "that this data comes to a new hospital. What needs two classes is undefined where there is one."
+    )
+    head = ("source held out", "n", "images of each class", "accuracy [95 % interval]", "AUC [95 % interval]")
+    return [
+        Heading("Sources held out", 3),
+        Table(caption, head, tuple(rows)),
+        *(Caution(gap) for gap in gaps),
+    ]
+
+
+def _groups(values: pd.Series[str], feature: str) -> npt.NDArray[np.object_]:
+    texts = ["" if value is None or value != value else str(value) for value in values]  # noqa: PLR0124 (NaN)
+    words = [_age_band(text) for text in texts] if feature == "age" else texts
+    return np.asarray([word or "unknown" for word in words], object)
+
+
+def _age_band(text: str) -> str:
+    """The band of an age in years, such as 63 or 063Y; "" where it cannot be read."""
+    digits = text.strip().upper().removesuffix("Y")
+    try:
+        age = float(digits)
+    except ValueError:
+        return ""
+    return next((name for low, high, name in AGE_BANDS if low <= age < high), "")
+
+
+def _row(
+    name: str,
+    truth: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float64],
+    patients: Sequence[str],
+    classes: Sequence[str],
+) -> tuple[str, ...]:
+    figures = summary(truth, probabilities, classes)
+    intervals = rate_intervals(truth, probabilities, patients, np.random.default_rng(0), DRAWS)
+    counts = " / ".join(str(row["n"]) for row in figures["per_class"])
+    cells = []
+    for metric in ("accuracy", "auc"):
+        value = figures[metric]
+        bounds = f" {interval_text(intervals[metric])}" if value is not None else ""
+        cells.append(percent(value, figures["undefined"].get(metric), 1) + bounds)
+    return (name, str(len(truth)), counts, *cells)

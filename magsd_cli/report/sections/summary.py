@@ -1,0 +1,197 @@
+"""The first lines of a report: what this is, every warning, the headline."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from magsd_cli import __version__
+from magsd_cli.evaluation.facts import majority_class
+from magsd_cli.evaluation.results import Evidence
+from magsd_cli.evaluation.shortcuts import Audit
+from magsd_cli.render.document import (
+    NOT_FOR_DIAGNOSIS,
+    Block,
+    Caution,
+    Document,
+    Heading,
+    Link,
+    Paragraph,
+    mean_and_deviation,
+)
+from magsd_cli.report.sections.shortcuts import shortcut_cautions
+
+#: From this share on, a source's images are of one class for all purposes.
+ONE_CLASS = 0.95
+CARD = "model_card.md"
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How well patients were kept together: images without a patient, all images, patients in two folds."""
+
+    unknown: int
+    images: int
+    split_patients: int
+
+
+def grouping_cautions(grouping: Grouping) -> list[Caution]:
+    """Whether a network may have been tested on patients that it was trained on."""
+    found = []
+    if grouping.split_patients:
+        found.append(
+            f"{grouping.split_patients} patients have images in more than one fold, so networks were tested "
+            "on patients that they were trained on. The figures below are too good and must not be quoted."
+        )
+    if grouping.unknown == grouping.images:
+        found.append(
+            "Which images belong to the same patient is not known, so folds could not keep patients "
+            "together. A network may have been tested on a patient that it was trained on; the figures may "
+            "be too good."
+        )
+    elif grouping.unknown:
+        found.append(
+            f"For {grouping.unknown} of {grouping.images} images the patient is not known; each was treated "
+            "as a patient of its own. If some show the same patient, the figures may be too good."
+        )
+    return [Caution(text) for text in found]
+
+
+def source_caution(labels: Sequence[str], sources: Sequence[str]) -> Caution | None:
+    """Says, in a clinician's words, when the class can be told from where an image came from.
+
+    labels and sources: one each an image, "" for an unknown source. None when there is no such shortcut, or
+    all images come from one source.
+    """
+    label, source = np.asarray(labels, object), np.asarray(sources, object)
+    if len(set(source)) < 2:
+        return None
+    telling = [name for name in sorted(set(label)) if _comes_alone(label, source, name)]
+    if not telling:
+        return None
+    details = "; ".join(f"{name}: {_in_words(source[label == name])}" for name in sorted(set(label)))
+    classes = " and ".join(telling) if len(telling) < 3 else ", ".join(telling)
+    return Caution(
+        f"The images of {classes} come from other sources than the rest ({details}). A network can then tell "
+        "these classes apart by the scanner, the hospital or the picture's processing, without looking at "
+        "the lungs at all. The figures below therefore do not show how well disease is recognised; only "
+        "images of all classes from one and the same source can show that."
+    )
+
+
+def _comes_alone(label: np.ndarray, source: np.ndarray, name: str) -> bool:
+    """Whether nearly all images of class `name` come from sources that hold nearly nothing else."""
+    own = [s for s in set(source) if np.mean(label[source == s] == name) >= ONE_CLASS]
+    return bool(own) and float(np.mean(np.isin(source[label == name], own))) >= ONE_CLASS
+
+
+def _in_words(sources: np.ndarray) -> str:
+    names, counts = np.unique(sources.astype(str), return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:3]
+    return ", ".join(f"{names[i] or 'source unknown'} {counts[i]}" for i in order)
+
+
+def baseline_caution(accuracy: float | None, majority: float, name: str) -> Caution | None:
+    """Says when calling every image by the commonest class would have been as accurate."""
+    if accuracy is None or accuracy > majority:
+        return None
+    return Caution(
+        f"Calling every image {name}, the commonest class, would be right in {100 * majority:.2f} % of the "
+        f"images. The networks were right in {100 * accuracy:.2f} %: they are no better than that."
+    )
+
+
+def size_caution(counts: dict[str, int], least: int = 30) -> Caution | None:
+    """Says when a class has so few images that its figures mean little."""
+    small = [f"{name} ({count})" for name, count in counts.items() if count < least]
+    if not small:
+        return None
+    return Caution(
+        f"Few images were tested of {', '.join(small)}: figures on fewer than {least} images change much "
+        "with a single image."
+    )
+
+
+def opening_cautions(document: Document) -> list[Caution]:
+    """What the report warns of before its figures, but for its first words."""
+    opening = itertools.takewhile(lambda block: not isinstance(block, Heading), document.blocks)
+    return [block for block in opening if isinstance(block, Caution)][1:]
+
+
+def system_name(evidence: Evidence) -> str:
+    """The network of a run, as its report calls it."""
+    model = evidence.run.recipe.model
+    return f"MAG-SD ({model.backbone})" if model.name == "magsd" else model.name
+
+
+def opening(evidence: Evidence, audit: Audit) -> list[Block]:
+    """What this is, what it is not, and every warning, before any figure."""
+    run = evidence.run
+    tested = (
+        "leave-one-source-out cross-validation: the images of each source are tested by a network that was "
+        "trained on the other sources alone"
+        if run.held_out
+        else f"{run.fold_count}-fold cross-validation: each image is tested once, by a network that never "
+        "saw it"
+        if run.kind == "cv"
+        else f"one training, tested on the {run.fold_count}th part of the images that was held out"
+    )
+    words = (
+        f"This report describes how well a neural network, {system_name(evidence)}, tells "
+        f"{', '.join(run.classes)} apart on chest X-rays. It rests on {tested}. Made by magsd {__version__}."
+    )
+    blocks: list[Block] = [
+        Paragraph(words),
+        Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device."),
+    ]
+    blocks += [*cautions(evidence), *shortcut_cautions(audit.by_class, run.classes)]
+    card = Link("What it is for, with the items of TRIPOD+AI and CLAIM:", CARD)
+    return [*blocks, Heading("Summary"), Paragraph(_headline(evidence)), card]
+
+
+def cautions(evidence: Evidence) -> list[Caution]:
+    """Everything that puts the figures of a run in doubt."""
+    found: list[Caution | None] = []
+    table, samples, metrics = evidence.predictions, evidence.samples, evidence.metrics
+    if table is not None:
+        found += grouping_cautions(_grouping(table))
+    elif not evidence.run.patients_known:
+        found += grouping_cautions(Grouping(1, 1, 0))
+    if table is not None and samples is not None:
+        sources = samples.set_index("image_id")["source"].reindex(table["image_id"]).fillna("")
+        found.append(source_caution(list(table["label"]), list(sources)))
+    if metrics is not None:
+        counts = {row["class"]: row["n"] for row in metrics["pooled"]["per_class"]}
+        name = majority_class(counts)
+        share = counts[name] / max(1, sum(counts.values()))
+        found += [baseline_caution(metrics["pooled"]["accuracy"], share, name), size_caution(counts)]
+    return [caution for caution in found if caution is not None]
+
+
+def _grouping(table: pd.DataFrame) -> Grouping:
+    known = table[table["patient_id"] != ""]
+    folds = known.groupby("patient_id")["fold"].nunique()
+    return Grouping(len(table) - len(known), len(table), int((folds > 1).sum()))
+
+
+def _headline(evidence: Evidence) -> str:
+    metrics, table = evidence.metrics, evidence.predictions
+    if metrics is None:
+        return f"Figures are not available: {evidence.missing['metrics']}."
+    pooled, mean, deviation = metrics["pooled"], metrics["mean"], metrics["std"]
+    counts = {row["class"]: row["n"] for row in pooled["per_class"]}
+    name = majority_class(counts)
+    patients = 0 if table is None else table.loc[table["patient_id"] != "", "patient_id"].nunique()
+    of_patients = f" of {patients} patients" if patients else ""
+    images = ", ".join(f"{key} {count}" for key, count in counts.items())
+    return (
+        f"{pooled['n']} images{of_patients} ({images}) were tested. Called right: "
+        f"{mean_and_deviation(mean['accuracy'], deviation['accuracy'])} % (mean ± standard deviation over "
+        f"{len(metrics['folds'])} folds; calling every image {name} would reach "
+        f"{100 * counts[name] / max(1, pooled['n']):.2f} %). Area under the ROC curve, mean over the "
+        f"classes: {mean_and_deviation(mean['auc'], deviation['auc'])} %."
+    )

@@ -1,0 +1,64 @@
+"""A Ray cluster: how to connect, and what a task may ask for."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from magsd_cli.errors import DeviceError, UsageError
+
+RETRIES = 3
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Ray, connected to the cluster at `address` (auto, host:port or ray://host:port).
+
+    Raises `UsageError` where Ray is not installed, `DeviceError` where no cluster answers.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
+    try:
+        import ray
+    except ImportError:
+        raise UsageError("--cluster: needs Ray; install it with `pip install 'magsd[ray]'`") from None
+    try:
+        ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DeviceError(
+            f"--cluster {address}: no Ray cluster answers ({reason}); start one with `ray start --head`"
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def task_resources(ray: Any, device: str, threads: int) -> dict[str, float]:
+    """What a task asks for: a GPU where the cluster has any and `device` is not cpu, otherwise cores."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = sum(node.get("GPU", 0) for node in nodes)
+    if device.startswith("cuda") and not gpus:
+        raise DeviceError(f"--device {device}: the cluster has no GPU; leave --device away to use its cores")
+    if gpus and device != "cpu":
+        return {"num_gpus": 1}
+    return {"num_cpus": max(1, min(threads, int(max(node.get("CPU", 1) for node in nodes))))}
+
+
+def device_kind(needs: Mapping[str, float]) -> str:
+    """The torch device of a task that asked for `needs`."""
+    return "cuda:0" if "num_gpus" in needs else "cpu"  # Ray shows a task its own GPU alone
+
+
+def task_result(ray: Any, reference: Any, what: str) -> Any:
+    """What a task returned. Raises `DeviceError` where it failed for good; `what` names it in the message."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        reason = str(error).partition("\n")[0]
+        raise DeviceError(
+            f"{what}: its task failed on the cluster ({reason}); run it again to continue"
+        ) from error

@@ -1,0 +1,78 @@
+"""The settings that several rooms share, and each word that an option may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+PATIENT, SOURCE = "patient", "source"  # what a fold holds out
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How the cached images were made: side in pixels, CLAHE and its settings."""
+
+    size: int = 224
+    clahe: bool = True
+    clip_limit: float = 4.0
+    tiles: int = 4
+
+
+class Parallel(StrEnum):
+    """What several devices share: the folds, or each network's batches."""
+
+    folds = "folds"
+    ddp = "ddp"
+
+
+class LogFormat(StrEnum):
+    """How lines on stderr look."""
+
+    text = "text"
+    json = "json"
+
+
+class Layout(StrEnum):
+    """How a source folder is laid out."""
+
+    auto = "auto"
+    folder = "folder"
+    csv = "csv"
+    chestxray8 = "chestxray8"
+    covid_chestxray = "covid-chestxray"
+    v7 = "v7"
+    kermany = "kermany"
+    figure1 = "figure1"
+    bimcv = "bimcv"
+
+
+class Group(StrEnum):
+    """What a fold holds out."""
+
+    patient = "patient"
+    source = "source"
+
+
+class View(StrEnum):
+    """Which views are used."""
+
+    frontal = "frontal"
+    all = "all"
+
+
+class Engine(StrEnum):
+    """What runs the network in predict."""
+
+    auto = "auto"
+    torch = "torch"
+    onnxruntime = "onnxruntime"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What every picture goes through before the network: the cache's side, CLAHE and its settings."""
+
+    size: int
+    clahe: bool
+    clip_limit: float
+    tiles: int

@@ -1,0 +1,1 @@
+"""What keeps runs and machines in order: demo, doctor, verify."""

@@ -1,0 +1,1 @@
+"""`magsd train` and `magsd cv`."""

@@ -1,0 +1,153 @@
+"""One fold: train on the others' images, predict its own, and leave weights, history and predictions."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import nn
+
+from magsd_cli.artifacts.cache import Cache
+from magsd_cli.artifacts.checkpoints import read_state, write_state, write_weights
+from magsd_cli.artifacts.files import lock, sweep_orphans
+from magsd_cli.artifacts.runs import (
+    Run,
+    fold_path,
+    fold_predictions_path,
+    history_path,
+    lock_path,
+    state_path,
+    weights_path,
+)
+from magsd_cli.artifacts.tables import path_text, probability_column, write_parquet
+from magsd_cli.artifacts.tensorboard import scalar_writer, scalars_path
+from magsd_cli.console import OpenBar, progress
+from magsd_cli.data.clahe import resize_images
+from magsd_cli.inference.torch_engine import Ensemble, predict_images, trained_network
+from magsd_cli.runtime.device import check_precision, make_repeatable, set_tf32
+from magsd_cli.runtime.signals import stop_requests
+from magsd_cli.training.ddp import ALONE, Ranks, gather
+from magsd_cli.training.loop import fit
+from magsd_cli.training.resume import check_identity
+from magsd_cli.training.state import Task
+
+BATCH = 16  # test images at a time
+
+
+def train_fold(
+    run: Run,
+    cache: Cache,
+    folds: pd.DataFrame,
+    fold: int,
+    device: torch.device,
+    parent: int | None = None,
+    ranks: Ranks = ALONE,
+    bar: OpenBar | None = None,
+) -> None:
+    """Train the network of `fold`, from where an earlier start left it, and predict the fold's images.
+
+    Does nothing when the fold is done. `parent` is the process to follow when this is a worker. Of several
+    `ranks` that train it together rank 0 alone writes. `bar` shows a worker's progress.
+    Raises `LockedError`, `ArtifactError`, `DivergedError`, `Interrupted`.
+    """
+    folder = fold_path(run.path, fold)
+    with lock(lock_path(folder)) if ranks.rank == 0 else nullcontext():
+        if gather(run.fold_is_done(fold), ranks)[0]:
+            return
+        check_precision(device, run.recipe.train.precision)
+        if ranks.rank == 0:
+            sweep_orphans(folder)
+        make_repeatable(device, run.threads)
+        set_tf32(run.recipe.train.tf32)
+        task = _task(run, cache, folds, fold, device, ranks)
+        if bar is not None or (ranks.rank == 0 and (parent is None or ranks.world > 1)):
+            task = replace(task, bar=bar or progress)
+        _fit_and_save(run, task, parent)
+        if ranks.rank == 0:
+            table = _predictions(run, cache, folds, fold, device)
+            write_parquet(fold_predictions_path(run.path, fold), table)
+
+
+def _task(
+    run: Run,
+    cache: Cache,
+    folds: pd.DataFrame,
+    fold: int,
+    device: torch.device,
+    ranks: Ranks,
+) -> Task:
+    index = folds.loc[folds["fold"] != fold, "index"].to_numpy(copy=True)  # pandas' own cannot be written to
+    words = f"fold {fold}" if run.kind == "cv" else "training"
+    return Task(
+        images=_network_images(cache.images, run.recipe.image.size),
+        labels=cache.labels[index],
+        rows=index,
+        classes=len(run.classes),
+        recipe=run.recipe,
+        fold=fold,
+        device=device,
+        title=words,
+        ranks=ranks,
+    )
+
+
+def _network_images(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    return images if images.shape[-1] == size else resize_images(images, size)
+
+
+def _fit_and_save(run: Run, task: Task, parent: int | None) -> None:
+    state = read_state(state_path(run.path, task.fold))
+    if state is not None:
+        check_identity(run, task, state["identity"])
+
+    def save(now: dict[str, Any], model: nn.Module) -> None:
+        if task.ranks.rank:
+            return
+        write_state(state_path(run.path, task.fold), now)
+        write_weights(weights_path(run.path, task.fold), model.state_dict(), run.classes)
+        if now["history"]:
+            write_parquet(history_path(run.path, task.fold), pd.DataFrame(now["history"]))
+            write_scalars(now["history"])
+
+    known = 0 if state is None else len(state["history"])
+    wanted = task.ranks.rank == 0 and scalars_path(run.path).is_dir()
+    with stop_requests(parent) as asked, scalar_writer(run.path, task.fold, known, wanted) as write_scalars:
+        fit(task, state, save, asked)
+
+
+def _predictions(
+    run: Run, cache: Cache, folds: pd.DataFrame, fold: int, device: torch.device
+) -> pd.DataFrame:
+    """Rows of the out-of-fold table for the images of `fold`."""
+    mine = folds[folds["fold"] == fold]
+    # What is evaluated is what was written: a checked round trip through the file.
+    model = trained_network(run.recipe, run.classes, weights_path(run.path, fold))
+    ensemble = Ensemble(
+        models=(model,),
+        classes=run.classes,
+        size=run.recipe.image.size,
+        cache_size=run.size,
+        clahe=run.clahe,
+        clip_limit=run.clip_limit,
+        tiles=run.tiles,
+        folds=(fold,),
+    )
+    images = cache.images[mine["index"].to_numpy()]
+    probabilities = predict_images(ensemble, images, BATCH, device).probabilities
+    samples = cache.samples()
+    paths = samples[samples["index"] >= 0].set_index("index")["path"]
+    columns: dict[str, Any] = {
+        "image_id": mine["image_id"].to_numpy(),
+        "path": [path_text(paths.loc[i]) for i in mine["index"]],
+        "patient_id": mine["patient_id"].to_numpy(),
+        "label": mine["label"].to_numpy(),
+        "fold": mine["fold"].to_numpy(),
+        "predicted": [run.classes[k] for k in probabilities.argmax(axis=1)],
+    }
+    columns |= {probability_column(name): probabilities[:, k] for k, name in enumerate(run.classes)}
+    return pd.DataFrame(columns)

@@ -1,0 +1,216 @@
+"""Folds side by side: one process for each device, or tasks of a Ray cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+from magsd_cli import errors
+from magsd_cli.artifacts.cache import open_cache
+from magsd_cli.artifacts.runs import Run, open_run
+from magsd_cli.console import Bar, on_terminal, progress_bars, say
+from magsd_cli.errors import DeviceError, Interrupted, LockedError, MagsdError
+from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, task_resources, task_result
+from magsd_cli.runtime.signals import stop_requests, without_interrupts
+from magsd_cli.runtime.worker_pool import Failure, raise_failure
+from magsd_cli.training.fold import train_fold
+
+TRIES = 2
+LOCK_SECONDS = 120.0  # how long a fold waits for the process that had it on a machine that died
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process that trains one fold on one device; on its pipe it says how far it is, or its error."""
+
+    process: BaseProcess
+    pipe: Connection
+    view: dict[str, Bar]  # its bar, once it has said how long it is
+    error: list[tuple[str, str, int]]
+    fold: int
+    device: torch.device
+    tries: int
+
+
+def train_side_by_side(run: Path, cache: Path, folds: Sequence[int], devices: Sequence[torch.device]) -> None:
+    """Train `folds` of `run`, as many at a time as there are `devices`.
+
+    A worker that dies is started once more on its fold, which goes on from its checkpoint; the second time is
+    a `DeviceError`. An error in one worker stops the others, which save where they are; so does a signal.
+    """
+    waiting = [(fold, 1) for fold in folds]
+    free = list(devices)
+    busy: list[Worker] = []
+    with stop_requests() as asked, progress_bars() as add:
+        try:
+            while waiting or busy:
+                while waiting and free:
+                    fold, tries = waiting.pop(0)
+                    busy.append(_start(run, cache, fold, free.pop(0), tries))
+                wait([worker.process.sentinel for worker in busy], timeout=0.2)
+                for worker in busy:
+                    _listen(worker, add)
+                number = asked()
+                if number is not None:
+                    raise Interrupted(number, "stopped, saved; run the same command again to continue")
+                for worker in [worker for worker in busy if not worker.process.is_alive()]:
+                    _listen(worker, add)
+                    busy.remove(worker)
+                    free.append(worker.device)
+                    if not _finished(worker):
+                        waiting.insert(0, (worker.fold, worker.tries + 1))
+        finally:
+            _stop(busy)
+
+
+def _start(run: Path, cache: Path, fold: int, device: torch.device, tries: int) -> Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    arguments = (run, cache, fold, str(device), os.getpid(), theirs, on_terminal())
+    process = context.Process(target=work, args=arguments, name=f"fold{fold}")
+    with without_interrupts():  # Ctrl-C reaches every process of a terminal; we tell the workers ourselves
+        process.start()
+    theirs.close()
+    return Worker(process, ours, {}, [], fold, device, tries)
+
+
+def _listen(worker: Worker, add: Callable[[str, int], Bar]) -> None:
+    """Take what a worker said: how long its bar is, how far it got, or its error."""
+    with contextlib.suppress(EOFError, OSError):
+        while worker.pipe.poll():
+            kind, *said = worker.pipe.recv()
+            if kind == "bar":
+                worker.view["bar"] = add(*said)
+            elif kind == "step":
+                worker.view["bar"].update(*said)
+            else:
+                worker.error.append((kind, *said))
+
+
+class PipedBar:
+    """A bar that another process draws; it hears of it a few times a second."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe, self._advance, self._text = pipe, 0, ""
+        self._next = 0.0
+
+    def update(self, advance: int = 1, text: str | None = None) -> None:
+        """Count `advance` more steps as done; show `text` behind the bar."""
+        self._advance += advance
+        self._text = self._text if text is None else text
+        if time.monotonic() >= self._next:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what has come together."""
+        self._next = time.monotonic() + 0.2
+        with contextlib.suppress(OSError):  # the parent may be gone
+            self._pipe.send(("step", self._advance, self._text))
+        self._advance = 0
+
+
+@contextlib.contextmanager
+def piped_bar(pipe: Connection, description: str, total: int) -> Iterator[Bar]:
+    """A bar in the parent's view."""
+    with contextlib.suppress(OSError):
+        pipe.send(("bar", description, total))
+    bar = PipedBar(pipe)
+    yield bar
+    bar.flush()
+
+
+def work(run: Path, cache: Path, fold: int, device: str, parent: int, pipe: Connection, shown: bool) -> None:
+    """What a worker process does: train one fold, and send the error's name and text if there is one."""
+    try:
+        opened = open_run(run)
+        images, bar = open_cache(cache), partial(piped_bar, pipe) if shown else None
+        train_fold(opened, images, opened.folds(), fold, torch.device(device), parent, bar=bar)
+    except MagsdError as error:
+        with contextlib.suppress(OSError):  # the parent may be gone
+            pipe.send((type(error).__name__, str(error), error.exit_code))
+        raise SystemExit(error.exit_code) from None
+
+
+def _finished(worker: Worker) -> bool:
+    """Whether the worker did its fold; False to try again. Raises the error that it met."""
+    worker.process.join()
+    code = worker.process.exitcode
+    if code == 0:
+        return True
+    for name, text, exit_code in worker.error:
+        raise Interrupted(exit_code - 128, text) if name == "Interrupted" else getattr(errors, name)(text)
+    cause = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+    if worker.tries >= TRIES:
+        raise DeviceError(
+            f"fold {worker.fold}: its process died twice ({cause}; 9 is often a lack of memory); "
+            "try fewer --gpus or a smaller train.batch_size, and run it again to continue"
+        )
+    say(f"fold {worker.fold}: its process died ({cause}); it is started once more", level="warning")
+    return False
+
+
+def _stop(busy: Sequence[Worker]) -> None:
+    for worker in busy:
+        if worker.process.pid is not None and worker.process.is_alive():
+            os.kill(worker.process.pid, signal.SIGTERM)
+    for worker in busy:
+        worker.process.join()
+
+
+def train_on_cluster(run: Run, cache: Path, folds: Sequence[int], address: str, device: str) -> None:
+    """Train `folds` of `run` as tasks, each on a GPU of the cluster, or on `run.threads` cores of it.
+
+    A fold whose machine dies goes on from its checkpoint on another. Raises the error that a task explains,
+    `DeviceError` when a fold's process died too often, `Interrupted` on a signal.
+    """
+    with connected(address) as ray, stop_requests() as asked:
+        needs = task_resources(ray, device, run.threads)
+        task = ray.remote(fold_task).options(max_retries=RETRIES, **needs)
+        place = run.path.resolve()
+        waiting = {task.remote(place, cache.resolve(), fold, device_kind(needs)): fold for fold in folds}
+        while waiting:
+            done, _ = ray.wait(list(waiting), timeout=0.5)
+            number = asked()
+            if number is not None:
+                for reference in waiting:
+                    ray.cancel(reference)
+                raise Interrupted(number, "stopped; run the same command again to go on from the checkpoints")
+            for reference in done:
+                fold = waiting.pop(reference)
+                raise_failure(task_result(ray, reference, f"fold {fold}"))
+                say(f"fold {fold}: done on the cluster")
+
+
+def fold_task(run: Path, cache: Path, fold: int, kind: str) -> Failure:
+    """In a worker: train one fold from where it stands."""
+    import torch
+
+    from magsd_cli.artifacts.cache import open_cache
+    from magsd_cli.training.fold import train_fold
+
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            opened = open_run(run)
+            train_fold(opened, open_cache(cache), opened.folds(), fold, torch.device(kind), os.getppid())
+        except LockedError as error:
+            if time.monotonic() > deadline:
+                return type(error).__name__, str(error)
+            time.sleep(1)
+        except Interrupted:
+            raise SystemExit(1) from None  # the machine's Ray is gone: another one takes the fold
+        except MagsdError as error:
+            return type(error).__name__, str(error)
+        else:
+            return None

@@ -1,0 +1,129 @@
+"""Before the first batch: which cache, does the recipe fit it, which folds, what is the run called."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from magsd_cli.artifacts.cache import Cache, find_newest_cache, open_cache
+from magsd_cli.artifacts.runs import Run, name_path, open_run, recipe_differences
+from magsd_cli.console import say
+from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.recipe import Recipe
+from magsd_cli.settings import PATIENT, SOURCE
+from magsd_cli.training.folds import folds_table, source_table
+
+Planned = tuple[Run, Cache, pd.DataFrame]
+
+
+def plan(
+    kind: str,
+    cache: Path | None,
+    recipe: Recipe | None,
+    runs: Path,
+    name: str | None,
+    folds: int,
+    resume: Path | None,
+    threads: int,
+    splits: Path | None = None,
+    group: str = PATIENT,
+) -> Planned:
+    """The run to make or to continue, its cache, and the folds table (nothing is written).
+
+    `splits` is a CSV of published folds, in place of `folds` drawn by the recipe's seed; `group` "source"
+    makes each source of the images a fold.
+    Raises `UsageError` for options that do not go together, `ArtifactError` for a cache that is missing,
+    damaged or does not fit the recipe, `NoInputError` when it has no two classes to tell apart.
+    """
+    if resume is not None:
+        return _plan_again(kind, resume, cache, recipe)
+    if recipe is None:
+        raise UsageError("--recipe: none given; name a recipe, or a run with --resume")
+    if cache is None:
+        cache = find_newest_cache(runs, recipe.image.clahe)
+        say(f"cache: {cache} (the newest; another one with --cache)")
+    opened = open_cache(cache)
+    check_fit(recipe, opened)
+    if splits is not None and group == SOURCE:
+        raise UsageError(f"--splits {splits}: says the folds, and so does --group source; leave one away")
+    held_out: tuple[str, ...] = ()
+    if group == SOURCE:
+        table, held_out = source_table(opened)
+    else:
+        table = folds_table(opened, folds, recipe.seed, splits)
+    folds = int(table["fold"].max()) + 1
+    known = any(opened.patient_ids)
+    path = name_path(runs, name or default_name(kind, recipe, opened, table))
+    run = Run(
+        path=path,
+        kind=kind,
+        recipe=recipe,
+        classes=opened.classes,
+        cache_path=opened.path.resolve(),
+        cache_digest=opened.digest,
+        size=opened.size,
+        clahe=opened.clahe,
+        clip_limit=opened.clip_limit,
+        tiles=opened.tiles,
+        fold_count=folds,
+        trained=tuple(range(folds)) if kind == "cv" else (0,),
+        threads=threads,
+        patients_known=known,
+        held_out=held_out,
+    )
+    return run, opened, table
+
+
+def _plan_again(kind: str, resume: Path, cache: Path | None, recipe: Recipe | None) -> Planned:
+    run = open_run(resume)
+    if run.kind != kind:
+        raise UsageError(f"--resume {resume}: was made by `magsd {run.kind}`; continue it with that command")
+    differences = [] if recipe is None else recipe_differences(run.recipe, recipe)
+    if differences:
+        raise ArtifactError(
+            f"--resume {resume}: was begun with another recipe ({'; '.join(differences)}); "
+            "leave --recipe, --set and --seed away to continue it as it is"
+        )
+    opened = open_cache(cache or run.cache_path)
+    if opened.digest != run.cache_digest:
+        raise ArtifactError(
+            f"{opened.path}: is another cache than the run's (digest {opened.digest[:8]}, not "
+            f"{run.cache_digest[:8]}); give the run's own cache with --cache"
+        )
+    return run, opened, run.folds()
+
+
+def check_fit(recipe: Recipe, cache: Cache) -> None:
+    """Raise `ArtifactError` when the recipe asks for other images than the cache can give."""
+    image = recipe.image
+    if image.size > cache.size:
+        raise ArtifactError(
+            f"{cache.path}: its images are {cache.size} px, image.size={image.size} is larger; "
+            f"use --set image.size={cache.size}, or `magsd prepare --size {image.size}`"
+        )
+    if image.clahe != cache.clahe:
+        option = "--clahe" if image.clahe else "--no-clahe"
+        raise ArtifactError(
+            f"{cache.path}: was made with clahe={cache.clahe}, image.clahe={image.clahe} is asked for; "
+            f"make one with `magsd prepare {option}`"
+        )
+    for key in ("clip_limit", "tiles") if cache.clahe else ():
+        asked, has = getattr(image, key), getattr(cache, key)
+        if asked is not None and asked != has:
+            option = f"--{key.replace('_', '-')} {asked}"
+            raise ArtifactError(
+                f"{cache.path}: was made with {key}={has}, image.{key}={asked} is asked for; "
+                f"make one with `magsd prepare {option}`"
+            )
+
+
+def default_name(kind: str, recipe: Recipe, cache: Cache, table: pd.DataFrame) -> str:
+    """A name that the same command line finds again: kind, recipe, cache, and a hash with the folds."""
+    words = re.sub(r"[^a-z0-9]+", "-", recipe.title.lower()).strip("-")[:24].strip("-") or "recipe"
+    source = re.sub(r"[^A-Za-z0-9._-]+", "-", cache.path.stem)[:48]
+    folds = table["fold"].to_numpy().tobytes()
+    digest = hashlib.sha256(f"{recipe.hash()} {cache.digest} ".encode() + folds).hexdigest()
+    return f"{kind}-{words}-{source}-{digest[:8]}"

@@ -1,0 +1,84 @@
+"""Learning rate and order of the images, as pure functions of where the training stands."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from magsd_cli.recipe import Train
+from magsd_cli.training.state import Task
+
+Integers = npt.NDArray[np.int64]
+Placed = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def learning_rate(settings: Train, step: int, steps_per_epoch: int) -> float:
+    """The rate of optimiser step `step`, counted from 0 over the whole training.
+
+    The first `warmup_epochs` rise linearly to `lr`, reached at their last step. Then `multistep` multiplies
+    by `lr_gamma` from each epoch `milestone * epochs` on, `cosine` falls to 0, and `constant` stays.
+    """
+    warmup = min(settings.warmup_epochs, settings.epochs) * steps_per_epoch
+    total = settings.epochs * steps_per_epoch
+    if step < warmup:
+        return settings.lr * (step + 1) / warmup
+    if settings.schedule == "cosine":
+        return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+    if settings.schedule == "multistep":
+        epoch = step // steps_per_epoch
+        passed = sum(epoch >= share * settings.epochs - 1e-9 for share in settings.milestones)
+        return settings.lr * settings.lr_gamma**passed
+    return settings.lr
+
+
+def epoch_batches(
+    labels: Integers, settings: Train, seed: int, fold: int, epoch: int, ranks: int = 1
+) -> list[Integers]:
+    """Positions in `labels` [N] for each batch of one epoch; the same arguments give the same batches.
+
+    `shuffle` takes every image once; `balanced` draws as many images, equally many of each class, by going
+    through each class's images again and again in new orders. A last batch of one image joins the one before
+    it: batch norm cannot learn from a single image. So does one of less than two for each
+    of `ranks` processes.
+    """
+    rng = np.random.default_rng([seed, fold, epoch])
+    balanced = settings.sampling == "balanced"
+    order = _balanced(labels, rng) if balanced else rng.permutation(len(labels))
+    cuts = list(range(settings.batch_size, len(order), settings.batch_size))
+    if settings.batch_size > 1 and cuts and len(order) - cuts[-1] < 2 * ranks:
+        cuts.pop()
+    return np.split(order, cuts)
+
+
+def _balanced(labels: Integers, rng: np.random.Generator) -> Integers:
+    members = [np.flatnonzero(labels == k) for k in np.unique(labels)]
+    each = math.ceil(len(labels) / len(members))
+    drawn = []
+    for positions in members:
+        rounds = math.ceil(each / len(positions))
+        drawn.append(np.concatenate([rng.permutation(positions) for _ in range(rounds)])[:each])
+    return rng.permutation(np.concatenate(drawn))[: len(labels)]
+
+
+def place_images(task: Task) -> Placed:
+    """Images, the rows of them to train on, and labels: on the GPU if they fit, else where they are."""
+    labels, images = torch.from_numpy(task.labels), torch.from_numpy(task.images)
+    rows = torch.arange(len(labels)) if task.rows is None else torch.from_numpy(task.rows)
+    if task.device.type != "cuda" or len(rows) * images[0].nbytes > _room(task.device):
+        return images, rows, labels
+    home = task.device
+    return images[rows].to(home), torch.arange(len(rows), device=home), labels.to(home)
+
+
+def _room(device: torch.device) -> int:
+    """How many bytes of images may stay on a GPU: a quarter of what is free; the network needs the rest."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free // 4
+
+
+def pinned(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`values` in memory from which a copy to a GPU does not hold up the host."""
+    return values.pin_memory() if device.type == "cuda" and values.device.type == "cpu" else values

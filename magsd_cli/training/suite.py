@@ -1,0 +1,145 @@
+"""`magsd cv` with several recipes: a suite, such as a table of the paper, row after row."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from magsd_cli.artifacts.files import lock
+from magsd_cli.artifacts.runs import lock_path, name_path
+from magsd_cli.artifacts.suites import SuiteRow, read_suite, suite_file, write_suite
+from magsd_cli.console import say
+from magsd_cli.errors import ArtifactError, Interrupted, LockedError, MagsdError, UsageError
+from magsd_cli.recipe import Recipe, load_recipe, recipe_names, recipes_folder
+from magsd_cli.training.run import cv
+
+
+def is_suite(names: Sequence[str]) -> bool:
+    """Whether these ``--recipe`` values stand for several recipes: more than one, or a folder of recipes."""
+    return len(names) > 1 or any(_folder(name) is not None for name in names)
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """The recipes that `names` stand for, each once: recipes as they are, folders as the recipes in them.
+
+    Raises `UsageError` for a folder without recipes.
+    """
+    found: list[str] = []
+    for name in names:
+        folder = _folder(name)
+        if folder is None:
+            found.append(name)
+            continue
+        inside = [str(path) for path in sorted(folder.rglob("*.toml"))]
+        if folder.is_relative_to(recipes_folder()):
+            start = folder.relative_to(recipes_folder()).as_posix()
+            inside = [known for known in recipe_names() if known.startswith(f"{start}/")]
+        if not inside:
+            raise UsageError(f"--recipe {name}: no recipe (*.toml) in this folder; name another one")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def _folder(name: str) -> Path | None:
+    if Path(name).is_dir():
+        return Path(name)
+    built_in = recipes_folder() / name
+    return built_in if name and built_in.is_dir() else None
+
+
+def suite(
+    names: Sequence[str], overrides: Sequence[str], *, runs: Path, name: str | None, **options: Any
+) -> tuple[Path, int]:
+    """Cross-validate every recipe of `names`, with `overrides`, as `cv` with `options` does: a row each.
+
+    Rows whose recipes differ in nothing that changes a result share one run. A finished run is not made
+    again; a row that cannot be run is reported, and the others go on. Returns the suite's folder and the exit
+    code: 0, or that of the first row that failed. Raises `UsageError` for a bad recipe, before any row is
+    begun, `LockedError` when another process makes the suite, `Interrupted` on a signal (what is done is
+    kept: the same command goes on).
+    """
+    chosen = expand(names)
+    recipes = {recipe: _load(recipe, overrides) for recipe in chosen}
+    folder = name_path(runs, name or _default_name(names, recipes, options))
+    rows = [_row(recipe, loaded) for recipe, loaded in recipes.items()]
+    if folder.exists() and not suite_file(folder).exists():
+        raise ArtifactError(f"{folder}: is there already and is no suite; choose another --name")
+    with lock(lock_path(folder)):
+        rows = _with_earlier_runs(folder, rows)
+        write_suite(folder, rows, sys.argv)
+        code = 0
+        for digest in dict.fromkeys(recipe.hash() for recipe in recipes.values()):
+            alike = [number for number, row in enumerate(rows) if recipes[row.recipe].hash() == digest]
+            words = ", ".join(rows[number].recipe for number in alike)
+            say(f"suite: {words} ({alike[0] + 1} of {len(rows)} rows)")
+            run, problem, row_code = _one(recipes[rows[alike[0]].recipe], runs, options)
+            code = code or row_code
+            for number in alike:
+                rows[number] = replace(rows[number], run=run or rows[number].run, problem=problem)
+            write_suite(folder, rows, sys.argv)
+    _say_the_end(folder, rows)
+    return folder, code
+
+
+def _one(recipe: Recipe, runs: Path, options: dict[str, Any]) -> tuple[str | None, str | None, int]:
+    """Make one row's run: its folder's name, or the problem and its exit code."""
+    try:
+        return cv(recipe=recipe, runs=runs, name=None, **options).name, None, 0
+    except (Interrupted, LockedError):
+        raise
+    except MagsdError as error:
+        say(f"suite: {error}", level="warning")
+        return None, str(error), error.exit_code
+
+
+def _load(name: str, overrides: Sequence[str]) -> Recipe:
+    try:
+        return load_recipe(name, overrides)
+    except UsageError as error:
+        folders = sorted({known.split("/")[0] for known in recipe_names() if "/" in known})
+        near = difflib.get_close_matches(name, folders, n=1, cutoff=0.6)
+        raise UsageError(f"{error} (or the folder {near[0]})" if near else str(error)) from None
+
+
+def _row(name: str, recipe: Recipe) -> SuiteRow:
+    paper = recipe.paper
+    return SuiteRow(
+        recipe=name,
+        title=recipe.title or name,
+        table=paper.table if paper else None,
+        row=paper.row if paper else None,
+    )
+
+
+def _with_earlier_runs(folder: Path, rows: list[SuiteRow]) -> list[SuiteRow]:
+    """`rows` with the runs that an earlier start of this suite noted."""
+    if not suite_file(folder).exists():
+        return rows
+    earlier = {row.recipe: row for row in read_suite(folder)[0]}
+    if set(earlier) != {row.recipe for row in rows}:
+        raise ArtifactError(
+            f"{folder}: is a suite of other recipes ({', '.join(sorted(earlier))}); choose another --name"
+        )
+    return [replace(row, run=earlier[row.recipe].run) for row in rows]
+
+
+def _default_name(names: Sequence[str], recipes: dict[str, Recipe], options: dict[str, Any]) -> str:
+    """A name that the same command line finds again."""
+    words = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(Path(name).stem for name in names))[:40].strip("-")
+    about = [*(f"{name} {recipe.hash()}" for name, recipe in recipes.items()), str(options.get("folds"))]
+    about += [str(options.get(key)) for key in ("cache", "splits")]
+    about += ["source"] if options.get("group") == "source" else []
+    return f"suite-{words}-{hashlib.sha256('|'.join(about).encode()).hexdigest()[:8]}"
+
+
+def _say_the_end(folder: Path, rows: Sequence[SuiteRow]) -> None:
+    failed = [row.recipe for row in rows if row.problem]
+    say(f"{folder}: {len(rows) - len(failed)} of {len(rows)} rows done")
+    if failed:
+        say(f"{folder}: not done: {', '.join(failed)}; see the reasons above", level="warning")

@@ -1,0 +1,93 @@
+"""The shortcut audit on phantoms, which have no shortcut, and on real X-rays, which are known to have one."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from magsd_cli.artifacts.cache import SAMPLE_COLUMNS, open_cache, write_cache
+from magsd_cli.data.clahe import prepare_pixels
+from magsd_cli.data.decode import read_image
+from magsd_cli.evaluation.shortcuts import OTHERS, Audit, audit_shortcuts
+from magsd_cli.report.sections.shortcuts import shortcut_cautions
+from magsd_cli.settings import Preprocessing
+from magsd_cli.tools.phantoms import COVID, NORMAL, PNEUMONIA, draw_phantom
+from magsd_cli.training.folds import make_folds
+
+CLASSES = (COVID, NORMAL, PNEUMONIA)
+REAL = Path(__file__).parents[3] / "shared/data/cxr"
+SIZE = 64
+
+
+def _audit(folder: Path, images: list[np.ndarray], about: pd.DataFrame) -> Audit:  # type: ignore[type-arg]
+    """The audit over five folds; about: label, patient_id, source of each image [S,S]."""
+    count = len(images)
+    frame = pd.DataFrame({column: [""] * count for column in SAMPLE_COLUMNS})
+    frame = frame.assign(
+        image_id=[f"i{i}" for i in range(count)], path="x", sha256=[f"{i:064d}" for i in range(count)],
+        status="ok", warnings=[[] for _ in range(count)], width=SIZE, height=SIZE, index=range(count),
+        **{name: list(about[name]) for name in ("label", "patient_id", "source")},
+    )  # fmt: skip
+    pixels = np.stack(images)[:, None]
+    cache = open_cache(write_cache(folder, "audit", frame, [pixels], CLASSES, Preprocessing(size=SIZE)))
+    truth = np.array([CLASSES.index(label) for label in frame["label"]])
+    predictions = frame[["image_id", "label", "patient_id"]].assign(
+        fold=make_folds(truth, list(frame["patient_id"]), 5, 0)
+    )
+    evidence: Any = SimpleNamespace(
+        predictions=predictions, samples=frame, run=SimpleNamespace(classes=CLASSES), truth=lambda: truth
+    )
+    return audit_shortcuts(evidence, cache)
+
+
+def _phantoms(count: int) -> tuple[list[np.ndarray], pd.DataFrame]:  # type: ignore[type-arg]
+    rng = np.random.default_rng(0)
+    labels = [CLASSES[i % 3] for i in range(count)]
+    images = [prepare_pixels(draw_phantom(label, rng, SIZE)[0], SIZE, True, 4.0, 4) for label in labels]
+    about = pd.DataFrame({"label": labels, "patient_id": [f"p{i}" for i in range(count)]})
+    return images, about.assign(source=[("north", "south")[i // 3 % 2] for i in range(count)])
+
+
+def test_phantoms_have_no_shortcut(tmp_path: Path) -> None:
+    images, about = _phantoms(150)
+    found = _audit(tmp_path, images, about)
+    assert shortcut_cautions(found.by_class, CLASSES) == []
+    assert [shortcut.lungless for shortcut in found.by_class] == [True, True, False]
+    assert found.sources == ("north", "south")
+    assert "a rounded rectangle over the middle" in found.removed
+    assert found.association is not None
+    assert found.association.corrected < 0.1
+
+
+def test_a_mark_of_the_source_on_phantoms_is_found(tmp_path: Path) -> None:
+    images, about = _phantoms(120)
+    marked = about["label"] == COVID
+    for image in [image for image, mark in zip(images, marked, strict=True) if mark]:
+        image[:3, -8:] = 255
+    about = about.assign(source=["north" if mark else f"south {i % 24}" for i, mark in enumerate(marked)])
+    found = _audit(tmp_path, images, about)
+    (caution,) = shortcut_cautions(found.by_class, CLASSES)
+    assert "the border of the picture alone it recognises COVID-19" in caution.text
+    assert "the picture with the lungs removed it recognises COVID-19" in caution.text
+    assert found.sources == ("north", OTHERS)
+    assert found.by_source[0].areas[0] > 0.95
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL.exists(), reason="../shared/data/cxr is not here")
+def test_the_known_shortcut_of_real_films_is_found(tmp_path: Path) -> None:
+    with (REAL / "metadata.csv").open(encoding="utf-8") as file:
+        rows = [row for i, row in enumerate(csv.DictReader(file)) if row["label"] == COVID or i % 4 == 0]
+    images = [prepare_pixels(read_image(REAL / row["path"]).pixels, SIZE, True, 4.0, 4) for row in rows]
+    found = _audit(tmp_path, images, pd.DataFrame(rows))
+    (caution,) = shortcut_cautions(found.by_class, CLASSES)
+    assert "the picture with the lungs removed it recognises COVID-19" in caution.text
+    assert found.association is not None
+    assert found.association.interval.low is not None
+    assert found.association.interval.low > 0.5

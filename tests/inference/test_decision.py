@@ -1,0 +1,106 @@
+"""Judging one image's answers, by hand: temperature before the mean, decision, reasons to refer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from magsd_cli.errors import ArtifactError
+from magsd_cli.inference.decision import (
+    DISAGREE,
+    UNLIKE,
+    UNSURE,
+    Rules,
+    appearance_of,
+    in_metadata,
+    judge,
+    mean_probabilities,
+    rules_of,
+)
+from magsd_cli.inference.model import Model
+from magsd_cli.settings import Preparation
+
+CLASSES = ("COVID-19", "Normal", "Pneumonia")
+MEMBERS = np.array([[0.8, 0.1, 0.1], [0.1, 0.6, 0.3], [0.2, 0.5, 0.3]])
+MODEL = Model("m", "a" * 64, CLASSES, (0, 1, 2), Preparation(64, True, 4.0, 4), {}, "", None, None)
+STORED = {
+    "temperature": {"value": 2.0},
+    "decision": {"positive": "COVID-19", "rate": "sensitivity", "value": 0.9, "threshold": 0.3},
+    "confidence": {"coverage": 0.9, "least": 0.5},
+    "appearance": {"limit": 2.5},
+}
+
+
+def test_each_network_is_tempered_before_the_mean() -> None:
+    roots = np.sqrt(MEMBERS)  # temperature 2: the square roots, made to sum to 1
+    expected = (roots / roots.sum(axis=1, keepdims=True)).mean(axis=0)
+    assert mean_probabilities(MEMBERS, 2.0) == pytest.approx(expected, abs=1e-6)
+    assert mean_probabilities(MEMBERS, None) == pytest.approx(MEMBERS.mean(axis=0), abs=1e-6)
+    assert not np.allclose(mean_probabilities(MEMBERS, 2.0), np.sqrt(MEMBERS.mean(axis=0)) / 1.7, atol=1e-3)
+
+
+def test_without_a_rule_there_is_the_mean_and_nothing_is_decided() -> None:
+    row = judge(MEMBERS[1:], None, rules_of(MODEL))
+    assert row["predicted"] == "Normal"
+    assert row["p_Normal"] == row["confidence"] == pytest.approx(0.55)
+    assert (row["decision"], row["refer"], row["refer_reason"]) == (None, None, None)
+
+
+def test_the_decision_is_of_the_calibrated_probability() -> None:
+    rules = Rules(CLASSES, temperature=2.0, positive="COVID-19", threshold=0.34)
+    calibrated = float(mean_probabilities(MEMBERS, 2.0)[0])
+    assert 0.34 < calibrated < MEMBERS.mean(axis=0)[0]
+    assert judge(MEMBERS, None, rules)["decision"] == "COVID-19"
+    assert judge(MEMBERS, None, replace(rules, threshold=calibrated))["decision"] == "COVID-19"
+    assert judge(MEMBERS, None, replace(rules, threshold=0.36))["decision"] == "not COVID-19"
+    raw = judge(MEMBERS, None, replace(rules, threshold=0.36, raw=True))
+    assert raw["p_COVID-19"] == pytest.approx(MEMBERS.mean(axis=0)[0])
+    assert raw["decision"] == "not COVID-19"  # still by the calibrated one
+
+
+def test_the_reasons_to_refer() -> None:
+    tied = np.array([[0.6, 0.3, 0.1], [0.3, 0.6, 0.1], [0.1, 0.3, 0.6]])
+    rules = Rules(CLASSES, limit=2.0, least_confidence=0.35)
+    assert judge(MEMBERS[1:], 1.9, rules)["refer"] is False
+    assert judge(MEMBERS[1:], 2.1, rules)["refer_reason"] == UNLIKE
+    assert judge(MEMBERS, 1.0, rules)["refer"] is False  # two of three agree
+    unsure = replace(rules, least_confidence=0.45)
+    assert judge(tied, 1.0, unsure)["refer_reason"] == f"{DISAGREE}, {UNSURE}"
+    assert judge(tied[:2], 1.0, rules)["refer_reason"] is None  # two that differ are no majority and no tie
+    four = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]])
+    assert judge(four, 1.0, Rules(("a", "b"), limit=2.0))["refer_reason"] == DISAGREE
+    # Nobody looked whether it is a chest film: that it is fine cannot be said.
+    assert judge(MEMBERS[1:], None, rules)["refer"] is None
+    assert judge(tied, None, rules)["refer"] is True
+
+
+def test_rules_come_from_the_model() -> None:
+    model = replace(MODEL, operating=STORED)
+    rules = rules_of(model)
+    assert (rules.temperature, rules.positive, rules.threshold) == (2.0, "COVID-19", 0.3)
+    assert (rules.least_confidence, rules.limit) == (0.5, 2.5)
+    about = in_metadata(model, rules)
+    assert about["temperature"] == 2.0
+    assert about["decision"]["threshold"] == 0.3
+    assert len(about["operating_sha256"]) == 64
+    assert in_metadata(model, rules_of(model, raw=True))["temperature"] is None
+    assert in_metadata(MODEL, rules_of(MODEL))["decision"] is None
+    nothing = {**STORED, "decision": None, "confidence": None, "appearance": None}
+    assert rules_of(replace(MODEL, operating=nothing)) == Rules(CLASSES, temperature=2.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"temperature": None}, {"decision": {"positive": "Cat", "threshold": 0.1}}, {"appearance": {}}],
+)
+def test_what_does_not_fit_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ArtifactError, match="magsd calibrate"):
+        rules_of(replace(MODEL, operating=STORED | change))
+
+
+def test_an_appearance_that_is_none_is_refused() -> None:
+    assert appearance_of(MODEL) is None
+    with pytest.raises(ArtifactError, match="magsd calibrate"):
+        appearance_of(replace(MODEL, operating=STORED))

@@ -1,0 +1,62 @@
+"""The section on referral: the rules that are stored, each class, coverage against error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from magsd_cli.render.document import Bullets, Figure, Paragraph, Table
+from magsd_cli.report.sections.abstention import abstention_section
+
+RIGHT = np.array([True] * 12 + [False] * 4 + [True] * 4)
+CONFIDENCE = np.linspace(0.99, 0.4, 20)
+PATIENTS = [f"p{i}" for i in range(20)]
+STORED: dict[str, Any] = {
+    "confidence": {"coverage": 0.9, "least": 0.45},
+    "appearance": {
+        "limit": 2.5, "share": 0.05, "assurance": 0.95, "referred": 0.03, "images": 100, "patients": 80,
+        "by_class": {"COVID-19": [2, 20], "Normal": [1, 80], "Absent": [0, 0]},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("magsd_cli.render.charts.as_png", lambda _figure: b"\x89PNG")
+
+
+def test_rules_classes_and_coverage() -> None:
+    blocks = abstention_section(STORED, "", RIGHT, CONFIDENCE, PATIENTS)
+    rules = " ".join(next(block for block in blocks if isinstance(block, Bullets)).items)
+    assert "over 2.500" in rules
+    assert "at most 5 % of new patients' images" in rules
+    assert "cannot be said from cross-validation" in rules
+    assert "under a confidence of 0.450" in rules
+    by_class, coverage = (block for block in blocks if isinstance(block, Table))
+    assert [row[:2] for row in by_class.rows] == [("COVID-19", "20"), ("Normal", "80")]
+    assert by_class.rows[0][2].startswith("10.0 [")
+    assert coverage.rows[0][:2] == ("100.0", "20")
+    assert coverage.rows[0][3].startswith("20.00 [")
+    assert coverage.rows[-1][:2] == ("50.0", "10")
+    assert coverage.rows[-1][3].startswith("0.00 [0.0–")  # ten of ten right, and still a width
+    figure = next(block for block in blocks if isinstance(block, Figure))
+    assert "100 % answered: 20.0 % wrong" in figure.alt
+
+
+def test_what_is_not_there_is_said() -> None:
+    blocks = abstention_section(None, "operating.json is missing", RIGHT, CONFIDENCE, PATIENTS)
+    assert "not available: operating.json is missing" in str(blocks[1])
+    assert any(isinstance(block, Figure) for block in blocks)  # coverage needs predictions alone
+    bare = abstention_section({"confidence": None, "appearance": None}, "", RIGHT, CONFIDENCE, PATIENTS)
+    rules = " ".join(next(block for block in bare if isinstance(block, Bullets)).items)
+    assert "is not checked" in rules
+    assert "not asked for" in rules
+    few = {**STORED, "appearance": STORED["appearance"] | {"assurance": None}}
+    assert "80 patients are too few" in str(abstention_section(few, "", RIGHT, CONFIDENCE, PATIENTS)[1])
+
+
+def test_no_image() -> None:
+    empty = abstention_section(STORED, "", np.zeros(0, bool), np.zeros(0), [])
+    assert isinstance(empty[-1], Paragraph)

@@ -1,0 +1,113 @@
+"""The report's words about localization: an honest sentence, the table, where thresholds are from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from magsd_cli.localization.pictures import iou_histogram
+from magsd_cli.localization.scores import figures_by_kind
+from magsd_cli.localization.words import sentence, threshold_words
+from magsd_cli.render.document import Bullets, Caution, Figure
+from magsd_cli.report.sections.localization import localization_blocks, localization_table
+
+
+def box_row(iou: float, control: float, **more: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "status": "ok", "unseen": True, "truth": "boxes", "patient_id": "", "iou_box": iou, "iou_mask": iou,
+        "pointing_hit": True, "threshold": 0.5, "threshold_from": "chosen", "threshold_images": 12,
+    }  # fmt: skip
+    for prefix in ("control_", "untrained_"):
+        names = ("iou_box", "iou_mask", "over_0.25", "over_0.5", "pointing")
+        row |= {f"{prefix}{name}": control for name in names}
+    return row | more
+
+
+def lung_row(inside: float, share: float) -> dict[str, Any]:
+    return {
+        "status": "ok", "unseen": True, "truth": None, "patient_id": "", "lungs_inside": inside,
+        "lungs_share": share, "control_lungs": share, "untrained_lungs": share,
+        "threshold": 0.5, "threshold_from": "default", "threshold_images": None,
+    }  # fmt: skip
+
+
+def words(rows: list[dict[str, Any]]) -> str:
+    return " ".join(sentence(kind, figures) for kind, figures in figures_by_kind(rows).items())
+
+
+def test_better_worse_and_not_shown_are_said_so() -> None:
+    better = words([box_row(0.6, 0.1), box_row(0.7, 0.1), box_row(0.65, 0.1)])
+    assert "mean IoU 65.0% [" in better
+    assert "10.0% for other patients' attention" in better
+    assert "The attention is better than chance." in better
+    assert "100.0% [" in better  # the pointing game, with Wilson's bound
+    worse = words([box_row(0.1, 0.6), box_row(0.2, 0.6), box_row(0.15, 0.6)])
+    assert "NOT better than chance: it is worse than" in worse
+    level = words([box_row(0.1, 0.6), box_row(0.6, 0.1), box_row(0.15, 0.2)])
+    assert "NOT shown to be better than chance" in level
+
+
+def test_one_control_that_is_not_beaten_is_enough_to_doubt() -> None:
+    rows = [box_row(iou, 0.1, untrained_iou_box=iou + 0.1) for iou in (0.5, 0.6, 0.7)]
+    assert "worse than untrained networks" in words(rows)
+
+
+def test_lungs_are_compared_with_their_share_of_the_image() -> None:
+    rows = [lung_row(0.5, 0.3), lung_row(0.6, 0.4), lung_row(0.5, 0.35)]
+    assert "share of the attention inside the lungs 53.3% [" in words(rows)
+    assert "35.0% for the lungs' share of the image" in words(rows)
+    table = localization_table(rows)
+    assert table is not None
+    assert table.head[-2:] == ("lungs' area", "gain")
+    assert table.rows[0][0] == "Lungs (3), attention inside"
+
+
+def test_only_unseen_images_count_and_the_unknown_are_flagged() -> None:
+    rows = [box_row(0.6, 0.1), box_row(0.2, 0.1), box_row(1.0, 0.1, unseen=False)]
+    table = localization_table(rows)
+    assert table is not None
+    name, mean, shuffled, gain, *_ = table.rows[0]
+    assert (name, shuffled) == ("Boxes (2), IoU", "10.0")
+    assert mean.startswith("40.0 [")
+    assert gain.startswith("+30.0 [")
+    assert [row[0] for row in table.rows[1:]] == [
+        "Boxes (2), IoU over 0.25",
+        "Boxes (2), IoU over 0.5",
+        "Boxes (2), pointing game",
+    ]
+    blocks = localization_blocks("x", [*rows, box_row(0.5, 0.1, unseen=None)], None, 0)
+    assert "1 of them were trained on" in str(blocks[1])
+    assert any(isinstance(block, Caution) for block in blocks)
+
+
+def test_without_truth_it_says_so() -> None:
+    rows = [box_row(0.6, 0.1, unseen=False), box_row(0, 0, truth=None)]
+    assert localization_table(rows) is None
+    text = " ".join(str(block) for block in localization_blocks("x", rows, None, 0))
+    assert "n/a" in text
+    assert "1 of them were trained on" in text
+
+
+def test_where_the_thresholds_are_from() -> None:
+    chosen = [box_row(0.5, 0.1, threshold=t, threshold_images=n) for t, n in ((0.4, 12), (0.6, 14))]
+    assert "threshold 0.40 to 0.60" in threshold_words(chosen)["boxes"]
+    assert "on the 12 to 14 images of the other folds alone" in threshold_words(chosen)["boxes"]
+    default = [box_row(0.5, 0.1, threshold_from="default", threshold_images=None)]
+    assert "the default" in threshold_words(default)["boxes"]
+    assert "as given" in threshold_words([box_row(0.5, 0.1, threshold_from="given")])["boxes"]
+    assert threshold_words([box_row(0.5, 0.1, threshold_from=None)]) == {}  # of an earlier version
+
+
+def test_histogram_and_panel_are_in_the_report() -> None:
+    rows = [box_row(iou, 0.1) for iou in (0.1, 0.2, 0.3, 0.7)]
+    png = iou_histogram(rows)
+    assert png is not None
+    assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR).shape[1] > 300
+    blocks = localization_blocks("x", rows, b"panel", 1)
+    figures = {block.name: block.png for block in blocks if isinstance(block, Figure)}
+    assert figures["localization-2-panel"] == b"panel"
+    assert "localization-2-iou" in figures
+    assert sum(isinstance(block, Bullets) for block in blocks) == 1
+    assert iou_histogram([lung_row(0.5, 0.3)]) is None

@@ -1,0 +1,64 @@
+"""The section on the operating point says what was chosen, what it flatters, and what is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from magsd_cli.render.document import Paragraph, Table
+from magsd_cli.report.sections.operating_point import frozen_threshold_table, operating_section
+
+POSITIVE = np.array([1] * 10 + [0] * 30, bool)
+CALLED = np.array([1] * 8 + [0] * 2 + [1] * 6 + [0] * 24, bool)
+PATIENTS = [f"p{i}" for i in range(40)]
+
+
+def _decision(**changes: Any) -> dict[str, Any]:
+    figures = {"sensitivity": 0.8, "specificity": 0.8}
+    figures |= {"sensitivity_interval": [0.5, 0.95], "specificity_interval": [0.6, 0.9]}
+    return {
+        "positive": "COVID-19", "rate": "sensitivity", "value": 0.9, "threshold": 0.1234, "images": 40,
+        "positives": 10, "cross_fitted": figures, "apparent": figures | {"sensitivity": 0.9},
+    } | changes  # fmt: skip
+
+
+def _words(blocks: list[Any]) -> str:
+    return " ".join(block.text for block in blocks if isinstance(block, Paragraph))
+
+
+def test_what_was_chosen_and_how_much_it_flatters() -> None:
+    blocks = operating_section(_decision(), POSITIVE, CALLED, PATIENTS, 0.05)
+    tables = [block for block in blocks if isinstance(block, Table)]
+    assert "at least 0.1234" in _words(blocks)
+    assert "sensitivity +10.0 percentage points, specificity +0.0" in _words(blocks)
+    assert tables[0].rows[0] == (
+        "each fold by the threshold of the others", "80.00 [50.0–95.0]", "80.00 [60.0–90.0]",
+    )  # fmt: skip
+    # At 5 %: 0.8 * 0.05 / (0.8 * 0.05 + 0.2 * 0.95) = 17.39 %; in the data 8 / 14.
+    assert tables[1].rows[0][0] == "as you stated: 5 %"
+    assert tables[1].rows[0][1].startswith("17.39 [")
+    assert tables[1].rows[1][0] == "as in these data: 25 %"
+    assert tables[1].rows[1][1].startswith("57.14 [")
+    assert "--prevalence" not in _words(blocks)
+
+
+def test_without_a_prevalence_it_asks_for_one() -> None:
+    assert "--prevalence 0.05" in _words(operating_section(_decision(), POSITIVE, CALLED, PATIENTS, None))
+
+
+def test_what_is_not_there_is_said() -> None:
+    assert "Not available: no threshold" in _words(operating_section(None, POSITIVE, None, PATIENTS, None))
+    one_fold = operating_section(_decision(cross_fitted=None), POSITIVE, None, PATIENTS, None)
+    assert "With one fold alone" in _words(one_fold)
+    assert len([block for block in one_fold if isinstance(block, Table)]) == 1
+    never = operating_section(_decision(), POSITIVE, np.zeros(40, bool), PATIENTS, None)
+    assert "n/a (never called so)" in str([block.rows for block in never if isinstance(block, Table)])
+
+
+def test_the_threshold_is_tried_as_it_is_on_other_images() -> None:
+    scores = np.array([0.1234, 0.9, 0.1, 0.1233])
+    table = frozen_threshold_table(_decision(), np.array([True, True, True, False]), scores, list("abcd"))
+    assert table.rows[0][:2] == ("at the stored threshold", "3")
+    assert table.rows[0][2].startswith("66.67 [")
+    assert table.rows[0][3].startswith("100.00 [")

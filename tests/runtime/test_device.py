@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from magsd_cli.errors import DeviceError, UsageError
+from magsd_cli.runtime.device import choose_devices
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    def have(count: int) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    return have
+
+
+def test_without_a_gpu(gpus):
+    gpus(0)
+    assert choose_devices() == [torch.device("cpu")]
+    assert choose_devices("cpu", 2) == [torch.device("cpu")] * 2
+    with pytest.raises(DeviceError) as error:
+        choose_devices("auto", 2)
+    assert str(error.value) == "--gpus 2: this machine has 0 CUDA GPUs; leave --gpus away to train on the CPU"
+    assert error.value.exit_code == 8
+    with pytest.raises(DeviceError, match="no CUDA GPU"):
+        choose_devices("cuda")
+    with pytest.raises(DeviceError, match="cuda:1"):
+        choose_devices("cuda:1")
+
+
+def test_with_gpus(gpus):
+    gpus(2)
+    assert choose_devices() == [torch.device("cuda:0")]
+    assert choose_devices("auto", 2) == [torch.device("cuda:0"), torch.device("cuda:1")]
+    assert choose_devices("cuda:1") == [torch.device("cuda:1")]
+    with pytest.raises(DeviceError, match="has 2 CUDA GPUs; use --gpus 2"):
+        choose_devices("auto", 3)
+    with pytest.raises(DeviceError, match="use --device cuda:0 to cuda:1"):
+        choose_devices("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("device", "number"), [("gpu", None), ("cpu:1", None), ("cuda:x", None), ("cuda:0", 2), ("auto", 0)]
+)
+def test_words_that_mean_nothing(device, number):
+    with pytest.raises(UsageError):
+        choose_devices(device, number)
