@@ -12,6 +12,7 @@ from magsd_cli.errors import DivergedError, Interrupted
 from magsd_cli.recipe import Recipe, recipe_from_values
 from magsd_cli.runtime.device import make_repeatable
 from magsd_cli.training import schedule
+from magsd_cli.training import loop
 from magsd_cli.training import state as state_module
 from magsd_cli.training.loop import fit
 from magsd_cli.training.schedule import epoch_batches
@@ -56,10 +57,8 @@ def step(model, images, targets, recipe, generator, backward=torch.autograd.back
 @pytest.fixture(autouse=True)
 def _stand_in(monkeypatch):
     monkeypatch.setattr(state_module, "build_model", build)
-    monkeypatch.setattr(
-        state_module, "training_images", lambda images, recipe, generator: images.float() / 255
-    )
-    monkeypatch.setitem(state_module.STEPS, "plain", step)
+    monkeypatch.setattr(loop, "training_images", lambda images, recipe, generator: images.float() / 255)
+    monkeypatch.setitem(loop.STEPS, "plain", step)
     make_repeatable(CPU, 1)
 
 
@@ -162,7 +161,7 @@ def test_a_diverging_loss_ends_with_the_last_good_state(monkeypatch, epochs):
         result = step(*arguments)
         return result if len(disk) < epochs - 1 else result._replace(loss=result.loss * float("nan"))
 
-    monkeypatch.setitem(state_module.STEPS, "plain", poisoned)
+    monkeypatch.setitem(loop.STEPS, "plain", poisoned)
     with pytest.raises(DivergedError, match=rf"epoch {epochs};.*train\.lr=0\.01") as error:
         fit(a_task(), None, disk.save, never)
     assert error.value.exit_code == 9
