@@ -10,8 +10,7 @@ from torch import nn
 
 from magsd_cli.errors import DivergedError, Interrupted
 from magsd_cli.recipe import Recipe, recipe_from_values
-from magsd_cli.runtime.device import make_repeatable
-from magsd_cli.training import schedule
+from magsd_cli.runtime.device import AUGMENTATION, NETWORK, WEIGHTS, generator_seed, make_repeatable
 from magsd_cli.training import loop
 from magsd_cli.training import state as state_module
 from magsd_cli.training.loop import fit
@@ -176,11 +175,11 @@ def test_an_absurd_learning_rate_diverges():
 def test_one_step_by_hand():
     """SGD from the definition: w - lr * (gradient + weight_decay * w), with one batch of all images."""
     task = a_task(epochs=1, batch_size=IMAGES, warmup_epochs=0, lr=0.5, weight_decay=0.1, channels_last=False)
-    seed = schedule.generator_seed(0, 0, 0, schedule.WEIGHTS)
+    seed = generator_seed(0, 0, 0, WEIGHTS)
     start = build(None, 2, seed)
     trained = fit(task, None, Disk().save, never)
-    torch.manual_seed(schedule.generator_seed(0, 0, 0, schedule.NETWORK))
-    generator = torch.Generator().manual_seed(schedule.generator_seed(0, 0, 0, schedule.AUGMENTATION))
+    torch.manual_seed(generator_seed(0, 0, 0, NETWORK))
+    generator = torch.Generator().manual_seed(generator_seed(0, 0, 0, AUGMENTATION))
     (order,) = epoch_batches(task.labels, task.recipe.train, 0, 0, 0)
     images, targets = torch.from_numpy(task.images[order]) / 255, torch.from_numpy(task.labels[order])
     step(start, images, targets, None, generator)
@@ -194,7 +193,7 @@ def test_averaged_weights_by_hand():
     keys = {"batch_size": IMAGES, "weight_average": 0.5, "epochs": 2, "warmup_epochs": 0}
     states: list[dict[str, Any]] = []
     fit(a_task(**keys), None, lambda state, model: states.append(copy_of(state)), never)
-    mean = build(None, 2, schedule.generator_seed(0, 0, 0, schedule.WEIGHTS)).state_dict()
+    mean = build(None, 2, generator_seed(0, 0, 0, WEIGHTS)).state_dict()
     for t, state in enumerate(states):
         share = 1 - min(0.5, (1 + t) / (10 + t))
         for name, value in state["model"].items():
