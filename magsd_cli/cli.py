@@ -67,6 +67,8 @@ def _global_options(
     """
     context.obj = runs
     os.environ[LOG_FORMAT_VARIABLE] = log_format.value
+    # Matplotlib would write its font cache under HOME, or where it cannot, build it again for each report.
+    os.environ.setdefault("MPLCONFIGDIR", str(runs.absolute() / ".matplotlib"))
 
 
 for command in (

@@ -7,6 +7,7 @@ stands beside it in ``<name>.sha256``, in the format that ``sha256sum -c`` reads
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,14 @@ from typing import Any
 
 from magsd_cli.errors import ArtifactError, LockedError, OutputError
 
+#: What opening or syncing a folder answers where the file system cannot (network shares, FUSE). The file's
+#: own content was synced before, so the artifact is whole; EIO, ENOSPC and EROFS are not among them.
+_NO_FOLDER_SYNC = {
+    getattr(errno, name)
+    for name in ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EBADF", "EACCES", "EPERM", "EISDIR")
+}
+#: What taking a lock answers where the file system has none.
+_NO_LOCKS = {getattr(errno, name) for name in ("ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL")}
 _TEMPORARY = re.compile(r"^\.(?P<final>.+)\.(?P<pid>\d+)\.tmp$")
 
 
@@ -58,12 +67,16 @@ def atomic_path(final: Path) -> Iterator[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename durable: the folder's own entry must reach the disk as well."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Make a rename durable where the file system can: the folder's own entry must reach the disk as well."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -177,7 +190,8 @@ def check_hash(path: Path) -> str:
 def lock(path: Path) -> Iterator[None]:
     """Hold the lock file `path`; the lock is free again when its holder dies.
 
-    Raises `LockedError` at once when another process holds it, `OutputError` when it cannot be made.
+    Raises `LockedError` at once when another process holds it, `OutputError` when it cannot be made or the
+    file system has no locks.
     """
     from filelock import FileLock, Timeout
 
@@ -189,7 +203,12 @@ def lock(path: Path) -> Iterator[None]:
         raise LockedError(
             f"{path}: another magsd run is writing here; wait for it or choose another output"
         ) from error
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter: filelock's word for a missing flock
+        if isinstance(error, NotImplementedError) or error.errno in _NO_LOCKS:
+            raise OutputError(
+                f"{path}: this file system has no file locks, which keep two runs from writing one output; "
+                "choose a folder on a local disk, or mount the share with locks"
+            ) from error
         raise OutputError(
             f"{path}: {error.strerror or error}; choose a folder that can be written"
         ) from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -81,4 +84,45 @@ def test_a_lock_is_held_by_one_and_freed_by_death(tmp_path: Path) -> None:
             pass
         holder.kill()
     with files.lock(path):
+        pass
+
+
+@pytest.mark.parametrize("name", ["EINVAL", "ENOTSUP", "ENOSYS", "EBADF", "EACCES"])
+def test_a_share_that_cannot_sync_folders_is_written_to(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fail_folder_syncs(monkeypatch, getattr(errno, name))
+    files.write_hashed(tmp_path / "a", b"x")
+    assert files.check_hash(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["EIO", "ENOSPC", "EROFS"])
+def test_a_folder_that_fails_to_sync_is_an_error(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fail_folder_syncs(monkeypatch, getattr(errno, name))
+    with pytest.raises(OutputError, match=os.strerror(getattr(errno, name))):
+        files.write_bytes(tmp_path / "a", b"x")
+
+
+def _fail_folder_syncs(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    original = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("name", ["ENOLCK", "ENOTSUP", "EINVAL"])
+def test_a_share_without_locks_is_named_so(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OutputError, match="no file locks"), files.lock(tmp_path / "l"):
         pass
