@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.data.dicom_start import dicom_start
 from magsd_cli.data.faults import DecodeError
 from magsd_cli.data.gray import (
     Pixels,
@@ -82,11 +83,7 @@ def decode_image(data: bytes, *, lateral: bool = False) -> Decoded:
         raise DecodeError("empty", "the file is empty")
     warnings: list[str] = []
     meta = Header()
-    if data[128:132] == b"DICM" or data[:4] in (
-        b"\x08\x00\x05\x00",
-        b"\x08\x00\x08\x00",
-        b"\x02\x00\x00\x00",
-    ):
+    if dicom_start(data) is not None:
         from magsd_cli.data.dicom import decode_dicom
 
         pixels, facts = decode_dicom(data, warnings, check_size=check_size, lateral=lateral)

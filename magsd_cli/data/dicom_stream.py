@@ -1,0 +1,262 @@
+"""DICOM pixel data as stored: which transfer syntax, which codec, and the words or colours that it gives.
+
+What compressed pixels are is told by their first bytes; the header is asked only where they do not tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom import uid
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import get_j2k_parameters
+
+from magsd_cli.data.dicom_fields import integer, is_big_endian, keyword, text
+from magsd_cli.data.faults import DecodeError
+
+Words = npt.NDArray[Any]
+
+# Packages for what python-gdcm does not decode.
+PACKAGES = {
+    uid.JPEGExtended12Bit: "pylibjpeg pylibjpeg-libjpeg",
+    **dict.fromkeys((uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL), "pylibjpeg pylibjpeg-openjpeg"),
+}
+ITEM, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+JP2 = b"\x00\x00\x00\x0cjP"
+J2K = b"\xff\x4f\xff\x51"
+JPEG_XL = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL")
+FAMILIES = (
+    frozenset((uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)),
+    frozenset((uid.JPEGLossless, uid.JPEGLosslessSV1)),
+    frozenset((uid.JPEGLSLossless, uid.JPEGLSNearLossless)),
+    frozenset((uid.JPEG2000, uid.JPEG2000Lossless, uid.JPEG2000MC, uid.JPEG2000MCLossless)),
+    frozenset((uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL)),
+    frozenset((uid.RLELossless,)),
+)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What a compressed picture's first bytes say: its transfer syntax, and the bits of a sample (0: unsaid)."""
+
+    syntax: Any
+    precision: int = 0
+
+
+@dataclass(frozen=True)
+class Pixeldata:
+    """Decoded pixel data: `samples` unsigned words [H,W], or uint8 colours [H,W,3] of the space `colours`.
+
+    `bits` are those of a compressed picture's samples, 0 where nothing but the header tells.
+    """
+
+    samples: Words
+    colours: str = ""
+    bits: int = 0
+
+
+def read_pixels(dataset: Any, warnings: list[str]) -> Pixeldata:
+    """Decode the first frame. `warnings` is added to. Raises `DecodeError`."""
+    stream = _choose_syntax(dataset, warnings)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    precision = stream.precision if stream else 0
+    stored = integer(dataset, "BitsStored")
+    if syntax.is_encapsulated or syntax.is_compressed:
+        _need_codec(syntax, precision or stored)
+    try:
+        samples, facts = get_decoder(syntax).as_array(
+            dataset, index=0, raw=True, **_options(dataset, precision)
+        )
+    except Exception:
+        raise _pixel_error(dataset, syntax) from None
+    if not syntax.is_encapsulated:
+        _note_more_frames(dataset, warnings)
+    rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
+    if samples.shape[:2] != (rows, columns):
+        raise DecodeError("corrupt", "the pixel data does not fit the header's size")
+    if samples.ndim == 2:
+        native = np.ascontiguousarray(samples, samples.dtype.newbyteorder("="))
+        return Pixeldata(native.view(f"u{native.dtype.itemsize}"), bits=precision)
+    if samples.dtype != np.uint8:
+        raise DecodeError("not_grayscale", "a colour picture with more than 8 bits")
+    return Pixeldata(samples, colours=str(facts["photometric_interpretation"]))
+
+
+def _options(dataset: Any, precision: int) -> dict[str, Any]:
+    """The header as the decoder needs it: what it lacks or gets wrong of the bits must not stop it.
+
+    Unused bits are kept; `dicom_values` judges them.
+    """
+    allocated = integer(dataset, "BitsAllocated")
+    stored = integer(dataset, "BitsStored")
+    if not 1 <= stored <= allocated:
+        stored = allocated
+    options = {
+        "samples_per_pixel": integer(dataset, "SamplesPerPixel", 1),
+        "bits_stored": precision if 0 < precision < stored else stored,
+        "pixel_representation": min(integer(dataset, "PixelRepresentation"), 1),
+        "number_of_frames": 1,
+        "correct_unused_bits": False,
+    }
+    if options["samples_per_pixel"] == 1:
+        options["photometric_interpretation"] = "MONOCHROME2"
+    elif keyword(dataset, "PhotometricInterpretation").startswith(("MONOCHROME", "PALETTE")):
+        options["photometric_interpretation"] = "RGB"
+    if options["samples_per_pixel"] == 3:
+        options["planar_configuration"] = min(integer(dataset, "PlanarConfiguration"), 1)
+    return options
+
+
+def _choose_syntax(dataset: Any, warnings: list[str]) -> Stream | None:
+    """Put the transfer syntax that the pixel data have into `dataset`; what their first bytes say, if any do."""
+    meta = getattr(dataset, "file_meta", None)
+    if meta is None:
+        meta = dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    syntax = text(meta, "TransferSyntaxUID")
+    if syntax and (uid.UID(syntax).is_private or not uid.UID(syntax).is_transfer_syntax):
+        raise DecodeError("missing_codec", "an unknown transfer syntax")
+    native = not syntax or not uid.UID(syntax).is_encapsulated
+    compressed = not native or _is_encapsulated(dataset.PixelData)
+    if not compressed and _is_bare_stream(dataset):
+        dataset.PixelData, compressed = encapsulate([dataset.PixelData]), True
+    if not compressed:
+        if not syntax:
+            warnings.append("no transfer syntax in the file: read as uncompressed")
+            implicit, _ = getattr(dataset, "original_encoding", (True, True))
+            plain = uid.ImplicitVRLittleEndian if implicit is not False else uid.ExplicitVRLittleEndian
+            meta.TransferSyntaxUID = uid.ExplicitVRBigEndian if is_big_endian(dataset) else plain
+        return None
+    frame = next(iter(generate_frames(dataset.PixelData, number_of_frames=1)), b"")
+    stream = _sniff(frame)
+    _refuse_cut_jpeg(frame)
+    if native:
+        if stream is None:
+            raise DecodeError(
+                "missing_codec", "compressed pixels of an unknown kind, without a transfer syntax"
+            )
+        missing = "no transfer syntax in the file" if not syntax else "compressed pixels under a plain syntax"
+        warnings.append(f"{missing}: read as {stream.syntax.name} by its first bytes")
+        meta.TransferSyntaxUID = stream.syntax
+    elif stream and any(stream.syntax in family and syntax not in family for family in FAMILIES):
+        warnings.append(f"the transfer syntax does not fit the pixels: read as {stream.syntax.name}")
+        meta.TransferSyntaxUID = stream.syntax
+    return stream
+
+
+def _is_encapsulated(data: bytes) -> bool:
+    """Whether pixel data are a chain of items (PS3.5, A.4) rather than samples."""
+    if not data.startswith(ITEM) or len(data) < 16:
+        return False
+    after = 8 + int.from_bytes(data[4:8], "little")
+    return data[after : after + 4] in (ITEM, SEQUENCE_END)
+
+
+def _is_bare_stream(dataset: Any) -> bool:
+    """Whether the pixel data are a compressed picture without the items around it."""
+    data = dataset.PixelData
+    if not data.startswith((b"\xff\xd8\xff", J2K, JP2)) or _sniff(data) is None:
+        return False
+    return len(data) not in range(_expected_bytes(dataset), _expected_bytes(dataset) + 2)
+
+
+def _expected_bytes(dataset: Any) -> int:
+    samples = integer(dataset, "Rows") * integer(dataset, "Columns") * integer(dataset, "SamplesPerPixel", 1)
+    return samples * integer(dataset, "BitsAllocated") // 8
+
+
+def _sniff(frame: bytes) -> Stream | None:
+    """The transfer syntax of a compressed frame by its first bytes; None where they are not known."""
+    if frame.startswith((J2K, JP2)):
+        start = frame.find(J2K)
+        header = frame[start : start + 4096]
+        with contextlib.suppress(struct.error):
+            # A CAP marker (FF50) follows where the high-throughput coder was used (ITU-T T.814).
+            after = start + 4 + struct.unpack(">H", header[4:6])[0]
+            high_throughput = frame[after : after + 2] == b"\xff\x50"
+            kind = uid.HTJ2K if high_throughput else uid.JPEG2000
+            return Stream(kind, get_j2k_parameters(frame[start:]).get("precision", 0))
+        return None
+    if frame.startswith(JPEG_XL):
+        raise DecodeError("missing_codec", "no decoder for JPEG XL; convert the file")
+    if frame.startswith(b"\xff\xd8"):
+        return _sniff_jpeg(frame)
+    if len(frame) >= 64:
+        count, first, *offsets = struct.unpack("<16I", frame[:64])
+        if 1 <= count <= 15 and first == 64 and not any(offsets[count - 1 :]):
+            return Stream(uid.RLELossless)
+    return None
+
+
+def _sniff_jpeg(frame: bytes) -> Stream | None:
+    """Baseline, extended, lossless or JPEG-LS by the frame marker; progressive counts as baseline."""
+    position, kind, precision = 2, 0, 0
+    while position + 5 <= len(frame):
+        if frame[position] != 0xFF:
+            return None
+        marker = frame[position + 1]
+        if marker == 0xFF:
+            position += 1
+            continue
+        length = int.from_bytes(frame[position + 2 : position + 4], "big")
+        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
+            kind, precision = marker, frame[position + 4]
+        if marker == 0xDA:
+            # After the components: the predictor of lossless JPEG, the error allowed in JPEG-LS.
+            choice = frame[position + 5 + 2 * frame[position + 4]]
+            return _jpeg_syntax(kind, precision, choice)
+        position += 2 + length
+    return None
+
+
+def _jpeg_syntax(marker: int, precision: int, choice: int) -> Stream | None:
+    if marker == 0xF7:
+        return Stream(uid.JPEGLSNearLossless if choice else uid.JPEGLSLossless, precision)
+    if marker == 0xC3:
+        return Stream(uid.JPEGLosslessSV1 if choice == 1 else uid.JPEGLossless, precision)
+    if marker in (0xC0, 0xC1, 0xC2):
+        return Stream(uid.JPEGBaseline8Bit if precision == 8 else uid.JPEGExtended12Bit, precision)
+    return None
+
+
+def _need_codec(syntax: Any, bits: int) -> None:
+    """Raise `DecodeError` naming the package that is missing for a compressed transfer syntax."""
+    if syntax == uid.DeflatedExplicitVRLittleEndian:
+        return
+    try:
+        plugins = get_decoder(syntax).available_plugins
+    except NotImplementedError:
+        raise DecodeError("missing_codec", f"no decoder for {syntax.name}; convert the file") from None
+    if syntax == uid.JPEGExtended12Bit and bits > 8:
+        plugins = tuple(name for name in plugins if name == "pylibjpeg")
+    if not plugins:
+        package = PACKAGES.get(syntax, "python-gdcm")
+        raise DecodeError("missing_codec", f"no decoder for {syntax.name} here; `pip install {package}`")
+    with contextlib.suppress(ImportError):
+        gdcm = importlib.import_module("gdcm")
+        gdcm.Trace.WarningOff()  # it would write what it finds in headers to stderr
+        gdcm.Trace.ErrorOff()
+
+
+def _refuse_cut_jpeg(frame: bytes) -> None:
+    """Decoders fill a cut JPEG with gray; notice that its end mark is missing."""
+    if frame.startswith(b"\xff\xd8") and b"\xff\xd9" not in frame[-64:]:
+        raise DecodeError("truncated", "the compressed picture ends before its end mark")
+
+
+def _note_more_frames(dataset: Any, warnings: list[str]) -> None:
+    if len(dataset.PixelData) >= 2 * max(_expected_bytes(dataset), 1):
+        warnings.append("more pixel data than one frame; the first was read")
+
+
+def _pixel_error(dataset: Any, syntax: Any) -> DecodeError:
+    if not syntax.is_encapsulated and len(dataset.PixelData or b"") < _expected_bytes(dataset):
+        return DecodeError("truncated", "less pixel data than the header announces")
+    return DecodeError("corrupt", "the pixel data cannot be decoded")
