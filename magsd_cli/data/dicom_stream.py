@@ -45,7 +45,7 @@ FAMILIES = (
 
 @dataclass(frozen=True)
 class Stream:
-    """What a compressed picture's first bytes say: its transfer syntax, and the bits of a sample (0: unsaid)."""
+    """What a compressed picture's first bytes say: its transfer syntax, and a sample's bits (0: unsaid)."""
 
     syntax: Any
     precision: int = 0
@@ -116,7 +116,7 @@ def _options(dataset: Any, precision: int) -> dict[str, Any]:
 
 
 def _choose_syntax(dataset: Any, warnings: list[str]) -> Stream | None:
-    """Put the transfer syntax that the pixel data have into `dataset`; what their first bytes say, if any do."""
+    """Put the transfer syntax that the pixels have into `dataset`; what their first bytes say, if any do."""
     meta = getattr(dataset, "file_meta", None)
     if meta is None:
         meta = dataset.file_meta = pydicom.dataset.FileMetaDataset()
@@ -140,7 +140,7 @@ def _choose_syntax(dataset: Any, warnings: list[str]) -> Stream | None:
     if native:
         if stream is None:
             raise DecodeError(
-                "missing_codec", "compressed pixels of an unknown kind, without a transfer syntax"
+                "missing_codec", "pixels compressed in an unknown way, without a transfer syntax"
             )
         missing = "no transfer syntax in the file" if not syntax else "compressed pixels under a plain syntax"
         warnings.append(f"{missing}: read as {stream.syntax.name} by its first bytes")

@@ -131,18 +131,15 @@ def _whole(words: Values, allocated: int, signed: bool) -> Values:
 def _believed(words: Values, layout: Layout, warnings: list[str]) -> Layout:
     """The layout that the words in use show, where it is not the one that the header declares."""
     used = int(np.bitwise_or.reduce(words))
-    above = used >> (layout.shift + layout.bits)
+    high = layout.shift + layout.bits - 1
+    above = used >> (high + 1)
     if layout.shift:
         below = used & ((1 << layout.shift) - 1)
-        if not above and (below and used < 1 << layout.bits):
-            warnings.append(
-                f"high bit {layout.shift + layout.bits - 1} in the header, not in the pixels: not shifted"
-            )
+        if not above and below and used < 1 << layout.bits:
+            warnings.append(f"high bit {high} in the header, not in the pixels: not shifted")
             return Layout(layout.allocated, layout.bits, 0, layout.signed)
         if not above or _extends_sign(words >> layout.shift, layout, layout.allocated - layout.shift):
-            warnings.append(
-                f"values shifted by {layout.shift} bits (high bit {layout.shift + layout.bits - 1})"
-            )
+            warnings.append(f"values shifted by {layout.shift} bits (high bit {high})")
             return layout
     if not above or (layout.signed and _extends_sign(words, layout, layout.allocated)):
         return layout

@@ -50,7 +50,7 @@ def merge_colours(samples: Samples, warnings: list[str]) -> Samples:
 
 
 def thin_out(samples: Samples) -> Samples:
-    """Every n-th pixel of [H,W,3 or 4], at most about 256 a side, as int32 of 8 bits: enough to judge colour."""
+    """Every n-th pixel of [H,W,3 or 4], at most about 256 a side, as 8 bits in int32: for judging colour."""
     step = max(1, int(max(samples.shape[:2]) / 256))
     return samples[::step, ::step, :3].astype(np.int32) >> (8 if samples.dtype == np.uint16 else 0)
 
