@@ -93,7 +93,7 @@ def read_pixels(dataset: Any, warnings: list[str]) -> Pixeldata:
 def _options(dataset: Any, precision: int) -> dict[str, Any]:
     """The header as the decoder needs it: what it lacks or gets wrong of the bits must not stop it.
 
-    Unused bits are kept; `dicom_values` judges them.
+    Unused bits are kept, those too that a decoder would clear by the header; `dicom_values` judges them.
     """
     allocated = integer(dataset, "BitsAllocated")
     stored = integer(dataset, "BitsStored")
@@ -101,7 +101,7 @@ def _options(dataset: Any, precision: int) -> dict[str, Any]:
         stored = allocated
     options = {
         "samples_per_pixel": integer(dataset, "SamplesPerPixel", 1),
-        "bits_stored": precision if 0 < precision < stored else stored,
+        "bits_stored": precision if 0 < precision <= allocated else stored,
         "pixel_representation": min(integer(dataset, "PixelRepresentation"), 1),
         "number_of_frames": 1,
         "correct_unused_bits": False,
