@@ -115,9 +115,15 @@ def _window(dataset: Any, values: npt.NDArray[Any], warnings: list[str]) -> Pixe
     """PS3.3 C.11.2.1.2: the first window, LINEAR, LINEAR_EXACT or SIGMOID, to 0..255; None without one."""
     if dataset.get("WindowCenter") is None or dataset.get("WindowWidth") is None:
         return None
-    centre, width = number(dataset, "WindowCenter", 0.0), number(dataset, "WindowWidth", 0.0)
+    try:
+        centre, width = number(dataset, "WindowCenter", 0.0), number(dataset, "WindowWidth", 0.0)
+    except (DecodeError, ValueError, TypeError):  # "NaN", or no number at all
+        centre = width = 0.0
     function = text(dataset, "VOILUTFunction").upper() or "LINEAR"
-    if width < 1 or (function == "LINEAR" and width == 1):
+    if function == "LINEAR" and 0 < width < 1:
+        warnings.append("a linear window narrower than 1 read as LINEAR_EXACT")
+        function = "LINEAR_EXACT"
+    if width <= 0 or (function == "LINEAR" and width == 1):
         warnings.append("unusable window ignored")
         return None
     if function == "SIGMOID":

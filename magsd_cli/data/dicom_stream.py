@@ -17,7 +17,6 @@ import pydicom
 from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import get_j2k_parameters
 
 from magsd_cli.data.dicom_fields import integer, is_big_endian, keyword, text
 from magsd_cli.data.faults import DecodeError
@@ -45,10 +44,13 @@ FAMILIES = (
 
 @dataclass(frozen=True)
 class Stream:
-    """What a compressed picture's first bytes say: its transfer syntax, and a sample's bits (0: unsaid)."""
+    """What a compressed picture's first bytes say; a precision or size of 0 is unsaid."""
 
     syntax: Any
     precision: int = 0
+    signed: bool = False
+    height: int = 0
+    width: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ def read_pixels(dataset: Any, warnings: list[str]) -> Pixeldata:
     stream = _choose_syntax(dataset, warnings)
     syntax = dataset.file_meta.TransferSyntaxUID
     precision = stream.precision if stream else 0
+    rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
+    if stream and stream.height and (stream.height, stream.width) != (rows, columns):
+        raise DecodeError("corrupt", "the compressed picture has another size than the header says")
+    if stream and stream.signed and integer(dataset, "PixelRepresentation") == 0:
+        warnings.append("unsigned in the header, signed in the compressed picture: read as unsigned")
     stored = integer(dataset, "BitsStored")
     if syntax.is_encapsulated or syntax.is_compressed:
         _need_codec(syntax, precision or stored)
@@ -79,7 +86,6 @@ def read_pixels(dataset: Any, warnings: list[str]) -> Pixeldata:
         raise _pixel_error(dataset, syntax) from None
     if not syntax.is_encapsulated:
         _note_more_frames(dataset, warnings)
-    rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
     if samples.shape[:2] != (rows, columns):
         raise DecodeError("corrupt", "the pixel data does not fit the header's size")
     if samples.ndim == 2:
@@ -110,9 +116,18 @@ def _options(dataset: Any, precision: int) -> dict[str, Any]:
         options["photometric_interpretation"] = "MONOCHROME2"
     elif keyword(dataset, "PhotometricInterpretation").startswith(("MONOCHROME", "PALETTE")):
         options["photometric_interpretation"] = "RGB"
+    elif _is_whole_422(dataset):
+        options["photometric_interpretation"] = "YBR_FULL"
     if options["samples_per_pixel"] == 3:
         options["planar_configuration"] = min(integer(dataset, "PlanarConfiguration"), 1)
     return options
+
+
+def _is_whole_422(dataset: Any) -> bool:
+    """Whether uncompressed pixels are called YBR_FULL_422 but have all their samples."""
+    native = not uid.UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated
+    called = keyword(dataset, "PhotometricInterpretation") == "YBRFULL422"
+    return native and called and len(dataset.PixelData) >= _expected_bytes(dataset)
 
 
 def _choose_syntax(dataset: Any, warnings: list[str]) -> Stream | None:
@@ -177,12 +192,14 @@ def _sniff(frame: bytes) -> Stream | None:
     if frame.startswith((J2K, JP2)):
         start = frame.find(J2K)
         header = frame[start : start + 4096]
-        with contextlib.suppress(struct.error):
+        with contextlib.suppress(struct.error, IndexError):
             # A CAP marker (FF50) follows where the high-throughput coder was used (ITU-T T.814).
             after = start + 4 + struct.unpack(">H", header[4:6])[0]
             high_throughput = frame[after : after + 2] == b"\xff\x50"
             kind = uid.HTJ2K if high_throughput else uid.JPEG2000
-            return Stream(kind, get_j2k_parameters(frame[start:]).get("precision", 0))
+            right, bottom, left, top = struct.unpack(">4I", header[8:24])
+            depth = header[42]
+            return Stream(kind, (depth & 0x7F) + 1, depth >= 0x80, bottom - top, right - left)
         return None
     if frame.startswith(JPEG_XL):
         raise DecodeError("missing_codec", "no decoder for JPEG XL; convert the file")
@@ -197,7 +214,7 @@ def _sniff(frame: bytes) -> Stream | None:
 
 def _sniff_jpeg(frame: bytes) -> Stream | None:
     """Baseline, extended, lossless or JPEG-LS by the frame marker; progressive counts as baseline."""
-    position, kind, precision = 2, 0, 0
+    position, frame_at = 2, 0
     while position + 5 <= len(frame):
         if frame[position] != 0xFF:
             return None
@@ -207,23 +224,28 @@ def _sniff_jpeg(frame: bytes) -> Stream | None:
             continue
         length = int.from_bytes(frame[position + 2 : position + 4], "big")
         if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-            kind, precision = marker, frame[position + 4]
+            frame_at = position
         if marker == 0xDA:
             # After the components: the predictor of lossless JPEG, the error allowed in JPEG-LS.
             choice = frame[position + 5 + 2 * frame[position + 4]]
-            return _jpeg_syntax(kind, precision, choice)
+            return _jpeg_stream(frame, frame_at, choice) if frame_at else None
         position += 2 + length
     return None
 
 
-def _jpeg_syntax(marker: int, precision: int, choice: int) -> Stream | None:
+def _jpeg_stream(frame: bytes, start: int, choice: int) -> Stream | None:
+    """What the frame marker at `start` says; `choice` is the predictor or the error allowed."""
+    marker = frame[start + 1]
+    precision, height, width = struct.unpack(">BHH", frame[start + 4 : start + 9])
     if marker == 0xF7:
-        return Stream(uid.JPEGLSNearLossless if choice else uid.JPEGLSLossless, precision)
-    if marker == 0xC3:
-        return Stream(uid.JPEGLosslessSV1 if choice == 1 else uid.JPEGLossless, precision)
-    if marker in (0xC0, 0xC1, 0xC2):
-        return Stream(uid.JPEGBaseline8Bit if precision == 8 else uid.JPEGExtended12Bit, precision)
-    return None
+        syntax = uid.JPEGLSNearLossless if choice else uid.JPEGLSLossless
+    elif marker == 0xC3:
+        syntax = uid.JPEGLosslessSV1 if choice == 1 else uid.JPEGLossless
+    elif marker in (0xC0, 0xC1, 0xC2):
+        syntax = uid.JPEGBaseline8Bit if precision == 8 else uid.JPEGExtended12Bit
+    else:
+        return None
+    return Stream(syntax, precision, False, height, width)
 
 
 def _need_codec(syntax: Any, bits: int) -> None:

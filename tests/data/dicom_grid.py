@@ -1,8 +1,8 @@
 """DICOM files of many kinds, drawn, and what an independent reader makes of them.
 
 Written by pydicom and compressed by dcmtk and OpenJPEG; read back by dcmtk's `dcm2pnm`, `dcmj2pnm`, `dcml2pnm`
-and `opj_decompress`, never by the libraries that magsd decodes with. Beside that stands the drawn truth, by the
-formulas of PS3.3 C.11 on the values that were drawn: the reference where dcmtk does not settle it (padding,
+and by `opj_decompress`, never by the libraries that magsd decodes with. Beside that stands the drawn truth, by
+the formulas of PS3.3 C.11 on the values that were drawn: the reference where dcmtk does not settle it (padding,
 headers that lie).
 """
 
@@ -63,8 +63,11 @@ class Case:
 
     @property
     def settled(self) -> bool:
-        """Whether dcmtk settles it; else the drawn truth is the reference."""
-        return self.padding == "none" and self.lie in ("none", "lut bits")
+        """Whether dcmtk settles it; else the drawn truth is the reference.
+
+        It rounds what a fractional rescale slope gives, which a narrow window then shows as steps.
+        """
+        return self.padding == "none" and self.lie in ("none", "lut bits") and self.grading != "fraction"
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def gray_cases() -> list[Case]:
     """Every sensible combination of gray pictures."""
     found = []
     depths = [(8, 8), (16, 8), (16, 10), (16, 12), (16, 14), (16, 16)]
-    gradings = ("none", "window", "exact", "sigmoid", "rescaled", "voi", "modality", "both")
+    gradings = ("none", "window", "exact", "sigmoid", "rescaled", "fraction", "voi", "modality", "both")
     for pi, (allocated, bits), high, signed, padding, grading, syntax in product(
         ("MONOCHROME1", "MONOCHROME2"),
         depths,
@@ -124,7 +127,10 @@ def lying_cases() -> list[Case]:
             continue
         found.append(Case(pi, 16, bits, "usual", False, "none", grading, syntax, lie))
     for pi, bits, grading, syntax in product(
-        ("MONOCHROME1", "MONOCHROME2"), (10, 12), ("voi", "modality"), ("implicit", "big endian", "rle", "jpeg-ls")
+        ("MONOCHROME1", "MONOCHROME2"),
+        (10, 12),
+        ("voi", "modality"),
+        ("implicit", "big endian", "rle", "jpeg-ls"),
     ):
         found.append(Case(pi, 16, bits, "usual", False, "none", grading, syntax, "lut bits"))
     return found
@@ -137,11 +143,22 @@ def colour_cases() -> list[Case]:
         for (allocated, bits), entries, syntax in product(
             ((8, 8), (16, 8), (16, 12)),
             ("palette 8", "palette 16"),
-            ("implicit", "explicit", "big endian", "deflated", "rle", "jpeg lossless", "jpeg-ls", "jpeg 2000"),
+            (
+                "implicit",
+                "explicit",
+                "big endian",
+                "deflated",
+                "rle",
+                "jpeg lossless",
+                "jpeg-ls",
+                "jpeg 2000",
+            ),
         )
     ]
     for pi, lie, syntax in product(
-        ("RGB", "YBR_FULL"), ("none", "colour space"), ("implicit", "explicit", "big endian", "deflated", "rle")
+        ("RGB", "YBR_FULL"),
+        ("none", "colour space"),
+        ("implicit", "explicit", "big endian", "deflated", "rle"),
     ):
         found.append(Case(pi, 8, 8, "usual", False, "none", "none", syntax, lie))
     return found
@@ -168,7 +185,11 @@ def draw(case: Case) -> Drawn:
     highest = lowest + (1 << case.bits) - 1
     spare = 3 if case.padding in ("inside", "range") else 0
     values = np.round(lowest + spare + share * (highest - lowest - spare)).astype(np.int64)
-    tags: dict[str, Any] = {"BitsStored": case.bits, "HighBit": case.bits - 1, "PixelRepresentation": int(case.signed)}
+    tags: dict[str, Any] = {
+        "BitsStored": case.bits,
+        "HighBit": case.bits - 1,
+        "PixelRepresentation": int(case.signed),
+    }
     tags["PhotometricInterpretation"] = case.photometric
     shades, options = _graded(case, values, (lowest, highest), tags)
     if case.photometric == "MONOCHROME1":
@@ -195,7 +216,9 @@ def _laid(case: Case, values: Array, tags: dict[str, Any]) -> Array:
     return values << shift
 
 
-def _padded(case: Case, values: Array, lowest: int, shades: Array, tags: dict[str, Any]) -> tuple[Array, Array]:
+def _padded(
+    case: Case, values: Array, lowest: int, shades: Array, tags: dict[str, Any]
+) -> tuple[Array, Array]:
     """A border of padding, black."""
     if case.padding == "none":
         return values, shades
@@ -227,7 +250,7 @@ def _graded(
         if case.lie == "sign unsaid":
             first, last = values.min(), values.max()
         return _linear(values, first, last), ("+Wm",)
-    if case.grading in ("window", "exact", "sigmoid", "rescaled"):
+    if case.grading in ("window", "exact", "sigmoid", "rescaled", "fraction"):
         return _windowed(case, values, limits, tags)
     shades: Array = values
     top = 255.0
@@ -256,8 +279,8 @@ def _windowed(
     lowest, highest = limits
     if case.lie == "sign unsaid":
         values, lowest, highest = (v - (1 << (case.bits - 1)) for v in (values, lowest, highest))
-    slope, intercept = (0.5, -100.0) if case.grading == "rescaled" else (1.0, 0.0)
-    if case.grading == "rescaled":
+    slope, intercept = {"rescaled": (2.0, -100.0), "fraction": (0.5, -100.0)}.get(case.grading, (1.0, 0.0))
+    if slope != 1:
         tags["RescaleSlope"], tags["RescaleIntercept"] = slope, intercept
     shown = values * slope + intercept
     low, high = (lowest + (highest - lowest) * part for part in (0.15, 0.8))
