@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom import uid
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate, generate_fragmented_frames, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
+from magsd_cli.data.dicom_codestream import END_OF_JPEG, J2K, JP2, JPEG, Stream, sniff
 from magsd_cli.data.dicom_fields import integer, is_big_endian, keyword, text
 from magsd_cli.data.faults import DecodeError
 
@@ -29,9 +29,6 @@ PACKAGES = {
     **dict.fromkeys((uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL), "pylibjpeg pylibjpeg-openjpeg"),
 }
 ITEM, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-JP2 = b"\x00\x00\x00\x0cjP"
-J2K = b"\xff\x4f\xff\x51"
-JPEG_XL = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL")
 FAMILIES = (
     frozenset((uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)),
     frozenset((uid.JPEGLossless, uid.JPEGLosslessSV1)),
@@ -40,17 +37,6 @@ FAMILIES = (
     frozenset((uid.HTJ2K, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL)),
     frozenset((uid.RLELossless,)),
 )
-
-
-@dataclass(frozen=True)
-class Stream:
-    """What a compressed picture's first bytes say; a precision or size of 0 is unsaid."""
-
-    syntax: Any
-    precision: int = 0
-    signed: bool = False
-    height: int = 0
-    width: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,8 +135,8 @@ def _choose_syntax(dataset: Any, warnings: list[str]) -> Stream | None:
             plain = uid.ImplicitVRLittleEndian if implicit is not False else uid.ExplicitVRLittleEndian
             meta.TransferSyntaxUID = uid.ExplicitVRBigEndian if is_big_endian(dataset) else plain
         return None
-    frame = next(iter(generate_frames(dataset.PixelData, number_of_frames=1)), b"")
-    stream = _sniff(frame)
+    frame = _first_frame(dataset, warnings)
+    stream = sniff(frame)
     _refuse_cut_jpeg(frame)
     if native:
         if stream is None:
@@ -166,6 +152,19 @@ def _choose_syntax(dataset: Any, warnings: list[str]) -> Stream | None:
     return stream
 
 
+def _first_frame(dataset: Any, warnings: list[str]) -> bytes:
+    """The compressed picture; all fragments where the offset table cuts it into several frames."""
+    frame = next(iter(generate_frames(dataset.PixelData, number_of_frames=1)), b"")
+    if frame.startswith(JPEG) and END_OF_JPEG not in frame[-64:]:
+        parts = [part for parts in generate_fragmented_frames(dataset.PixelData) for part in parts]
+        joined = b"".join(parts)
+        if len(parts) > 1 and joined.startswith(frame) and END_OF_JPEG in joined[-64:]:
+            warnings.append("the offset table cuts the picture: its fragments were joined")
+            dataset.PixelData = encapsulate([joined])
+            return joined
+    return frame
+
+
 def _is_encapsulated(data: bytes) -> bool:
     """Whether pixel data are a chain of items (PS3.5, A.4) rather than samples."""
     if not data.startswith(ITEM) or len(data) < 16:
@@ -177,7 +176,7 @@ def _is_encapsulated(data: bytes) -> bool:
 def _is_bare_stream(dataset: Any) -> bool:
     """Whether the pixel data are a compressed picture without the items around it."""
     data = dataset.PixelData
-    if not data.startswith((b"\xff\xd8\xff", J2K, JP2)) or _sniff(data) is None:
+    if not data.startswith((b"\xff\xd8\xff", J2K, JP2)) or sniff(data) is None:
         return False
     return len(data) not in range(_expected_bytes(dataset), _expected_bytes(dataset) + 2)
 
@@ -185,67 +184,6 @@ def _is_bare_stream(dataset: Any) -> bool:
 def _expected_bytes(dataset: Any) -> int:
     samples = integer(dataset, "Rows") * integer(dataset, "Columns") * integer(dataset, "SamplesPerPixel", 1)
     return samples * integer(dataset, "BitsAllocated") // 8
-
-
-def _sniff(frame: bytes) -> Stream | None:
-    """The transfer syntax of a compressed frame by its first bytes; None where they are not known."""
-    if frame.startswith((J2K, JP2)):
-        start = frame.find(J2K)
-        header = frame[start : start + 4096]
-        with contextlib.suppress(struct.error, IndexError):
-            # A CAP marker (FF50) follows where the high-throughput coder was used (ITU-T T.814).
-            after = start + 4 + struct.unpack(">H", header[4:6])[0]
-            high_throughput = frame[after : after + 2] == b"\xff\x50"
-            kind = uid.HTJ2K if high_throughput else uid.JPEG2000
-            right, bottom, left, top = struct.unpack(">4I", header[8:24])
-            depth = header[42]
-            return Stream(kind, (depth & 0x7F) + 1, depth >= 0x80, bottom - top, right - left)
-        return None
-    if frame.startswith(JPEG_XL):
-        raise DecodeError("missing_codec", "no decoder for JPEG XL; convert the file")
-    if frame.startswith(b"\xff\xd8"):
-        return _sniff_jpeg(frame)
-    if len(frame) >= 64:
-        count, first, *offsets = struct.unpack("<16I", frame[:64])
-        if 1 <= count <= 15 and first == 64 and not any(offsets[count - 1 :]):
-            return Stream(uid.RLELossless)
-    return None
-
-
-def _sniff_jpeg(frame: bytes) -> Stream | None:
-    """Baseline, extended, lossless or JPEG-LS by the frame marker; progressive counts as baseline."""
-    position, frame_at = 2, 0
-    while position + 5 <= len(frame):
-        if frame[position] != 0xFF:
-            return None
-        marker = frame[position + 1]
-        if marker == 0xFF:
-            position += 1
-            continue
-        length = int.from_bytes(frame[position + 2 : position + 4], "big")
-        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-            frame_at = position
-        if marker == 0xDA:
-            # After the components: the predictor of lossless JPEG, the error allowed in JPEG-LS.
-            choice = frame[position + 5 + 2 * frame[position + 4]]
-            return _jpeg_stream(frame, frame_at, choice) if frame_at else None
-        position += 2 + length
-    return None
-
-
-def _jpeg_stream(frame: bytes, start: int, choice: int) -> Stream | None:
-    """What the frame marker at `start` says; `choice` is the predictor or the error allowed."""
-    marker = frame[start + 1]
-    precision, height, width = struct.unpack(">BHH", frame[start + 4 : start + 9])
-    if marker == 0xF7:
-        syntax = uid.JPEGLSNearLossless if choice else uid.JPEGLSLossless
-    elif marker == 0xC3:
-        syntax = uid.JPEGLosslessSV1 if choice == 1 else uid.JPEGLossless
-    elif marker in (0xC0, 0xC1, 0xC2):
-        syntax = uid.JPEGBaseline8Bit if precision == 8 else uid.JPEGExtended12Bit
-    else:
-        return None
-    return Stream(syntax, precision, False, height, width)
 
 
 def _need_codec(syntax: Any, bits: int) -> None:
@@ -269,7 +207,7 @@ def _need_codec(syntax: Any, bits: int) -> None:
 
 def _refuse_cut_jpeg(frame: bytes) -> None:
     """Decoders fill a cut JPEG with gray; notice that its end mark is missing."""
-    if frame.startswith(b"\xff\xd8") and b"\xff\xd9" not in frame[-64:]:
+    if frame.startswith(JPEG) and END_OF_JPEG not in frame[-64:]:
         raise DecodeError("truncated", "the compressed picture ends before its end mark")
 
 

@@ -1,9 +1,9 @@
 """DICOM files of many kinds, drawn, and what an independent reader makes of them.
 
-Written by pydicom and compressed by dcmtk and OpenJPEG; read back by dcmtk's `dcm2pnm`, `dcmj2pnm`, `dcml2pnm`
-and by `opj_decompress`, never by the libraries that magsd decodes with. Beside that stands the drawn truth, by
-the formulas of PS3.3 C.11 on the values that were drawn: the reference where dcmtk does not settle it (padding,
-headers that lie).
+Written by pydicom, compressed by dcmtk and OpenJPEG; read back by dcmtk's `dcm2pnm`, `dcmj2pnm`, `dcml2pnm`
+and by `opj_decompress`, never by the libraries that magsd decodes with. Beside it stands the drawn truth:
+the formulas of PS3.3 C.11 on the values that were drawn. It is the reference where dcmtk does not settle it
+(padding, headers that lie).
 """
 
 from __future__ import annotations

@@ -510,6 +510,28 @@ def test_windows_of_several_values_decimals_and_below_one() -> None:
     assert_shows(decode(words(T), **TWELVE, **tiny, VOILUTFunction="LINEAR_EXACT"))
 
 
+def test_a_picture_that_its_offset_table_cuts() -> None:
+    dataset, _ = compressed("JPEG")
+    frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+    half = len(frame) // 4 * 2
+    parts = [frame[:half], frame[half:]]
+    offsets = b"\0" * 4 + (8 + half).to_bytes(4, "little")
+    chain = [b"\xfe\xff\x00\xe0" + len(part).to_bytes(4, "little") + part for part in (offsets, *parts)]
+    dataset.PixelData = b"".join(chain) + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    dataset["PixelData"].VR = "OB"
+    assert_shows(decode_image(dicom_bytes(dataset)), said="fragments were joined", off=3)
+
+
+def test_a_signed_stream_under_an_unsigned_header_is_said() -> None:
+    data = encoded(G, ".jp2", cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000)
+    stream = bytearray(data[data.index(b"\xff\x4f\xff\x51") :])
+    stream[42] |= 0x80
+    dataset, _ = compressed("J2K")
+    dataset.PixelData = encapsulate([bytes(stream)])
+    dataset["PixelData"].VR = "OB"
+    assert "signed in the compressed picture" in " ".join(decode_image(dicom_bytes(dataset)).warnings)
+
+
 def test_a_compressed_picture_of_another_size_is_refused() -> None:
     dataset, _ = compressed("J2K")
     dataset.Rows, dataset.Columns = dataset.Columns, dataset.Rows
