@@ -136,8 +136,8 @@ def _choose_syntax(dataset: Any, warnings: list[str]) -> Stream | None:
             meta.TransferSyntaxUID = uid.ExplicitVRBigEndian if is_big_endian(dataset) else plain
         return None
     frame = _first_frame(dataset, warnings)
-    stream = sniff(frame)
     _refuse_cut_jpeg(frame)
+    stream = sniff(frame)
     if native:
         if stream is None:
             raise DecodeError(

@@ -51,7 +51,7 @@ def stored_values(dataset: Any, words: Values, allocated: int, bits: int, warnin
     """
     layout = _declared(dataset, allocated, bits, warnings)
     cleared = words & ~_overlay_bits(dataset, words, layout, warnings)
-    limits = _padding_limits(dataset, layout)
+    limits = _padding_limits(dataset, layout, warnings)
     beyond = limits is not None and not all(_holds(layout, limit) for limit in limits)
     padding = np.zeros(words.shape, np.bool_)
     if limits is not None and beyond:  # a value that only the whole word can hold
@@ -98,12 +98,16 @@ def _overlay_bits(dataset: Any, words: Values, layout: Layout, warnings: list[st
     return mask
 
 
-def _padding_limits(dataset: Any, layout: Layout) -> tuple[int, int] | None:
+def _padding_limits(dataset: Any, layout: Layout, warnings: list[str]) -> tuple[int, int] | None:
     """The lowest and highest value of padding (PS3.3, C.7.5.1.1.2); None without padding."""
     if dataset.get("PixelPaddingValue") is None or dataset.PixelPaddingValue == "":
         return None
-    first = integer(dataset, "PixelPaddingValue")
-    last = integer(dataset, "PixelPaddingRangeLimit", first)
+    try:
+        first = integer(dataset, "PixelPaddingValue")
+        last = integer(dataset, "PixelPaddingRangeLimit", first)
+    except (TypeError, ValueError):
+        warnings.append("unreadable padding value ignored")
+        return None
     low, high = sorted(_as_signed(value, layout) for value in (first, last))
     return low, high
 
