@@ -14,6 +14,7 @@ import warnings as python_warnings
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import pydicom
 from pydicom import uid
@@ -88,7 +89,7 @@ def _read(data: bytes) -> Any:
 
 
 def _merge(colours: Any, warnings: list[str]) -> Pixels:
-    return merge_colours(np.ascontiguousarray(colours[..., ::-1]), warnings).astype(np.uint8)
+    return merge_colours(cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_RGB2BGR), warnings)
 
 
 def _as_rgb(found: Pixeldata, warnings: list[str]) -> Any:
@@ -98,9 +99,8 @@ def _as_rgb(found: Pixeldata, warnings: list[str]) -> Any:
     """
     in_ycbcr = found.colours in ("YBR_FULL", "YBR_FULL_422")
     sketch = thin_out(found.samples).astype(np.uint8)
-    as_it_is, converted = (_tint(colours) for colours in (sketch, _from_ycbcr(sketch)))
-    declared, other = (converted, as_it_is) if in_ycbcr else (as_it_is, converted)
-    if declared > MOST_TINTED and other < declared / 4:
+    declared = _tint(_from_ycbcr(sketch) if in_ycbcr else sketch)
+    if declared > MOST_TINTED and _tint(sketch if in_ycbcr else _from_ycbcr(sketch)) < declared / 4:
         said, meant = ("YCbCr", "RGB") if in_ycbcr else ("RGB", "YCbCr")
         warnings.append(f"{said} in the header, {meant} in the pixels, which is gray: read as {meant}")
         in_ycbcr = not in_ycbcr
@@ -113,7 +113,9 @@ def _from_ycbcr(colours: Any) -> Any:
 
 def _tint(colours: Any) -> float:
     """The mean spread between the channels of a pixel."""
-    return float(np.ptp(colours, axis=2).mean())
+    first, second, third = (colours[..., channel] for channel in range(3))
+    highest = np.maximum(np.maximum(first, second), third)
+    return float((highest - np.minimum(np.minimum(first, second), third)).mean())
 
 
 def read_facts(dataset: Any, warnings: list[str]) -> dict[str, str]:

@@ -33,14 +33,14 @@ def grade(dataset: Any, words: Words, bits: int, warnings: list[str]) -> Pixels:
         return shades[positions.reshape(words.shape)]
     occurring = np.flatnonzero(_histogram(words))
     shades = _shades(dataset, kind, occurring, words, bits, warnings)
-    table = np.zeros((int(occurring[-1]) + 1, *shades.shape[1:]), np.uint8)
+    table = np.zeros((1 << 8 * words.dtype.itemsize, *shades.shape[1:]), np.uint8)
     table[occurring] = shades
-    return table[words]
+    return cv2.LUT(words, table) if words.dtype == np.uint8 and shades.ndim == 1 else table[words]
 
 
-def _histogram(words: Words) -> npt.NDArray[np.float32]:
+def _histogram(words: Words) -> npt.NDArray[Any]:
     values = 1 << 8 * words.dtype.itemsize
-    return cv2.calcHist([words], [0], None, [values], [0, values]).ravel()
+    return np.asarray(cv2.calcHist([words], [0], None, [values], [0, values])).ravel()
 
 
 def _refuse_unknown(kind: str, written: str) -> None:

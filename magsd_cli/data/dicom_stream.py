@@ -91,7 +91,7 @@ def _options(dataset: Any, precision: int) -> dict[str, Any]:
     stored = integer(dataset, "BitsStored")
     if not 1 <= stored <= allocated:
         stored = allocated
-    options = {
+    options: dict[str, Any] = {
         "samples_per_pixel": integer(dataset, "SamplesPerPixel", 1),
         "bits_stored": precision if 0 < precision <= allocated else stored,
         "pixel_representation": min(integer(dataset, "PixelRepresentation"), 1),

@@ -62,6 +62,11 @@ class Case:
     lie: str = "none"
 
     @property
+    def lossy(self) -> bool:
+        """Whether compression changes values, which a steep grading shows: the reader alone settles it."""
+        return self.syntax in ("jpeg", "jpeg-ls near")
+
+    @property
     def settled(self) -> bool:
         """Whether dcmtk settles it; else the drawn truth is the reference.
 
@@ -105,6 +110,10 @@ def gray_cases() -> list[Case]:
             continue
         if syntax == "jpeg" and (allocated, signed, padding) != (8, False, "none"):
             continue
+        if syntax == "jpeg" and grading in ("modality", "both"):
+            continue  # dcmcjpeg puts the pixels through the table
+        if syntax in ("jpeg", "jpeg-ls near") and grading == "fraction":
+            continue  # settled neither by the reader nor by the truth
         if syntax == "jpeg-ls near" and (high != "usual" or padding != "none" or signed):
             continue  # an error of one in the lowest bit is not one in the value
         if grading in ("modality", "both") and signed and bits == 16:
@@ -165,11 +174,16 @@ def colour_cases() -> list[Case]:
 
 
 def chosen_cases(count: int, seed: int = 0) -> list[Case]:
-    """All colour and lying ones, and as many gray ones as are missing to `count`, drawn by `seed`."""
+    """All colour and lying ones, and as many gray ones as are missing to `count`, drawn by `seed`.
+
+    Three of four gray ones are settled by the independent reader.
+    """
     fixed = [*colour_cases(), *lying_cases()]
     gray = gray_cases()
     random.Random(seed).shuffle(gray)
-    return fixed + gray[: max(0, count - len(fixed))]
+    settled, open_ones = ([case for case in gray if case.settled == which] for which in (True, False))
+    wanted = max(0, count - len(fixed))
+    return fixed + settled[: wanted - wanted // 4] + open_ones[: wanted // 4]
 
 
 def draw(case: Case) -> Drawn:
