@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from magsd_cli.data.decode_error import DecodeError
+from magsd_cli.data.dicom.start import dicom_start
 from magsd_cli.data.gray import (
     Pixels,
     merge_alpha,
@@ -31,19 +32,10 @@ from magsd_cli.data.headers import ImageHeader, read_header
 
 __all__ = ["DecodeError", "Decoded", "Header", "decode_image", "read_bytes", "read_image"]
 
-
 MAX_BYTES = 256 * 2**20
-
-
 MAX_PIXELS = 50_000_000
-
-
 MAX_SIDE = 32_767
-
-
 MIN_SIDE = 16
-
-
 SMALL_SIDE = 64
 
 
@@ -91,12 +83,8 @@ def decode_image(data: bytes, *, lateral: bool = False) -> Decoded:
         raise DecodeError("empty", "the file is empty")
     warnings: list[str] = []
     meta = Header()
-    if data[128:132] == b"DICM" or data[:4] in (
-        b"\x08\x00\x05\x00",
-        b"\x08\x00\x08\x00",
-        b"\x02\x00\x00\x00",
-    ):
-        from magsd_cli.data.dicom import decode_dicom
+    if dicom_start(data) is not None:
+        from magsd_cli.data.dicom.read import decode_dicom
 
         pixels, facts = decode_dicom(data, warnings, check_size=check_size, lateral=lateral)
         meta = Header(**facts)

@@ -11,17 +11,11 @@ import numpy.typing as npt
 from magsd_cli.data.decode_error import DecodeError
 
 Pixels = npt.NDArray[np.uint8]
-
-
 Samples = npt.NDArray[Any]
 
-
 DEPTHS = (8, 10, 12, 14, 16)  # what detectors deliver
-
-
 COLOURED = 32  # spread between the channels of a pixel from which the eye calls it coloured
-
-
+MOST_TINTED = 2  # mean spread from which a picture counts as tinted
 MOST_COLOURED = 0.2  # a larger share of coloured pixels is no radiograph
 
 
@@ -43,18 +37,22 @@ def to_eight_bits(samples: npt.NDArray[np.uint16], warnings: list[str], bits: in
 
 def merge_colours(samples: Samples, warnings: list[str]) -> Samples:
     """[H,W,3 or 4] in OpenCV's BGR(A) order to [H,W]. Raises `DecodeError` when it is a colour picture."""
-    step = max(1, int(max(samples.shape[:2]) / 256))
-    sketch = samples[::step, ::step, :3].astype(np.int32) >> (8 if samples.dtype == np.uint16 else 0)
-    spread = np.ptp(sketch, axis=2)
+    spread = np.ptp(thin_out(samples), axis=2)
     share = float((spread > COLOURED).mean())
     if share > MOST_COLOURED:
         raise DecodeError("not_grayscale", f"a colour picture ({share:.0%} of it is coloured)")
     if share > 0.001:
         warnings.append(f"coloured marks ({share:.1%} of the picture) read as gray")
-    elif float(spread.mean()) > 2:
+    elif float(spread.mean()) > MOST_TINTED:
         warnings.append("tinted picture read as gray")
     code = cv2.COLOR_BGR2GRAY if samples.shape[2] == 3 else cv2.COLOR_BGRA2GRAY
     return cv2.cvtColor(samples, code)
+
+
+def thin_out(samples: Samples) -> Samples:
+    """Every n-th pixel of [H,W,3 or 4], at most about 256 a side, as 8 bits in int32: for judging colour."""
+    step = max(1, int(max(samples.shape[:2]) / 256))
+    return samples[::step, ::step, :3].astype(np.int32) >> (8 if samples.dtype == np.uint16 else 0)
 
 
 def merge_alpha(gray: Samples, alpha: Samples, warnings: list[str]) -> Samples:

@@ -137,12 +137,12 @@ def test_transfer_syntaxes_of_hospitals(syntax: str, bits: int, tmp_path: Path) 
 
 
 def test_a_missing_codec_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from magsd_cli.data import dicom
+    from magsd_cli.data.dicom import stream as dicom_stream
 
     class Nothing:
         available_plugins = ()
 
-    monkeypatch.setattr(dicom, "get_decoder", lambda _syntax: Nothing)
+    monkeypatch.setattr(dicom_stream, "get_decoder", lambda _syntax: Nothing)
     dataset = radiograph()
     dataset.compress(RLELossless)
     with pytest.raises(DecodeError, match="RLE Lossless here; `pip install python-gdcm`") as caught:
@@ -214,6 +214,9 @@ def test_unknown_syntax_names_itself() -> None:
         {"WindowCenter": 1, "WindowWidth": 0},
         {"PhotometricInterpretation": SECRET},
         {"PhotometricInterpretation": "PALETTE COLOR"},
+        {"BodyPartExamined": SECRET, "SeriesDescription": SECRET, "ProtocolName": SECRET},
+        {"PresentationIntentType": SECRET, "PresentationLUTShape": SECRET},
+        {"HighBit": 99, "BitsStored": 77},
         {"SamplesPerPixel": 2},
         {"BitsAllocated": 7},
     ],

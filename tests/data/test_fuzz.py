@@ -30,6 +30,7 @@ CODES = {
     *("empty", "not_image", "unsupported_format", "truncated", "corrupt", "too_large", "too_small"),
     *("multi_frame", "cmyk", "float_image", "unsupported_depth", "missing_codec", "constant"),
     *("not_grayscale", "no_pixels", "ct_slice", "not_xray", "lateral_view"),
+    *("other_body_part", "for_processing"),
 }
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -22,6 +22,7 @@ REASONS = {
     "unlisted": "there, but not listed",
     "not_found": "listed, but not there",
     "lateral_view": "a lateral view",
+    "for_processing": "raw detector data, not for viewing",
     "ct_slice": "a slice of a CT or MR, not a radiograph",
     "not_xray": "another modality than radiography",
     "not_a_file": "a folder, pipe or device",
