@@ -1,4 +1,4 @@
-"""Radiographs in DICOM files: what a header tells, what is refused by it, and the picture that a viewer would show.
+"""Radiographs in DICOM files: their facts, what is refused by them, the picture that a viewer would show.
 
 No text of a header may reach a message: pydicom's own warnings and errors quote it, so they are caught here
 and replaced by our words.
