@@ -18,11 +18,8 @@ CODE = re.compile(r"[a-z]+(_[a-z]+)*")
 def emitted_codes() -> set[str]:
     """Every code that the package's source gives a file."""
     package = REPOSITORY / "magsd_cli"
-    sources = [
-        *package.glob("data/**/*.py"),
-        package / "preparation/prepare.py",
-        package / "runtime/isolate.py",
-    ]
+    sources = [path for room in ("data", "preparation") for path in package.glob(f"{room}/**/*.py")]
+    sources.append(package / "runtime/isolate.py")
     return {code for source in sources for code in _codes(ast.parse(source.read_text()))}
 
 
