@@ -47,6 +47,12 @@ def prepare(
         list[str] | None,
         typer.Option("--source", metavar="NAME=PATH", help="An archive that the data recipe names."),
     ] = None,
+    separate_patients: Annotated[
+        bool,
+        typer.Option(
+            "--separate-patients", help="The same patient id in two sources is two people: keep them apart."
+        ),
+    ] = False,
     workers: WorkersOption = None,
 ) -> int:
     """Decode X-rays, equalise their contrast and pack them into one cache. Prints the cache's path."""
@@ -70,6 +76,7 @@ def prepare(
         key_file=site_key,
         recipe=recipe,
         named=named or [],
+        separate_patients=separate_patients,
         workers=workers,
     )
     print(path)

@@ -29,6 +29,7 @@ from magsd_cli.data.gray import (
     turn_upright,
 )
 from magsd_cli.data.headers import ImageHeader, read_header
+from magsd_cli.data.two_grays import refuse_mask
 
 __all__ = ["DecodeError", "Decoded", "Header", "decode_image", "read_bytes", "read_image"]
 
@@ -66,12 +67,14 @@ class Decoded:
 def read_image(path: Path | str, *, lateral: bool = False) -> Decoded:
     """Read and decode one file. `lateral` allows lateral views, which a DICOM header can tell.
 
-    Raises `DecodeError` with a code and a reason; never hangs on a FIFO and never trusts a header's size.
+    A mask is refused. Raises `DecodeError` with a code and a reason; never hangs on a FIFO and never trusts
+    a header's size.
     """
     data = read_bytes(path)
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         decoded = decode_image(data, lateral=lateral)
+        refuse_mask(decoded.pixels)
     except DecodeError as error:
         raise DecodeError(error.code, error.reason, sha256) from error.__cause__
     return replace(decoded, sha256=sha256)

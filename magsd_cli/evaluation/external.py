@@ -20,7 +20,9 @@ from magsd_cli.artifacts.tables import (
     read_table,
     table_metadata,
 )
+from magsd_cli.data.layouts.listing import class_name
 from magsd_cli.data.layouts.table import strict_rows
+from magsd_cli.data.unicode_forms import same_path
 from magsd_cli.errors import ArtifactError, UsageError
 
 COLUMNS = ("path", "label")
@@ -73,17 +75,18 @@ def _labels(truth: Path, paths: list[str], classes: tuple[str, ...]) -> dict[int
     """Class number and patient by row of the prediction table."""
     by_name: dict[str, list[int]] = defaultdict(list)
     for i, path in enumerate(paths):
-        by_name[Path(path).name].append(i)
+        by_name[same_path(Path(path).name)].append(i)
     found: dict[int, tuple[int, str]] = {}
     try:
         for number, row in strict_rows(truth, COLUMNS):
-            fits = [i for i in by_name[Path(row["path"]).name] if f"/{paths[i]}".endswith(f"/{row['path']}")]
-            if row["label"] not in classes:
+            path, label = same_path(row["path"]), class_name(row["label"])
+            fits = [i for i in by_name[Path(path).name] if same_path(f"/{paths[i]}").endswith(f"/{path}")]
+            if label not in classes:
                 raise ArtifactError(f"{truth}: row {number}: its label is none of {', '.join(classes)}")
             if len(fits) != 1 or fits[0] in found:
                 reason = "fits several images of the table" if fits else "is no image of the table"
                 raise ArtifactError(f"{truth}: row {number}: {row['path']!r} {reason}; mend the row")
-            found[fits[0]] = (classes.index(row["label"]), row.get("patient_id", ""))
+            found[fits[0]] = (classes.index(label), row.get("patient_id", ""))
     except UsageError as error:
         raise ArtifactError(str(error)) from error
     return found

@@ -2,18 +2,23 @@
 
 A file that is named is an input, whatever it is; one that is missing too. A folder means every file under it,
 sorted by path, images or not, because a file that is left out in silence is a patient who is left out. Left
-out are only hidden files, what operating systems leave behind, and magsd's own companions of images: hashes
-(``*.sha256``), ``metadata.csv``, ``boxes.csv``. A folder named like an image and a link to a folder get their
-(error) row; links to folders are not followed. A file that is reached twice is one input.
+out are only hidden files, what systems leave behind (thumbnails, recycle bins; their files are counted in one
+line), and magsd's own companions of images: hashes (``*.sha256``), ``metadata.csv``, ``boxes.csv``. A folder
+named like an image and a link to a folder get their (error) row; links to folders are not followed. A file
+that is reached twice is one input.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from magsd_cli.data.layouts.listing import IMAGE_SUFFIXES, is_clutter
+from magsd_cli.console import say
+from magsd_cli.data.layouts.clutter import is_clutter, is_system
+from magsd_cli.data.layouts.tree import IMAGE_SUFFIXES, SYSTEM_FILES, count_folder, in_words
+from magsd_cli.data.unicode_forms import on_disk
 
 COMPANIONS = {"metadata.csv", "boxes.csv"}
 
@@ -21,28 +26,36 @@ COMPANIONS = {"metadata.csv", "boxes.csv"}
 def list_inputs(inputs: Iterable[Path]) -> list[Path]:
     """The files that `inputs` (files and folders) mean, in order, each once, as they were named."""
     found: dict[str, Path] = {}
-    for given in inputs:
-        for path in _files_of(given) if given.is_dir() else [given]:
+    left_out: Counter[str] = Counter()
+    for given in map(on_disk, inputs):
+        for path in _files_of(given, left_out) if given.is_dir() else [given]:
             found.setdefault(os.path.abspath(path), path)  # noqa: PTH100 (links must stay what they are)
+    if left_out:
+        say(in_words(left_out))
     return list(found.values())
 
 
-def _files_of(folder: Path) -> list[Path]:
-    files = sorted(_walk(folder), key=lambda path: [os.fsencode(part) for part in path.parts])
+def _files_of(folder: Path, left_out: Counter[str]) -> list[Path]:
+    files = sorted(_walk(folder, left_out), key=lambda path: [os.fsencode(part) for part in path.parts])
     if not files and folder.suffix.lower() in IMAGE_SUFFIXES:
         return [folder]
     return files
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, left_out: Counter[str]) -> Iterator[Path]:
     closed: list[OSError] = []  # folders that cannot be listed: they get a row, what is in them is unknown
     for root, folders, files in os.walk(folder, onerror=closed.append):
         for name in folders:
             path = Path(root, name)
             if not is_clutter(name) and (path.suffix.lower() in IMAGE_SUFFIXES or path.is_symlink()):
                 yield path
+        for name in folders:
+            if is_system(name):
+                count_folder(Path(root, name), left_out)
         folders[:] = [name for name in folders if not is_clutter(name)]
         for name in files:
+            if is_system(name):
+                left_out[SYSTEM_FILES] += 1
             if not is_clutter(name) and not _is_companion(name):
                 yield Path(root, name)
     yield from (Path(error.filename) for error in closed if error.filename)

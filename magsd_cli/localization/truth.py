@@ -21,6 +21,7 @@ from magsd_cli.console import printable
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.data.layouts.listing import list_files
 from magsd_cli.data.layouts.table import strict_rows
+from magsd_cli.data.unicode_forms import same_path
 from magsd_cli.errors import UsageError
 from magsd_cli.localization.regions import Box, Mask
 
@@ -110,7 +111,7 @@ def _ends(files: Sequence[Path]) -> dict[tuple[str, ...], list[Path]]:
     """Every end of every file's absolute path -> the files that end so."""
     ends: dict[tuple[str, ...], list[Path]] = defaultdict(list)
     for path in files:
-        parts = path.absolute().parts
+        parts = Path(same_path(str(path.absolute()))).parts
         for start in range(len(parts)):
             ends[parts[start:]].append(path)
     return ends
@@ -119,7 +120,8 @@ def _ends(files: Sequence[Path]) -> dict[tuple[str, ...], list[Path]]:
 def _find(text: str, table: Path, ends: dict[tuple[str, ...], list[Path]], where: str) -> Path | None:
     """The file that a row means; None when it is not among the inputs."""
     # An absolute path in the table stays itself when it is joined.
-    for parts in ((table.absolute().parent / text).parts, PurePosixPath(text).parts):
+    there = same_path(str(table.absolute().parent / text))
+    for parts in (Path(there).parts, PurePosixPath(same_path(text)).parts):
         fitting = ends.get(parts, [])
         if len(fitting) > 1:
             raise UsageError(
@@ -135,10 +137,10 @@ def _match_masks(folder: Path, files: Sequence[Path], option: str) -> dict[Path,
         raise UsageError(f"{option} {folder}: is no folder; name the folder of the mask pictures")
     masks: dict[str, list[Path]] = defaultdict(list)
     for path in list_files(folder):
-        masks[path.stem].append(path)
+        masks[same_path(path.stem)].append(path)
     images: dict[str, list[Path]] = defaultdict(list)
     for path in files:
-        images[path.stem].append(path)
+        images[same_path(path.stem)].append(path)
     matched = {}
     for stem, paths in images.items():
         fitting = [mask for mask in masks.get(stem, []) if mask not in paths]

@@ -26,6 +26,7 @@ from magsd_cli.console import printable, progress, say
 from magsd_cli.data.decode import DecodeError
 from magsd_cli.data.ingest import Ingested, Order, ingest
 from magsd_cli.data.layouts import Record
+from magsd_cli.data.patient_ids import keep_header_ids_apart, odd_ids, shared_header_ids
 from magsd_cli.errors import ArtifactError, NoInputError, UsageError
 from magsd_cli.preparation.dataset_recipe import compare_counts, load_dataset_recipe, named_sources
 from magsd_cli.preparation.duplicates import guard
@@ -66,13 +67,15 @@ def prepare(  # noqa: PLR0913 (a command's options)
     key_file: Path | None = None,
     recipe: str | None = None,
     named: Sequence[str] = (),
+    separate_patients: bool = False,
 ) -> tuple[Path, int]:
     """Decode, resize and equalise the images of `sources` into one cache; return its path and 0 or 3.
 
     3 says that some inputs have an error row. `per_class` takes the first N of each label in an order that
     `seed` shuffles; `view` is frontal or all; `key_file` holds the site key with which patient ids of DICOM
-    headers are hashed. With `recipe`, a data recipe's name, `named` gives its archives as NAME=PATH, and
-    there are no `sources`. Raises `NoInputError` when nothing is usable, `UsageError` for options and
+    headers are hashed; `separate_patients` says that the same patient id in two sources is two people. With
+    `recipe`, a data recipe's name, `named` gives its archives as NAME=PATH, and there are no `sources`.
+    Raises `NoInputError` when nothing is usable, `UsageError` for options and
     manifests that cannot be right, `LockedError` when the same work is being done already.
     """
     settings = _settings(size, clahe, clip_limit, tiles)
@@ -82,7 +85,7 @@ def prepare(  # noqa: PLR0913 (a command's options)
     if dataset is None:
         if named:
             raise UsageError(f"--source {named[0]}: belongs to a data recipe; add --recipe data/a")
-        listed = list_sources(sources, layout, label_map, view, per_class, seed)
+        listed = list_sources(sources, layout, label_map, view, per_class, seed, separate_patients)
     else:
         if sources:
             raise UsageError(f"{sources[0]}: a data recipe takes --source NAME=PATH instead")
@@ -117,9 +120,8 @@ def _prepare_listed(
         rows, shards = read_rows(work)
         order = partial(Order, **asdict(settings), lateral=view == "all")
         chosen = _ingest_all(listed, order, workers, work, rows, shards)
-        samples = _judge(
-            build_samples(listed.records, rows, chosen, lru_cache(partial(site_key, runs, key_file)))
-        )
+        samples = build_samples(listed.records, rows, chosen, lru_cache(partial(site_key, runs, key_file)))
+        samples = _judge(_with_origins(samples, listed))
         _refuse_empty(samples, listed)
         classes, name = used_classes(samples), name or _cache_name(listed.names)
         _write_truth(listed, cache_path(folder, name, samples, settings, classes), samples, settings.size)
@@ -230,10 +232,22 @@ def _refuse_empty(samples: pd.DataFrame, listed: Sources) -> None:
     raise NoInputError(f"{names}: no usable image ({reasons}); check the folder and its files")
 
 
+def _with_origins(samples: pd.DataFrame, listed: Sources) -> pd.DataFrame:
+    """Ids of headers of several sources: kept apart where that is asked for, else said where they meet."""
+    if len(listed.origins) < 2:
+        return samples
+    origins = listed.origin_of_each()
+    if listed.separate:
+        return keep_header_ids_apart(samples, origins, listed.records)
+    for note in shared_header_ids(samples, origins, listed.records):
+        say(f"prepare: {note}")
+    return samples
+
+
 def _judge(samples: pd.DataFrame) -> pd.DataFrame:
     """Groups that must share a fold, and conflicting labels left out."""
     samples, notes = guard(samples)
-    for note in notes:
+    for note in notes + odd_ids(samples):
         say(f"prepare: {note}")
     return number_rows(samples)
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from magsd_cli.artifacts.files import atomic_path
-from magsd_cli.data.layouts.listing import VIEWS, Record, readable
+from magsd_cli.data.layouts.listing import VIEWS, Record, class_name, readable
+from magsd_cli.data.missing_words import is_missing_id
 from magsd_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,22 +25,6 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 PerClass = int | Mapping[str, int] | None
-
-# What anonymisers write into a patient's id: not a patient.
-PLACEHOLDERS = {
-    "",
-    "0",
-    "NA",
-    "N/A",
-    "NONE",
-    "NULL",
-    "UNKNOWN",
-    "ANON",
-    "ANONYMOUS",
-    "ANONYMIZED",
-    "ANONYMISED",
-}
-
 VARIABLE = "MAGSD_SITE_KEY"
 LEAST = 16
 
@@ -52,7 +37,7 @@ def map_labels(records: Sequence[Record], pairs: Iterable[str]) -> list[Record]:
     renamed: dict[str, str] = {}
     known = sorted({record.label for record in records if record.label is not None})
     for pair in pairs:
-        old, equals, new = (part.strip() for part in pair.partition("="))
+        old, equals, new = (class_name(part) for part in pair.partition("="))
         if not equals or not old:
             raise UsageError(f"--map {pair}: write it as OLD=NEW; labels here are {', '.join(known)}")
         if old not in known:
@@ -162,7 +147,7 @@ def _sample(record: Record, row: Row | None, wanted: bool, key: Callable[[], byt
 
 def _hashed(identity: str, key: Callable[[], bytes]) -> str:
     """A patient's id from a header as a keyed hash (HMAC-SHA-256); "" for an anonymiser's placeholder."""
-    if identity.strip().upper() in PLACEHOLDERS:
+    if is_missing_id(identity):
         return ""
     return "h-" + hmac.new(key(), identity.strip().encode(), hashlib.sha256).hexdigest()[:24]
 

@@ -21,7 +21,9 @@ from magsd_cli.data.decode import check_size, read_bytes
 from magsd_cli.data.decode_error import DecodeError
 from magsd_cli.data.headers import read_header
 from magsd_cli.data.layouts import Listing, Record, read_layout
-from magsd_cli.data.layouts.listing import Outlines
+from magsd_cli.data.layouts.listing import Outlines, left_out_in_words
+from magsd_cli.data.patient_ids import keep_apart, shared_ids
+from magsd_cli.data.unicode_forms import look_alikes
 from magsd_cli.errors import UsageError
 from magsd_cli.preparation.dataset_recipe import DatasetRecipe, select
 from magsd_cli.preparation.samples import PerClass, distinct_ids, map_labels, refuse_lateral, stamp
@@ -34,7 +36,8 @@ PIPELINE = 2  # raise when decoding or preprocessing changes pixels: old work mu
 class Sources:
     """All that is listed: records of every source with labels mapped, and truth for localization.
 
-    `per_class` and `seed` say how many of each label are drawn.
+    `per_class` and `seed` say how many of each label are drawn. `origins` are the sources' names with the
+    number of their records; `separate` says that the same patient id in two sources is two people.
 
     `boxes` as in `Listing`; `masks` maps an image's id to its kind ("lung", "lesion") and its mask.
     """
@@ -45,6 +48,12 @@ class Sources:
     masks: dict[str, tuple[str, Path | Outlines]]
     per_class: PerClass = None
     seed: int = 0
+    origins: tuple[tuple[str, int], ...] = ()
+    separate: bool = False
+
+    def origin_of_each(self) -> list[str]:
+        """The name of the source of each record."""
+        return [name for name, count in self.origins for _ in range(count)]
 
 
 def list_sources(
@@ -54,8 +63,12 @@ def list_sources(
     view: str,
     per_class: int | None,
     seed: int,
+    separate: bool = False,
 ) -> Sources:
-    """Read the layout of every source, say what was found, and map the labels."""
+    """Read the layout of every source, say what was found, and map the labels.
+
+    `separate` keeps apart the patients of sources that number theirs alike.
+    """
     if not sources:
         raise UsageError("SOURCE: none given; name a folder of X-rays")
     listings: dict[str, Listing] = {}
@@ -64,7 +77,15 @@ def list_sources(
     for source in sources:
         listings[_free_name(_plain_name(source.absolute()), listings)] = read_layout(source, layout)
         _say_listing(source, list(listings.values())[-1])
-    return _join(listings, label_map, view, per_class, seed)
+    if separate:
+        listings = {
+            name: replace(listing, records=keep_apart(name, listing.records))
+            for name, listing in listings.items()
+        }
+    for note in shared_ids(listings):
+        say(f"prepare: {note}")
+    joined = _join(listings, label_map, view, per_class, seed)
+    return replace(joined, separate=separate)
 
 
 def list_dataset(
@@ -86,7 +107,19 @@ def _join(
     boxes, masks = _truth(list(listings.values()), records)
     if view == "frontal":
         records = refuse_lateral(records)
-    return Sources(list(listings), map_labels(records, label_map), boxes, masks, per_class, seed)
+    records = map_labels(records, label_map)
+    _say_look_alikes(records)
+    origins = tuple((name, len(listing.records)) for name, listing in listings.items())
+    return Sources(list(listings), records, boxes, masks, per_class, seed, origins)
+
+
+def _say_look_alikes(records: Sequence[Record]) -> None:
+    """Classes that a person would take for one."""
+    for names in look_alikes({record.label for record in records if record.label is not None}):
+        say(
+            f"prepare: the classes {' and '.join(names)} differ only in case, blanks or dashes; "
+            f'if they are one, join them with --map "{names[0]}={names[-1]}"'
+        )
 
 
 def _free_name(name: str, taken: Mapping[str, object]) -> str:
@@ -125,12 +158,17 @@ def _say_listing(source: Path, listing: Listing) -> None:
     say(f"prepare: {source}: layout {listing.layout}, {len(usable)} images ({classes}), {known}")
     for note in listing.notes:
         say(f"prepare: {note}")
+    left_out = left_out_in_words(listing)
+    if left_out:
+        say(f"prepare: {source}: {left_out}")
 
 
 def source_key(listed: Sources, settings: Preprocessing, name: str | None, view: str) -> str:
     """SHA-256 over all that decides the result without opening an image: the identity of this work."""
     digest = hashlib.sha256()
     drawn = {"per_class": listed.per_class, "seed": listed.seed, "view": view}
+    if listed.separate:  # ids of headers change as well, which the records do not show
+        drawn["separate"] = True
     head = {"pipeline": PIPELINE, "name": name, **drawn, **asdict(settings)}
     digest.update(json.dumps(head, sort_keys=True).encode())
     for record in listed.records:

@@ -14,12 +14,20 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from magsd_cli.artifacts.cache import Cache, read_samples
 from magsd_cli.console import say
+from magsd_cli.data.unicode_forms import same_path
 from magsd_cli.errors import NoInputError, UsageError
 
 #: A source with fewer images is held out together with the other small ones.
 LEAST_OF_SOURCE = 10
 SMALL = "sources with few images"
 UNKNOWN = "source unknown"
+
+#: What to do where every image is of one group, as after an anonymiser that wrote one id into every file.
+ONE_ID = (
+    "all images have one patient or exam id, or look alike; if an anonymiser wrote one id into every file, "
+    "give patient_id and exam_id of your own in a metadata.csv and prepare again; else "
+)
+
 HELD_OUT = "test"  # the fold that `magsd train` tests on, where a split has one of this name
 
 
@@ -37,7 +45,8 @@ def make_folds(labels: npt.ArrayLike, groups: Sequence[str], folds: int, seed: i
     if folds < 2 or distinct < folds:
         raise UsageError(
             f"--folds {folds}: there are {distinct} patients (or images without one) to share out; "
-            "choose from 2 to that many folds, or prepare a cache with more patients"
+            + (ONE_ID if distinct == 1 and len(classes) > 1 else "")
+            + "choose from 2 to that many folds, or prepare a cache with more patients"
         )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
     chosen = np.full(len(classes), -1, np.int64)
@@ -107,7 +116,7 @@ def read_splits(path: Path, image_ids: Sequence[str], groups: Sequence[str]) -> 
     fold_of_group: dict[str, tuple[str, str]] = {}
     for number, (image_id, fold) in enumerate(rows, start=2):
         where = f"--splits {path}: row {number}"
-        found = known.get(image_id, [])
+        found = known.get(image_id) or known.get(same_path(image_id), [])
         if len(found) != 1:
             reason = "is no labelled image of the cache" if not found else "is the name of several images"
             raise UsageError(f"{where}: {image_id!r} {reason}; use the ids of the cache's samples.parquet")
@@ -152,7 +161,11 @@ def _by_name(image_ids: Sequence[str]) -> dict[str, list[int]]:
     by_file: dict[str, list[int]] = {}
     for i, image_id in enumerate(image_ids):
         by_file.setdefault(image_id.rsplit("/", 1)[-1], []).append(i)
-    return {**by_file, **by_id}
+    known = {**by_file, **by_id}
+    twins: dict[str, list[int]] = {}
+    for name, found in known.items():
+        twins.setdefault(same_path(name), []).extend(found)
+    return {**{name: sorted(set(found)) for name, found in twins.items()}, **known}
 
 
 def _order(names: set[str]) -> list[str]:

@@ -29,6 +29,21 @@ def test_companions_and_clutter_are_left_out(tmp_path: Path) -> None:
     assert list_inputs([tmp_path]) == [tmp_path / "x.png"]
 
 
+def test_files_of_systems_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thumbs = ["@eaDir/x.png/T.jpg", "sub/@eaDir/y.png/T.jpg", "#recycle/z.png", "$RECYCLE.BIN/S/a.png"]
+    _touch(*(tmp_path / name for name in [*thumbs, "lost+found/b.png", "x.lnk", "~$a.docx", "x.png"]))
+    assert list_inputs([tmp_path]) == [tmp_path / "x.png"]
+    assert capsys.readouterr().err == "left out: 5 files of system folders, 2 system files\n"
+    assert list_inputs([tmp_path / "#recycle"]) == [tmp_path / "#recycle" / "z.png"]  # named: read
+
+
+def test_a_name_is_found_in_its_other_unicode_form(tmp_path: Path) -> None:
+    _touch(tmp_path / "nin\u0303o.png")
+    assert list_inputs([tmp_path / "ni\u00f1o.png"]) == [tmp_path / "nin\u0303o.png"]
+
+
 def test_what_is_named_is_an_input_whatever_it_is(tmp_path: Path) -> None:
     _touch(tmp_path / ".hidden.png", tmp_path / "metadata.csv")
     named = [tmp_path / "metadata.csv", tmp_path / "missing.png", tmp_path / ".hidden.png"]

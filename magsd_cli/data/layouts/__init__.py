@@ -22,6 +22,7 @@ from magsd_cli.data.layouts import (
     v7,
 )
 from magsd_cli.data.layouts.listing import Listing, Record
+from magsd_cli.data.unicode_forms import on_disk
 from magsd_cli.errors import NoInputError, UsageError
 
 __all__ = ["LAYOUTS", "Layout", "Listing", "Record", "read_layout"]
@@ -33,6 +34,7 @@ class Layout:
 
     recognise: Callable[[Path], bool]
     read: Callable[[Path], Listing]
+    read_unasked: Callable[[Path], Listing] | None = None  # where `--layout` did not name it
 
 
 def read_layout(source: Path, layout: str = "auto") -> Listing:
@@ -45,13 +47,16 @@ def read_layout(source: Path, layout: str = "auto") -> Listing:
         near = difflib.get_close_matches(layout, LAYOUTS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are auto, {', '.join(LAYOUTS)}"
         raise UsageError(f"--layout {layout}: unknown layout; {hint}")
+    source = on_disk(source)
     if not source.exists() and not source.is_symlink():
         raise NoInputError(f"{source}: not found; name a folder of X-rays or an image file")
-    if not source.is_dir() and not (source.suffix.lower() == ".csv" and csv.recognise(source)):
+    if not source.is_dir() and not csv.recognise(source):
         return LAYOUTS["unlabelled"].read(source)
     if layout == "auto":
         layout = next(name for name, known in LAYOUTS.items() if known.recognise(source))
-    listing = LAYOUTS[layout].read(source)
+        listing = (LAYOUTS[layout].read_unasked or LAYOUTS[layout].read)(source)
+    else:
+        listing = LAYOUTS[layout].read(source)
     if not listing.records:
         raise NoInputError(f"{source}: no images here; name a folder of X-rays")
     return listing
@@ -66,6 +71,6 @@ LAYOUTS: dict[str, Layout] = {
     "figure1": Layout(figure1.recognise, figure1.read),
     "bimcv": Layout(bimcv.recognise, bimcv.read),
     "csv": Layout(csv.recognise, csv.read),
-    "folder": Layout(folder.recognise, folder.read),
+    "folder": Layout(folder.recognise, folder.read, folder.read_unasked),
     "unlabelled": Layout(unlabelled.recognise, unlabelled.read),
 }

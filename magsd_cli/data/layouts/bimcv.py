@@ -18,6 +18,10 @@ from pathlib import Path
 
 from magsd_cli.data.layouts.listing import VIEWS, Listing, Record, count_notes, is_clutter, readable
 from magsd_cli.data.layouts.table import lenient_rows
+from magsd_cli.data.layouts.tree import walk
+
+PEOPLE, REPORTS = "participants.tsv", "derivatives/labels/*.tsv"
+
 
 NAME = re.compile(r"(?P<subject>sub-[^_/]+)/(?P<session>ses-[^_/]+)/mod-(?P<modality>[^/]+)/")
 
@@ -37,21 +41,26 @@ def recognise(source: Path) -> bool:
 
 def read(source: Path) -> Listing:
     """List the images of every session."""
-    people = {row["participant"]: row for row in _tables(source, "participants.tsv", ("participant",))}
+    people = {row["participant"]: row for row in _tables(source, PEOPLE, ("participant",))}
     reports: dict[tuple[str, str], str] = {}
-    for row in _tables(source, "derivatives/labels/*.tsv", ("patientid", "reportid", "labels")):
+    for row in _tables(source, REPORTS, ("patientid", "reportid", "labels")):
         reports[row["patientid"].removeprefix("sub-"), row["reportid"].removeprefix("ses-")] = row["labels"]
     records = [
         _record(source, path, people, reports)
         for path in sorted(source.glob("**/sub-*/ses-*/mod-*/*"))
         if not is_clutter(path.name) and path.suffix not in (".json", ".tsv")
     ]
-    return Listing("bimcv", records, notes=count_notes(source, records))
+    read = {*_paths(source, PEOPLE), *_paths(source, REPORTS)}
+    left_out = walk(source).without(read)
+    return Listing("bimcv", records, notes=count_notes(source, records), left_out=left_out)
+
+
+def _paths(source: Path, pattern: str) -> list[Path]:
+    return sorted({*source.glob(pattern), *source.glob(f"*/{pattern}")})
 
 
 def _tables(source: Path, pattern: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    paths = sorted({*source.glob(pattern), *source.glob(f"*/{pattern}")})
-    return [row for path in paths for row in lenient_rows(path, columns, delimiter="\t")]
+    return [row for path in _paths(source, pattern) for row in lenient_rows(path, columns, delimiter="\t")]
 
 
 def _record(

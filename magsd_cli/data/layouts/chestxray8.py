@@ -15,10 +15,14 @@ from pathlib import Path
 from magsd_cli.data.decode import read_bytes
 from magsd_cli.data.decode_error import DecodeError
 from magsd_cli.data.headers import read_header
-from magsd_cli.data.layouts.listing import Boxes, Listing, Record, count_notes, list_files, unlisted
+from magsd_cli.data.layouts.listing import Boxes, Listing, Record, count_notes, unlisted
 from magsd_cli.data.layouts.table import lenient_rows
+from magsd_cli.data.layouts.tree import walk
 
 FRAME = 1024.0  # the boxes' own frame, whatever size an image has been given since
+
+
+BOXES = "BBox_List_2017.csv"
 
 
 COLUMNS = ("image_index", "finding_labels", "patient_id")
@@ -32,11 +36,18 @@ def recognise(source: Path) -> bool:
 def read(source: Path) -> Listing:
     """List the images of the table. Raises `UsageError` when the table lacks a column."""
     table = _table(source) or source / "Data_Entry_2017.csv"
-    there = {path.name: path for path in list_files(source)}
+    tree = walk(source)
+    there = {path.name: path for path in tree.files}
     records = [_record(source, there, row) for row in lenient_rows(table, COLUMNS)]
     present = {record.path for record in records}
-    records += unlisted(source, present, table.name)
-    return Listing("chestxray8", records, boxes=_boxes(source, there), notes=count_notes(source, records))
+    records += unlisted(source, present, table.name, tree=tree)
+    return Listing(
+        "chestxray8",
+        records,
+        boxes=_boxes(source, there),
+        notes=count_notes(source, records),
+        left_out=tree.without([table, source / BOXES]),
+    )
 
 
 def _table(source: Path) -> Path | None:
@@ -56,7 +67,7 @@ def _record(source: Path, there: dict[str, Path], row: dict[str, str]) -> Record
         path=there.get(name, source / "images" / name),
         image_id=name,
         label=label,
-        patient_id=f"nih-{row['patient_id']}",
+        patient_id=f"nih-{row['patient_id']}" if row["patient_id"] else "",
         sex=row.get("patient_gender", row.get("patient_sex", "")),
         age=age if age.isdigit() and int(age) <= 120 else "",
         view=row.get("view_position", ""),
@@ -67,7 +78,7 @@ def _record(source: Path, there: dict[str, Path], row: dict[str, str]) -> Record
 
 
 def _boxes(source: Path, there: dict[str, Path]) -> Boxes | None:
-    path = source / "BBox_List_2017.csv"
+    path = source / BOXES
     if not path.is_file():
         return None
     import pandas as pd

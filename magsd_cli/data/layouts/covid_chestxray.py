@@ -16,11 +16,14 @@ from magsd_cli.data.layouts.listing import (
     Listing,
     Record,
     count_notes,
+    count_skipped,
     label_of_finding,
     relative_id,
     unlisted,
 )
-from magsd_cli.data.layouts.table import header_of, lenient_rows
+from magsd_cli.data.layouts.table import find_table, header_of, lenient_rows
+from magsd_cli.data.layouts.tree import walk
+from magsd_cli.data.unicode_forms import on_disk
 
 TABLE = "metadata.csv"
 
@@ -28,20 +31,27 @@ TABLE = "metadata.csv"
 COLUMNS = ("patientid", "finding", "view", "modality", "filename")
 
 
+NO_IMAGES = ("annotations", "scripts", "docs", "volumes")
+
+
 def recognise(source: Path) -> bool:
     """Its own metadata.csv is there."""
-    return set(COLUMNS) <= set(header_of(source / TABLE))
+    table = find_table(source, TABLE)
+    return table is not None and set(COLUMNS) <= set(header_of(table, COLUMNS))
 
 
 def read(source: Path) -> Listing:
     """List the rows of the table; a file that is listed twice counts once."""
     records: dict[Path, Record] = {}
-    for row in lenient_rows(source / TABLE, COLUMNS):
-        path = source / (row.get("folder") or "images") / row["filename"]
+    table = find_table(source, TABLE) or source / TABLE
+    for row in lenient_rows(table, COLUMNS):
+        path = on_disk(source / (row.get("folder") or "images") / row["filename"], source)
         records.setdefault(path, record_of_row(source, path, row, "cohen", "covid-chestxray-dataset"))
     listed = list(records.values())
-    listed += unlisted(source, set(records), TABLE, skip=("annotations", "scripts", "docs", "volumes"))
-    return Listing("covid-chestxray", listed, notes=count_notes(source, listed))
+    tree = walk(source)
+    listed += unlisted(source, set(records), table.name, skip=NO_IMAGES, tree=tree)
+    left_out = {**count_skipped(tree, NO_IMAGES, records), **tree.without([table])}
+    return Listing("covid-chestxray", listed, notes=count_notes(source, listed), left_out=left_out)
 
 
 def record_of_row(source: Path, path: Path, row: dict[str, str], prefix: str, collection: str) -> Record:

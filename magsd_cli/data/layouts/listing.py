@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from magsd_cli.data.layouts.clutter import is_clutter
+from magsd_cli.data.layouts.tree import IMAGE_SUFFIXES, Tree, in_words, list_files, walk
+from magsd_cli.data.missing_words import is_missing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,12 +21,24 @@ else:
     Boxes = object
 
 
-# Names that operating systems and archivers leave behind; never images, never worth an error row.
-CLUTTER = {"thumbs.db", "desktop.ini", ".ds_store", "__macosx"}
-
-
-# Tables and texts that come with a collection; any other file, whatever its name, gets a row.
-NOT_IMAGES = {".csv", ".tsv", ".json", ".xlsx", ".xls", ".md", ".html", ".bib", ".yml", ".yaml", ".sha256"}
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "VIEWS",
+    "Boxes",
+    "Listing",
+    "Outlines",
+    "Record",
+    "class_name",
+    "count_notes",
+    "count_skipped",
+    "is_clutter",
+    "label_of_finding",
+    "left_out_in_words",
+    "list_files",
+    "readable",
+    "relative_id",
+    "unlisted",
+]
 
 
 # The spellings of views in public tables, upper case, -> PA, AP or L (lateral).
@@ -36,7 +52,7 @@ VIEWS = {
 def label_of_finding(finding: str) -> str | None:
     """A finding path such as "Pneumonia/Viral/COVID-19" as a label; None where nothing is known."""
     parts = [part.strip() for part in finding.replace(",", "/").split("/") if part.strip()]
-    if not parts or parts[0].lower() in ("todo", "unknown"):
+    if not parts or is_missing(finding) or is_missing(parts[0]):
         return None
     if "COVID-19" in parts:
         return "COVID-19"
@@ -80,7 +96,7 @@ class Listing:
 
     `boxes` has columns image_id, label, x, y, width, height (pixels of the image as stored); `masks` maps an
     image_id to a mask file or to outlines, of the `mask_kind` ("lung" or "lesion"); `notes` are sentences for
-    people.
+    people, and `left_out` counts by reason what is in the source and not used.
     """
 
     layout: str
@@ -89,45 +105,34 @@ class Listing:
     masks: dict[str, Path | Outlines] = field(default_factory=dict)
     mask_kind: str = "lesion"
     notes: list[str] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
-def is_clutter(name: str) -> bool:
-    """Whether a file or folder name is hidden or left behind by an operating system."""
-    return name.startswith(".") or name.lower() in CLUTTER
+def unlisted(
+    source: Path, listed: set[Path], table: str, skip: Iterable[str] = (), tree: Tree | None = None
+) -> list[Record]:
+    """Records of the files under `source` that no row of `table` names; not those in folders of `skip`.
 
-
-def list_files(folder: Path) -> list[Path]:
-    """All entries under `folder` that could be meant as images, sorted; links to folders are not walked.
-
-    Special files, dangling links and folders named like an image (x.png) are listed too: they get their row.
+    `tree` is the source as walked, where it was.
     """
-    found: list[Path] = []
-    for place, folders, files in os.walk(folder):
-        root = Path(place)
-        odd = [
-            name
-            for name in folders
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES or (root / name).is_symlink()
-        ]
-        folders[:] = sorted(name for name in folders if name not in odd and not is_clutter(name))
-        for name in sorted(files + odd):
-            if not is_clutter(name) and Path(name).suffix.lower() not in NOT_IMAGES:
-                found.append(root / name)
-    return sorted(found)
-
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"}
-
-
-def unlisted(source: Path, listed: set[Path], table: str, skip: Iterable[str] = ()) -> list[Record]:
-    """Records of the files under `source` that no row of `table` names; not those in folders of `skip`."""
     left = set(skip)
     problem = ("unlisted", f"not listed in {table}")
     return [
         Record(path=path, image_id=relative_id(path, source), problem=problem)
-        for path in list_files(source)
+        for path in (tree or walk(source)).files
         if path not in listed and left.isdisjoint(path.relative_to(source).parts)
     ]
+
+
+def count_skipped(tree: Tree, skip: Iterable[str], used: Collection[Path] = ()) -> dict[str, int]:
+    """How many files lie in folders that a layout knows to hold no images, less those it has `used`."""
+    left = set(skip)
+    found = [
+        names
+        for path in tree.files
+        if path not in used and (names := left.intersection(path.relative_to(tree.folder).parts[:-1]))
+    ]
+    return {f"files in {', '.join(sorted(set().union(*found)))}": len(found)} if found else {}
 
 
 def count_notes(source: Path, records: Iterable[Record]) -> list[str]:
@@ -135,6 +140,30 @@ def count_notes(source: Path, records: Iterable[Record]) -> list[str]:
     counts = Counter(record.problem[0] for record in records if record.problem)
     words = {"not_found": "listed images are not there", "unlisted": "files are not listed and are left out"}
     return [f"{source}: {counts[code]} {word}" for code, word in words.items() if counts[code]]
+
+
+def class_name(text: str) -> str:
+    """A class's name as it is compared: readable, composed (NFC), without blanks at its ends."""
+    return unicodedata.normalize("NFC", readable(text)).strip()
+
+
+# Codes of records that are not used, in words for the line that counts what was left out.
+REASONS = {
+    "unlisted": "in no table or class folder",
+    "mask": "masks or drawings",
+    "not_found": "listed but not there",
+    "ct_slice": "of a CT",
+    "other_finding": "of other findings",
+    "other_body_part": "of other body parts",
+    "left_out": "of labels that are left out",
+}
+
+
+def left_out_in_words(listing: Listing) -> str:
+    """All that a source holds and that is not used, counted by reason in one line; "" where all is used."""
+    codes = Counter(record.problem[0] for record in listing.records if record.problem)
+    counts = Counter({REASONS.get(code, code): count for code, count in codes.items()})
+    return in_words({**counts, **listing.left_out})
 
 
 def relative_id(path: Path, folder: Path) -> str:

@@ -23,6 +23,8 @@ from magsd_cli.data.layouts.listing import (
     relative_id,
     unlisted,
 )
+from magsd_cli.data.layouts.tree import walk
+from magsd_cli.data.missing_words import is_missing_id
 from magsd_cli.errors import UsageError
 
 # A tag's start in lower case -> the label; the first that an image has counts.
@@ -49,8 +51,16 @@ def read(source: Path) -> Listing:
         if outlines.polygons:
             masks[record.image_id] = outlines
     records.sort(key=lambda record: record.image_id)
-    records += unlisted(source, {record.path for record in records}, "annotations/")
-    return Listing("v7", records, masks=dict(masks), mask_kind="lung", notes=count_notes(source, records))
+    tree = walk(source)
+    records += unlisted(source, {record.path for record in records}, "annotations/", tree=tree)
+    return Listing(
+        "v7",
+        records,
+        masks=dict(masks),
+        mask_kind="lung",
+        notes=count_notes(source, records),
+        left_out=tree.without((source / "annotations").glob("*.json")),
+    )
 
 
 def _read_annotation(source: Path, path: Path) -> tuple[Record, Outlines]:
@@ -87,6 +97,7 @@ def _record(source: Path, file: Path, tags: list[str]) -> Record:
     label = next((label for start, label in LABELS.items() if any(t.startswith(start) for t in lower)), None)
     facts = dict(tag.replace("/", ":", 1).split(":", 1) for tag in tags if ":" in tag or "/" in tag)
     patient = facts.get("PatientID", "")
+    patient = "" if is_missing_id(patient, zero=False) else patient
     problem = None
     if "ct" in lower:
         problem = ("ct_slice", "its tags say that it is a CT, not a radiograph")

@@ -42,6 +42,7 @@ REASONS = {
     "float_image": "floating-point samples without a range",
     "not_grayscale": "a colour picture",
     "constant": "one gray value everywhere",
+    "mask": "two gray values: a mask or a drawing",
     "no_pixels": "a DICOM file without pixels",
     "decoder_crashed": "its decoder crashed",
     "decoder_timeout": "its decoder did not end",
