@@ -12,6 +12,8 @@ import pandas as pd
 from magsd_cli.report.sections.data_flow import REASONS, flow_table, source_table
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+#: Names of columns that stand beside a word, as a code stands beside its sentence.
+COLUMNS = {"exam_id"}
 CODE = re.compile(r"[a-z]+(_[a-z]+)*")
 
 
@@ -52,7 +54,7 @@ def _of_tuple(parts: list[ast.expr]) -> list[ast.expr]:
 
 
 def test_every_code_has_words_and_stands_in_the_manual() -> None:
-    codes = emitted_codes()
+    codes = emitted_codes() - COLUMNS
     assert {"not_chosen", "conflicting_labels", "decoder_timeout", "unsupported_format", "no_box"} <= codes
     assert codes == set(REASONS)
     manual = (REPOSITORY / "docs" / "data.md").read_text()
