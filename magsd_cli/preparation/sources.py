@@ -32,7 +32,7 @@ PIPELINE = 2  # raise when decoding or preprocessing changes pixels: old work mu
 
 @dataclass(frozen=True)
 class Sources:
-    """All that is listed: records of every source with labels mapped, and truth for localization.
+    """All that is listed: records of every source with labels mapped, lesion boxes and masks.
 
     `per_class` and `seed` say how many of each label are drawn.
 
