@@ -14,13 +14,7 @@ from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.decision import mean_probabilities, rules_of
 from magsd_cli.inference.engines import Ask
 from magsd_cli.inference.model import Model
-from magsd_cli.localization.regions import (
-    Mask,
-    Region,
-    cut_region,
-    stretch,
-    upsample,
-)
+from magsd_cli.localization.regions import Mask, Region, cut_region, stretch, upsample
 from magsd_cli.localization.truth import Truth, read_mask
 from magsd_cli.localization.views import View
 from magsd_cli.metrics.iou import box_iou, boxes_mask, enclosing_box, mask_iou, pointing_hit
@@ -33,7 +27,6 @@ BOXES, MASK, LUNGS = "boxes", "mask", "lungs"
 IOU = {BOXES: "iou_box", MASK: "iou_mask"}
 SHARES = (0.25, 0.5)  # the paper speaks of IoU over 0.25
 THRESHOLDS: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(1, 20))
-
 
 _Shares = TypedDict(
     "_Shares",
