@@ -67,7 +67,8 @@ def main() -> None:
 
 Written by `python docs/make_models_table.py`; the figures are counted from the networks themselves, for one
 channel and {CLASSES} classes. Published figures are for RGB and their own classes: with those two differences
-taken out the VGG16, ResNets and InceptionV3 agree to the last parameter (`tests/models/test_comparison.py`).
+taken out the VGG16, ResNets and InceptionV3 agree to the last parameter
+(`tests/models/baselines/test_every_network.py`).
 
 {head}
 {chr(10).join(row(name) for name in MODELS)}

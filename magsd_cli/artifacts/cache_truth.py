@@ -1,4 +1,4 @@
-"""Truth for localization that a cache's sources bring, beside the cache.
+"""Lesion boxes and masks of lesions and lungs that a cache's sources bring, beside the cache.
 
 ``<name>-<hash8>.boxes.parquet``: lesion boxes in pixels of the source images; ``<name>-<hash8>.masks.npz``:
 masks at the size of the cached images.
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.artifacts.cache import AGAIN, SUFFIX
+from magsd_cli.artifacts.cache import SUFFIX
 from magsd_cli.artifacts.files import check_hash, hashed_path
-from magsd_cli.artifacts.tables import read_parquet, write_parquet
+from magsd_cli.artifacts.tables import write_parquet
 from magsd_cli.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -35,11 +35,6 @@ def boxes_path(cache: Path) -> Path:
 def write_boxes(cache: Path, boxes: pd.DataFrame) -> None:
     """Write the boxes: image_id, label, x, y, width, height in pixels of the source image."""
     write_parquet(boxes_path(cache), boxes)
-
-
-def read_boxes(cache: Path) -> pd.DataFrame | None:
-    """The boxes beside the cache file, or None. Raises `ArtifactError` when they are damaged."""
-    return read_parquet(boxes_path(cache), AGAIN) if boxes_path(cache).is_file() else None
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,10 @@ def localize(
     device: DeviceOption = "auto",
 ) -> int:
     """Show where the network looked: overlays, masks, boxes, and IoU against the truth. Prints the folder."""
-    from magsd_cli.localization.localize import localize as stage
+    from magsd_cli.localization.localize import LocalizeOptions
+    from magsd_cli.localization.localize import localize as run
 
-    path, code = stage(
+    options = LocalizeOptions(
         inputs=inputs,
         model=model,
         runs=context.obj,
@@ -99,5 +100,6 @@ def localize(
         name=name,
         device=device,
     )
+    path, code = run(options)
     print(path)
     return code

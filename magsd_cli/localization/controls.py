@@ -11,9 +11,9 @@ import numpy.typing as npt
 from magsd_cli.inference.answer import Prediction
 from magsd_cli.inference.engines import Ask
 from magsd_cli.inference.model import Model
-from magsd_cli.localization.measure import Target, measure
+from magsd_cli.localization.measure import Finding, measure
 from magsd_cli.localization.regions import find_region, share_inside
-from magsd_cli.localization.threshold import Floats, Held, thresholds, truth_kind
+from magsd_cli.localization.threshold import Floats, PendingImage, thresholds, truth_kind
 from magsd_cli.recipe import recipe_from_values
 
 OTHERS = 20  # images whose attention makes an image's shuffled control
@@ -32,34 +32,40 @@ def untrained_asker(model: Model) -> Ask:
     return ask
 
 
-def control_columns(held: Mapping[Path, Held], given: float | None) -> dict[Path, dict[str, float]]:
+def control_columns(
+    pending: Mapping[Path, PendingImage], given: float | None
+) -> dict[Path, dict[str, float]]:
     """The columns of both controls for each image that counts (see the module's first lines)."""
-    mine, theirs = thresholds(held, given), thresholds(held, given, untrained=True)
-    counted = [path for path, one in held.items() if one.answer.unseen is not False]
+    mine, theirs = thresholds(pending, given), thresholds(pending, given, untrained=True)
+    counted = [path for path, one in pending.items() if one.attended.unseen is not False]
     found: dict[Path, dict[str, float]] = {path: {} for path in counted}
     rng = np.random.default_rng(0)
     for path in counted:
-        one = held[path]
+        one = pending[path]
         columns = found[path]
-        if one.aim is not None:
-            columns |= _named("untrained_", _fit(one.untrained, theirs[path].value, one.aim))
-            others = _others(path, [p for p in counted if truth_kind(held[p]) == truth_kind(one)], held, rng)
-            fits = [_fit(held[other].answer.attention, mine[path].value, one.aim) for other in others]
+        if one.finding is not None:
+            columns |= _named("untrained_", _fit(one.untrained, theirs[path].value, one.finding))
+            others = _others(
+                path, [p for p in counted if truth_kind(pending[p]) == truth_kind(one)], pending, rng
+            )
+            fits = [
+                _fit(pending[other].attended.attention, mine[path].value, one.finding) for other in others
+            ]
             if fits:
                 means = {name: float(np.mean([fit[name] for fit in fits])) for name in fits[0]}
                 columns |= _named("control_", means)
         if one.lungs is not None:
             columns["untrained_lungs"] = share_inside(one.untrained, one.lungs)
-            others = _others(path, [p for p in counted if held[p].lungs is not None], held, rng)
-            shares = [share_inside(held[other].answer.attention, one.lungs) for other in others]
+            others = _others(path, [p for p in counted if pending[p].lungs is not None], pending, rng)
+            shares = [share_inside(pending[other].attended.attention, one.lungs) for other in others]
             if shares:
                 columns["control_lungs"] = float(np.mean(shares))
     return found
 
 
-def _fit(attention: Floats, threshold: float, aim: Target) -> dict[str, float]:
-    shape = (aim.mask.shape[0], aim.mask.shape[1])
-    return measure(find_region(attention, shape, threshold), aim)
+def _fit(attention: Floats, threshold: float, finding: Finding) -> dict[str, float]:
+    shape = (finding.mask.shape[0], finding.mask.shape[1])
+    return measure(find_region(attention, shape, threshold), finding)
 
 
 def _named(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
@@ -67,11 +73,11 @@ def _named(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _others(
-    path: Path, group: Sequence[Path], held: Mapping[Path, Held], rng: np.random.Generator
+    path: Path, group: Sequence[Path], pending: Mapping[Path, PendingImage], rng: np.random.Generator
 ) -> list[Path]:
     """All images of `group` of other patients, or `OTHERS` of them by lot."""
-    patient = held[path].patient
-    others = [p for p in group if p != path and not (patient and held[p].patient == patient)]
+    patient = pending[path].attended.patient
+    others = [p for p in group if p != path and not (patient and pending[p].attended.patient == patient)]
     if len(others) <= OTHERS:
         return others
     return [others[i] for i in rng.choice(len(others), OTHERS, replace=False)]

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from magsd_cli.artifacts.files import check_hash, read_json
 from magsd_cli.artifacts.runs import write_json_hashed
 from magsd_cli.artifacts.tables import LOCALIZATION, read_table, table_metadata
 from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.localization.measure import LocalizationRow
+from magsd_cli.localization.scores import KindFigures
+
+
+class Summary(TypedDict):
+    """The keys of summary.json: what was asked, of which model, and the figures."""
+
+    request: str
+    model: str
+    model_sha256: str
+    threshold: float | None
+    version: str
+    files: int
+    ok: int
+    errors: int
+    with_truth: int
+    measured: int
+    left_out_as_training_data: int
+    possibly_training_data: int
+    own_data_by_its_unseen_fold: int
+    controls: dict[str, str]
+    area_share: float | None
+    thresholds: dict[str, str]
+    kinds: dict[str, KindFigures]
 
 
 @dataclass(frozen=True)
@@ -23,7 +47,7 @@ class Localization:
 
     name: str
     model_sha256: str | None = None
-    rows: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    rows: tuple[LocalizationRow, ...] = field(default=(), repr=False)
     panel: bytes | None = field(default=None, repr=False)
     problem: str | None = None
 
@@ -70,7 +94,7 @@ def lock_path(folder: Path) -> Path:
     return folder / ".lock"
 
 
-def finished_summary(folder: Path, request: str) -> dict[str, Any] | None:
+def finished_summary(folder: Path, request: str) -> Summary | None:
     """The summary of a finished localization that answers `request`; None when it is not finished.
 
     Raises `UsageError` when it answers another request, `ArtifactError` when it is damaged.
@@ -78,7 +102,7 @@ def finished_summary(folder: Path, request: str) -> dict[str, Any] | None:
     if not summary_path(folder).is_file():
         return None
     check_hash(summary_path(folder))
-    summary: dict[str, Any] = read_json(summary_path(folder))
+    summary = cast("Summary", read_json(summary_path(folder)))
     if summary.get("request") != request:
         raise UsageError(
             f"{folder}: holds the answer to another question (model, images, truth or threshold differ); "
@@ -88,7 +112,7 @@ def finished_summary(folder: Path, request: str) -> dict[str, Any] | None:
     return summary
 
 
-def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+def write_summary(folder: Path, summary: Summary) -> None:
     """Write the summary, after everything else."""
     write_json_hashed(summary_path(folder), summary)
 
@@ -106,6 +130,6 @@ def read_localizations(folders: Iterable[Path]) -> Iterator[Localization]:
         yield Localization(
             name,
             table_metadata(table).get("model_sha256"),
-            tuple(table.to_pylist()),
+            tuple(cast("list[LocalizationRow]", table.to_pylist())),
             panel.read_bytes() if panel.is_file() else None,
         )

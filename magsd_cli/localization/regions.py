@@ -16,11 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-
-
 Mask = npt.NDArray[np.bool_]
-
-
 Box = tuple[float, float, float, float]
 
 

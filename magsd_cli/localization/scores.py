@@ -9,62 +9,75 @@ from. Patients, not images, are the unit of every interval.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.localization.measure import IOU, LUNGS, SHARES, LocalizationRow, kind_of, number_in
 from magsd_cli.metrics.intervals import bootstrap, share_interval
 
 Floats = npt.NDArray[np.float64]
 
-
-BOXES, MASK, LUNGS = "boxes", "mask", "lungs"
-
-
-#: The IoU (eq. 12) that counts for each kind of truth: of the enclosing box for boxes, else of the mask.
-IOU = {BOXES: "iou_box", MASK: "iou_mask"}
-
-
-SHARES = (0.25, 0.5)  # the paper speaks of IoU over 0.25
-
-
-THRESHOLDS: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(1, 20))
-
-
 CONTROLS = {"shuffled": "control_", "untrained": "untrained_"}  # and the prefix of their columns
 
 
-def kind_of(truth: str | None) -> str | None:
-    """`BOXES` where the truth of an image has boxes, else `MASK`; None without truth."""
-    return None if not truth else BOXES if truth.startswith(BOXES) else MASK
+class Gain(TypedDict):
+    """What a control reaches in the mean, and how much more the attention does, with its interval."""
+
+    mean: float
+    gain: float
+    gain_interval95: list[float] | None
 
 
-def figures_by_kind(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+class Score(TypedDict):
+    """A measure's mean over images, its interval over patients, and what each control says of it."""
+
+    mean: float
+    interval95: list[float] | None
+    controls: dict[str, Gain]
+
+
+_Over = TypedDict("_Over", {"over_0.25": Score, "over_0.5": Score}, total=False)
+
+
+class KindFigures(_Over, total=False):
+    """The figures of one kind of truth: `n` images of `patients`, and the measures that the kind has."""
+
+    n: int
+    patients: int
+    median: float
+    iou: Score
+    pointing: Score
+    inside: Score
+
+
+def figures_by_kind(rows: Sequence[LocalizationRow]) -> dict[str, KindFigures]:
     """The figures of localization rows for `BOXES`, `MASK` and `LUNGS`, where there are any.
 
     rows: columns of the localization table. Only images that no asked network was trained on count. Each
     kind has n, patients and its measures; each measure is as `figure` says.
     """
     counted = [row for row in rows if row["status"] == "ok" and row["unseen"] is not False]
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, KindFigures] = {}
     for kind, iou in IOU.items():
-        part = [row for row in counted if kind_of(row["truth"]) == kind and row[iou] is not None]
+        part = [row for row in counted if kind_of(row["truth"]) == kind and row.get(iou) is not None]
         if part:
-            found[kind] = _counts(part) | _iou_figures(part, iou)
+            found[kind] = {**_counts(part), **_iou_figures(part, iou)}
     part = [row for row in counted if row.get("lungs_inside") is not None]
     if part:
         chance = {"area": "lungs_share", "shuffled": "control_lungs", "untrained": "untrained_lungs"}
         inside = _column(part, "lungs_inside")
-        found[LUNGS] = _counts(part) | {
+        found[LUNGS] = {
+            **_counts(part),
             "inside": figure(inside, _controls(part, chance), _patients(part)),
         }
     return found
 
 
-def _iou_figures(rows: Sequence[Mapping[str, Any]], iou: str) -> dict[str, Any]:
+def _iou_figures(rows: Sequence[LocalizationRow], iou: str) -> KindFigures:
     patients, values = _patients(rows), _column(rows, iou)
-    figures: dict[str, Any] = {
+    figures: dict[str, object] = {
         "median": float(np.median(values)),
         "iou": figure(values, _controls(rows, {k: p + iou for k, p in CONTROLS.items()}), patients),
     }
@@ -74,12 +87,15 @@ def _iou_figures(rows: Sequence[Mapping[str, Any]], iou: str) -> dict[str, Any]:
         figures[f"over_{share:g}"] = figure(over, _controls(rows, columns), patients)
     columns = {name: f"{prefix}pointing" for name, prefix in CONTROLS.items()}
     figures["pointing"] = figure(_column(rows, "pointing_hit"), _controls(rows, columns), patients)
-    return figures
+    return cast("KindFigures", figures)
 
 
-def figure(
-    values: Floats, controls: Mapping[str, Floats], patients: Sequence[str], seed: int = 0
-) -> dict[str, Any]:
+def figure_of(figures: KindFigures, measure: str) -> Score | None:
+    """A measure of a kind of truth by its name; None where the kind has no such measure."""
+    return cast("Score | None", figures.get(measure))
+
+
+def figure(values: Floats, controls: Mapping[str, Floats], patients: Sequence[str], seed: int = 0) -> Score:
     """Mean of a measure over images with its interval over patients; the same of the gain over each control.
 
     values: [N] in 0..1; controls: name -> [N], what the control reaches on the same images; patients: the
@@ -127,7 +143,7 @@ def _share(values: Floats, patients: Sequence[str], rng: np.random.Generator) ->
     return [found.low, found.high]
 
 
-def _counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _counts(rows: Sequence[LocalizationRow]) -> KindFigures:
     return {"n": len(rows), "patients": _count(_patients(rows))}
 
 
@@ -135,15 +151,15 @@ def _count(patients: Sequence[str]) -> int:
     return len({name or i for i, name in enumerate(patients)})
 
 
-def _patients(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _patients(rows: Sequence[LocalizationRow]) -> list[str]:
     return [row.get("patient_id") or "" for row in rows]
 
 
-def _column(rows: Sequence[Mapping[str, Any]], name: str) -> Floats:
-    return np.array([float(row[name]) for row in rows], np.float64)
+def _column(rows: Sequence[LocalizationRow], name: str) -> Floats:
+    return np.array([number_in(row, name) for row in rows], np.float64)
 
 
-def _controls(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> dict[str, Floats]:
+def _controls(rows: Sequence[LocalizationRow], columns: Mapping[str, str]) -> dict[str, Floats]:
     """The controls that every row has."""
     return {
         name: _column(rows, column)

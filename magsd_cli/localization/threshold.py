@@ -9,9 +9,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.localization.measure import CHOSEN, DEFAULT, GIVEN, Marked, Target, Threshold, threshold_curve
+from magsd_cli.localization.measure import (
+    CHOSEN,
+    DEFAULT,
+    GIVEN,
+    THRESHOLDS,
+    AttendedImage,
+    Finding,
+    Threshold,
+    kind_of,
+    threshold_curve,
+)
 from magsd_cli.localization.regions import Mask
-from magsd_cli.localization.scores import THRESHOLDS, kind_of
 
 LEAST = 10  # images on which a threshold may be chosen
 Floats = npt.NDArray[np.float32]
@@ -32,61 +41,64 @@ def best_threshold(curves: Sequence[Sequence[float]]) -> tuple[float, int] | Non
 
 
 @dataclass(frozen=True)
-class Held:
+class PendingImage:
     """An image with truth, until all of them are known: thresholds and controls need the others.
 
-    `aim`: its finding; `lungs` bool [H,W]; `untrained`: attention [h,w] of the untrained networks; the curves
-    say how the IoU follows the threshold, for the trained and the untrained attention.
+    `lungs` bool [H,W]; `untrained`: attention [h,w] of the untrained networks; the curves say how the IoU
+    follows the threshold, for the trained and the untrained attention.
     """
 
-    answer: Marked
-    aim: Target | None
+    attended: AttendedImage
+    finding: Finding | None
     lungs: Mask | None = field(repr=False)
     untrained: Floats = field(repr=False)
-    patient: str = ""
     curve: tuple[float, ...] = ()
     untrained_curve: tuple[float, ...] = ()
 
 
-def hold(
-    answer: Marked, aim: Target | None, lungs: Mask | None, untrained: Floats, patient: str | None
-) -> Held:
-    """Keep an image with truth, and how its IoU would follow the threshold."""
-    curves = [tuple(threshold_curve(maps, aim)) if aim else () for maps in (answer.attention, untrained)]
-    return Held(answer, aim, lungs, untrained, patient or "", curves[0], curves[1])
+def pending_image(
+    attended: AttendedImage, finding: Finding | None, lungs: Mask | None, untrained: Floats
+) -> PendingImage:
+    """An image with truth, and how its IoU would follow the threshold."""
+    curves = [
+        tuple(threshold_curve(maps, finding)) if finding else () for maps in (attended.attention, untrained)
+    ]
+    return PendingImage(attended, finding, lungs, untrained, curves[0], curves[1])
 
 
 def thresholds(
-    held: Mapping[Path, Held], given: float | None, untrained: bool = False
+    pending: Mapping[Path, PendingImage], given: float | None, untrained: bool = False
 ) -> dict[Path, Threshold]:
     """The threshold of each image: as `given`, else the best for its kind of truth on the other folds.
 
-    The images of the other folds are judged as the run's networks marked them: in a cross-validation each by
+    The images of the other folds count as the run's networks attended to them: in a cross-validation each by
     the network that never saw it. An image that is scored never takes part in the choice of its threshold.
-    Where fewer than `metrics.localization.LEAST` images could choose, it is `DEFAULT_THRESHOLD`.
+    Where fewer than `LEAST` images could choose, it is `DEFAULT_THRESHOLD`.
     """
     if given is not None:
-        return dict.fromkeys(held, Threshold(given, GIVEN))
+        return dict.fromkeys(pending, Threshold(given, GIVEN))
     made: dict[tuple[str | None, int | None], Threshold] = {}
     found = {}
-    for path, one in held.items():
-        group = (truth_kind(one), one.answer.home)
+    for path, one in pending.items():
+        group = (truth_kind(one), one.attended.home)
         if group not in made:
-            made[group] = _choose(list(held.values()), *group, untrained)
+            made[group] = _choose(list(pending.values()), *group, untrained)
         found[path] = made[group]
     return found
 
 
-def _choose(held: Sequence[Held], kind: str | None, home: int | None, untrained: bool) -> Threshold:
+def _choose(
+    pending: Sequence[PendingImage], kind: str | None, home: int | None, untrained: bool
+) -> Threshold:
     choosers = [
         other.untrained_curve if untrained else other.curve
-        for other in held
-        if kind and truth_kind(other) == kind and other.answer.home not in (None, home)
+        for other in pending
+        if kind and truth_kind(other) == kind and other.attended.home not in (None, home)
     ]
     best = best_threshold(choosers)
     return Threshold(DEFAULT_THRESHOLD, DEFAULT) if best is None else Threshold(best[0], CHOSEN, best[1])
 
 
-def truth_kind(one: Held) -> str | None:
+def truth_kind(one: PendingImage) -> str | None:
     """The kind of an image's truth, boxes or a mask; None where it has none."""
-    return kind_of(one.aim.kind) if one.aim else None
+    return kind_of(one.finding.kind) if one.finding else None

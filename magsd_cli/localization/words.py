@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from magsd_cli.localization.scores import BOXES, IOU, LUNGS, MASK, kind_of, verdict
+from magsd_cli.localization.folder import Summary
+from magsd_cli.localization.measure import BOXES, IOU, LUNGS, MASK, LocalizationRow, kind_of, number_in
+from magsd_cli.localization.scores import KindFigures, Score, verdict
 from magsd_cli.render.document import percent
 
-Row = Mapping[str, Any]
 KINDS = {BOXES: "Boxes", MASK: "Masks", LUNGS: "Lungs"}
 MEASURES = {
     "iou": "IoU",
@@ -25,7 +25,7 @@ CHANCES = {
 }
 
 
-def in_words(summary: Mapping[str, Any]) -> list[str]:
+def in_words(summary: Summary) -> list[str]:
     """The figures for people: with chance beside them, and what they are not of."""
     lines = [f"localize: {summary['files']} files, {summary['ok']} ok, {summary['errors']} with an error"]
     if summary["own_data_by_its_unseen_fold"]:
@@ -47,7 +47,7 @@ def in_words(summary: Mapping[str, Any]) -> list[str]:
     return lines + [sentence(kind, figures) for kind, figures in summary["kinds"].items()]
 
 
-def sentence(kind: str, figures: Mapping[str, Any]) -> str:
+def sentence(kind: str, figures: KindFigures) -> str:
     """Whether the attention is better than chance for one kind of truth, in a sentence."""
     main = figures["inside" if kind == LUNGS else "iou"]
     what = "share of the attention inside the lungs" if kind == LUNGS else "mean IoU"
@@ -78,7 +78,7 @@ def _conclusion(answers: Mapping[str, str]) -> str:
     return f"The attention is NOT shown to be better than chance: no gain over {' and '.join(short)}."
 
 
-def _pointing(pointing: Mapping[str, Any]) -> str:
+def _pointing(pointing: Score) -> str:
     answers = {verdict(control["gain_interval95"]) for control in pointing["controls"].values()}
     chances = [
         f"{CHANCES[name]} {percent(control['mean'], digits=1)}%"
@@ -91,7 +91,7 @@ def _pointing(pointing: Mapping[str, Any]) -> str:
     )
 
 
-def threshold_words(rows: Sequence[Row]) -> dict[str, str]:
+def threshold_words(rows: Sequence[LocalizationRow]) -> dict[str, str]:
     """For each kind of truth where its thresholds are from, in a sentence."""
     found = {}
     for kind in IOU:
@@ -99,7 +99,7 @@ def threshold_words(rows: Sequence[Row]) -> dict[str, str]:
         sources = {row["threshold_from"] for row in part}
         if not part or None in sources:
             continue
-        low, high = (f"{pick(row['threshold'] for row in part):.2f}" for pick in (min, max))
+        low, high = (f"{pick(number_in(row, 'threshold') for row in part):.2f}" for pick in (min, max))
         value = low if low == high else f"{low} to {high}"
         if sources == {"given"}:
             why = "as given, for all images"

@@ -34,7 +34,7 @@ PIPELINE = 2  # raise when decoding or preprocessing changes pixels: old work mu
 
 @dataclass(frozen=True)
 class Sources:
-    """All that is listed: records of every source with labels mapped, and truth for localization.
+    """All that is listed: records of every source with labels mapped, lesion boxes and masks.
 
     `per_class` and `seed` say how many of each label are drawn. `origins` are the sources' names with the
     number of their records; `separate` says that the same patient id in two sources is two people.

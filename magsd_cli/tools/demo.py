@@ -17,7 +17,7 @@ from magsd_cli.artifacts.files import read_json, write_bytes, write_json, write_
 from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.predict import predict
-from magsd_cli.localization.localize import localize
+from magsd_cli.localization.localize import LocalizeOptions, localize
 from magsd_cli.preparation.prepare import prepare
 from magsd_cli.recipe import load_recipe
 from magsd_cli.report.report import report
@@ -89,9 +89,7 @@ def demo(*, runs: Path, device: str = "auto", extent: Extent | None = None, seed
     name = f"demo-{seed}"
     words = ["--model", run, "--boxes", boxes, "--masks", masks, "--name", name]
     _announce(runs, "localize", known / "images", *words)
-    localize(
-        inputs=[known / "images"], model=run, runs=runs, boxes=boxes, masks=masks, name=name, device=device
-    )
+    localize(LocalizeOptions([known / "images"], run, runs, boxes, masks, name=name, device=device))
     _announce(runs, "report", run)
     return report(runs_given=[run], runs=runs)
 

@@ -8,26 +8,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from magsd_cli.artifacts.cache import AGAIN
 from magsd_cli.artifacts.cache_truth import (
     boxes_path,
     masks_path,
-    read_boxes,
     read_masks,
     write_boxes,
     write_masks,
 )
+from magsd_cli.artifacts.tables import read_parquet
 from magsd_cli.errors import ArtifactError
 
 
 def test_boxes(tmp_path: Path) -> None:
     cache = tmp_path / "c-12345678.h5"
-    assert read_boxes(cache) is None
     boxes = pd.DataFrame(
         {"image_id": ["a"], "label": ["x"], "x": [1.0], "y": [2.0], "width": [3.0], "height": [4.0]}
     )
     write_boxes(cache, boxes)
     assert boxes_path(cache).name == "c-12345678.boxes.parquet"
-    pd.testing.assert_frame_equal(read_boxes(cache), boxes, check_dtype=False)  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(read_parquet(boxes_path(cache), AGAIN), boxes, check_dtype=False)  # type: ignore[arg-type]
 
 
 def test_masks(tmp_path: Path) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from magsd_cli.localization.controls import control_columns
-from magsd_cli.localization.measure import Marked, Target, Threshold, target
-from magsd_cli.localization.scores import THRESHOLDS
-from magsd_cli.localization.threshold import LEAST, Held, hold, thresholds
+from magsd_cli.localization.measure import THRESHOLDS, AttendedImage, Finding, Threshold, finding_of
+from magsd_cli.localization.threshold import LEAST, PendingImage, pending_image, thresholds
 from magsd_cli.localization.truth import Truth
 from magsd_cli.localization.views import View
 
@@ -23,27 +23,27 @@ def spot(x: int, y: int) -> np.ndarray:
     return maps
 
 
-def held(
+def pending(
     name: str, home: int | None, place: tuple[int, int] = (0, 0), patient: str = "", unseen: bool = True
-) -> Held:
+) -> PendingImage:
     """An image with a box at `place`, attention that knows it and an untrained one that does not."""
     view = View(Path(name), shape=(SIDE, SIDE))
-    answer = Marked(view, np.ones(1, np.float32), spot(*place), (0,), unseen, home)
-    aim = target(Truth(((*map(float, place), 8.0, 8.0),)), (SIDE, SIDE))
-    assert aim is not None
-    return hold(answer, aim, None, spot(12, 12), patient)
+    attended = AttendedImage(view, np.ones(1, np.float32), spot(*place), (0,), unseen, home, patient)
+    finding = finding_of(Truth(((*map(float, place), 8.0, 8.0),)), (SIDE, SIDE))
+    assert finding is not None
+    return pending_image(attended, finding, None, spot(12, 12))
 
 
-def with_best(one: Held, best: float) -> Held:
+def with_best(one: PendingImage, best: float) -> PendingImage:
     curve = [0.0] * len(THRESHOLDS)
     curve[THRESHOLDS.index(best)] = 1.0
-    return Held(one.answer, one.aim, one.lungs, one.untrained, one.patient, tuple(curve), tuple(curve))
+    return replace(one, curve=tuple(curve), untrained_curve=tuple(curve))
 
 
-def two_folds(each: int) -> dict[Path, Held]:
+def two_folds(each: int) -> dict[Path, PendingImage]:
     """The images of fold 0 want 0.2, those of fold 1 want 0.7."""
     return {
-        Path(f"{fold}-{k}"): with_best(held(f"{fold}-{k}", fold), best)
+        Path(f"{fold}-{k}"): with_best(pending(f"{fold}-{k}", fold), best)
         for fold, best in ((0, 0.2), (1, 0.7))
         for k in range(each)
     }
@@ -65,7 +65,7 @@ def test_no_image_has_a_say_in_its_own_threshold() -> None:
 
 def test_an_outside_image_has_the_threshold_of_the_runs_own() -> None:
     images = two_folds(LEAST)
-    images[Path("new")] = with_best(held("new", None), 0.95)
+    images[Path("new")] = with_best(pending("new", None), 0.95)
     assert thresholds(images, None)[Path("new")].images == 2 * LEAST
     # and it has no say in theirs
     assert thresholds(images, None)[Path("0-0")].images == LEAST
@@ -80,23 +80,21 @@ def test_kinds_of_truth_choose_apart() -> None:
     images = two_folds(LEAST)
     mask = np.ones((SIDE, SIDE), bool)
     one = images[Path("0-0")]
-    images[Path("mask")] = Held(
-        one.answer, Target(mask, Truth(mask=Path("m")), "", "mask"), None, one.untrained, "", one.curve
-    )
+    images[Path("mask")] = replace(one, finding=Finding(mask, Truth(mask=Path("m")), "", "mask"))
     assert thresholds(images, None)[Path("mask")].source == "default"
 
 
 def test_the_curve_peaks_where_the_region_fits() -> None:
     ramp = np.linspace(0, 1, SIDE, dtype=np.float32)[None].repeat(SIDE, 0)
-    answer = Marked(View(Path("x"), shape=(SIDE, SIDE)), np.ones(1, np.float32), ramp, (0,), True, 0)
+    attended = AttendedImage(View(Path("x"), shape=(SIDE, SIDE)), np.ones(1, np.float32), ramp, (0,), True, 0)
     box = (SIDE * 0.7, 0.0, SIDE * 0.3, float(SIDE))
-    one = hold(answer, target(Truth((box,)), (SIDE, SIDE)), None, ramp, "")
+    one = pending_image(attended, finding_of(Truth((box,)), (SIDE, SIDE)), None, ramp)
     assert THRESHOLDS[int(np.argmax(one.curve))] == pytest.approx(0.7, abs=0.05)
 
 
 def test_controls_know_nothing_of_the_image() -> None:
     places = [(0, 0), (12, 0), (0, 12)]
-    images = {Path(str(k)): held(str(k), None, place) for k, place in enumerate(places)}
+    images = {Path(str(k)): pending(str(k), None, place) for k, place in enumerate(places)}
     columns = control_columns(images, 0.5)
     for path in images:
         assert columns[path]["control_iou_box"] == 0  # the boxes are apart
@@ -106,10 +104,10 @@ def test_controls_know_nothing_of_the_image() -> None:
 
 def test_the_same_patient_is_no_control_and_training_images_are_none() -> None:
     images = {
-        Path("a"): held("a", 0, (0, 0), "p"),
-        Path("b"): held("b", 0, (0, 0), "p"),
-        Path("c"): held("c", 0, (12, 0), "q"),
-        Path("d"): held("d", 0, (0, 0), "r", unseen=False),
+        Path("a"): pending("a", 0, (0, 0), "p"),
+        Path("b"): pending("b", 0, (0, 0), "p"),
+        Path("c"): pending("c", 0, (12, 0), "q"),
+        Path("d"): pending("d", 0, (0, 0), "r", unseen=False),
     }
     columns = control_columns(images, 0.5)
     assert columns[Path("a")]["control_iou_box"] == 0  # b would have been perfect, and d too

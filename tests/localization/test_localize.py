@@ -18,7 +18,7 @@ from magsd_cli.artifacts.runs import open_run
 from magsd_cli.artifacts.tables import LOCALIZATION, read_table
 from magsd_cli.errors import ArtifactError, LockedError, NoInputError, UsageError
 from magsd_cli.inference.torch_engine import Prediction, load_ensemble, predict_images
-from magsd_cli.localization.localize import localize
+from magsd_cli.localization.localize import LocalizeOptions, localize
 from magsd_cli.metrics.iou import box_iou, mask_iou
 
 BOX = (10.0, 20.0, 30.0, 25.0)
@@ -48,7 +48,7 @@ def made(made: Path) -> Path:
 def run(made: Path, *inputs: Path, runs: Path, **options: Any) -> tuple[Path, int]:
     """Against the made run, but with a `runs` folder of the test's own for what localize leaves."""
     given: dict[str, Any] = {"model": made / "runs" / "tiny", "device": "cpu", "name": "here"}
-    return localize(inputs=list(inputs), runs=runs, **given | options)
+    return localize(LocalizeOptions(inputs=list(inputs), runs=runs, **given | options))
 
 
 def rows_of(folder: Path) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from magsd_cli.localization.scores import THRESHOLDS, figure, figures_by_kind, interval, kind_of, verdict
+from magsd_cli.localization.measure import THRESHOLDS, kind_of
+from magsd_cli.localization.scores import figure, figures_by_kind, interval, verdict
 from magsd_cli.localization.threshold import LEAST, best_threshold
 
 

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from pictures import dicom_bytes, radiograph
 
-from magsd_cli.artifacts.cache import open_cache
-from magsd_cli.artifacts.cache_truth import read_boxes, read_masks
+from magsd_cli.artifacts.cache import AGAIN, open_cache
+from magsd_cli.artifacts.cache_truth import boxes_path, read_masks
 from magsd_cli.artifacts.files import lock
+from magsd_cli.artifacts.tables import read_parquet
 from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.errors import LockedError, NoInputError, UsageError
 from magsd_cli.preparation import prepare as stage
@@ -272,8 +273,7 @@ def test_duplicates_share_a_group_and_masks_travel(xrays: Path, tmp_path: Path) 
     cache = open_cache(path)
     assert code == 0
     assert cache.group_ids == ["p", "p", ""]
-    boxes = read_boxes(path)
-    assert boxes is not None
+    boxes = read_parquet(boxes_path(path), AGAIN)
     assert list(boxes["image_id"]) == ["Normal/1.png"]
     masks = read_masks(path)
     assert masks is not None

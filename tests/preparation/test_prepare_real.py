@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from magsd_cli.artifacts.cache import Cache, open_cache
-from magsd_cli.artifacts.cache_truth import read_boxes, read_masks
+from magsd_cli.artifacts.cache import AGAIN, Cache, open_cache
+from magsd_cli.artifacts.cache_truth import boxes_path, read_masks
+from magsd_cli.artifacts.tables import read_parquet
 from magsd_cli.preparation.duplicates import NEAR, near_pairs
 from magsd_cli.preparation.prepare import prepare
 from magsd_cli.training.folds import make_folds
@@ -49,19 +50,14 @@ def test_a_folder(
     assert len(set(used["patient_id"]) - {""}) == patients
     assert set(unused["status"]) <= {"excluded"}
     assert Counter(unused["error_code"]) == left_out
-    assert count(read_boxes(path)) == boxes
+    assert boxes == (len(read_parquet(boxes_path(path), AGAIN)) if boxes_path(path).exists() else 0)
     assert masks == (0 if (found := read_masks(path)) is None else len(found.masks))
-
-
-def count(rows: object) -> int:
-    return 0 if rows is None else len(rows)  # type: ignore[arg-type]
 
 
 def test_boxes_are_scaled_from_the_archives_frame(shared_data: Path, tmp_path: Path) -> None:
     """The list has them for 1024 pixels, the images here have 256."""
     path, _ = prepare([shared_data / "layouts" / "chestxray8"], tmp_path)
-    boxes = read_boxes(path)
-    assert boxes is not None
+    boxes = read_parquet(boxes_path(path), AGAIN)
     first = boxes[boxes["image_id"].str.endswith("00000193_019.png")].iloc[0]
     values = [first[name] for name in ("x", "y", "width", "height")]
     assert values == pytest.approx([175.929, 154.249, 54.613, 62.293], abs=0.001)
@@ -92,7 +88,7 @@ def test_cxr_and_that_nothing_crosses_its_folds(shared_data: Path, tmp_path: Pat
     assert cache.classes == ("COVID-19", "Normal", "Pneumonia")
     assert np.bincount(cache.labels).tolist() == [106, 387, 397]
     assert len(set(cache.patient_ids)) == 611
-    assert count(read_boxes(path)) == 34
+    assert len(read_parquet(boxes_path(path), AGAIN)) == 34
     masks = read_masks(path)
     assert masks is not None
     assert len(masks.masks) == 106

@@ -1,4 +1,4 @@
-"""Loose images without labels: enough for predict and localize, not for training.
+"""Loose images without labels: enough to ask a trained network about, not to train one.
 
 Contract: the source is one file, or a folder whose images (at any depth) carry no label. Pictures in folders
 of masks, annotations or overlays are no images, as in `folder`.

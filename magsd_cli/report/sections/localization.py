@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from magsd_cli.evaluation.results import Evidence
 from magsd_cli.localization.folder import read_localizations
+from magsd_cli.localization.measure import LocalizationRow
 from magsd_cli.localization.pictures import iou_histogram
-from magsd_cli.localization.scores import CONTROLS, figures_by_kind
-from magsd_cli.localization.words import KINDS, MEASURES, Row, interval_words, sentence, threshold_words
+from magsd_cli.localization.scores import CONTROLS, Score, figure_of, figures_by_kind
+from magsd_cli.localization.words import KINDS, MEASURES, interval_words, sentence, threshold_words
 from magsd_cli.render.document import (
     Block,
     Bullets,
@@ -43,13 +43,13 @@ PANEL = (
 )
 
 
-def localization_table(rows: Sequence[Row]) -> Table | None:
+def localization_table(rows: Sequence[LocalizationRow]) -> Table | None:
     """The figures of localization rows; None when no image that counts has a truth."""
     lines = [
-        _line(f"{KINDS[kind]} ({figures['n']}), {MEASURES[name]}", figures[name])
+        _line(f"{KINDS[kind]} ({figures['n']}), {MEASURES[name]}", found)
         for kind, figures in figures_by_kind(rows).items()
         for name in MEASURES
-        if name in figures
+        if (found := figure_of(figures, name)) is not None
     ]
     head = ["truth (images), measure", "mean [95 % interval]"]
     head += ["shuffled", "gain [95 % interval]", "untrained", "gain [95 % interval]", "lungs' area", "gain"]
@@ -58,7 +58,7 @@ def localization_table(rows: Sequence[Row]) -> Table | None:
     return Table(CAPTION, tuple(head), tuple(lines)) if lines else None
 
 
-def _line(name: str, figure: Mapping[str, Any]) -> tuple[str, ...]:
+def _line(name: str, figure: Score) -> tuple[str, ...]:
     cells = [name, f"{percent(figure['mean'], digits=1)} {interval_words(figure['interval95'])}"]
     for control in (*CONTROLS, "area"):
         found = figure["controls"].get(control)
@@ -70,7 +70,9 @@ def _line(name: str, figure: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(cells)
 
 
-def localization_blocks(name: str, rows: Sequence[Row], panel: bytes | None, number: int) -> list[Block]:
+def localization_blocks(
+    name: str, rows: Sequence[LocalizationRow], panel: bytes | None, number: int
+) -> list[Block]:
     """What `magsd localize` found in its folder `name`: sentences, the table, the histogram and the panel."""
     ok = [row for row in rows if row["status"] == "ok"]
     blocks: list[Block] = [Paragraph(f"From the localization called {name}: {len(ok)} images.")]
