@@ -78,14 +78,14 @@ def cv(
 ) -> int:
     """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
     given = locals()
-    from magsd_cli.evaluation.calibrate import wish_for
+    from magsd_cli.evaluation.calibrate import targets_from_options
     from magsd_cli.training.run import cv as stage
     from magsd_cli.training.suite import is_suite, suite
 
     names = recipe or ["base"]
-    wish = wish_for(*(given.pop(aim) for aim in AIMS))
+    targets = targets_from_options(*(given.pop(aim) for aim in AIMS))
     if not is_suite(names):
-        return _print(stage(wish=wish, **_for_the_stage(**{**given, "recipe": names[0]})))
+        return _print(stage(targets=targets, **_for_the_stage(**{**given, "recipe": names[0]})))
     if resume is not None:
         raise UsageError(f"--resume {resume}: goes with one recipe; start the suite again without it")
     shared = {
@@ -102,7 +102,9 @@ def cv(
             "group",
         )
     }
-    path, code = suite(names, _settings(overrides, seed), runs=context.obj, name=name, wish=wish, **shared)
+    path, code = suite(
+        names, _settings(overrides, seed), runs=context.obj, name=name, targets=targets, **shared
+    )
     print(path)
     return code
 
@@ -122,10 +124,10 @@ def calibrate(
     Trains nothing. What is not named stays as it was; `--coverage 1` refers nothing for a low confidence.
     """
     from magsd_cli.evaluation.calibrate import calibrate as stage
-    from magsd_cli.evaluation.calibrate import wish_for
+    from magsd_cli.evaluation.calibrate import targets_from_options
 
-    wish = wish_for(positive, target_sensitivity, target_specificity, coverage)
-    print(stage(run=run, runs=context.obj, wish=wish))
+    targets = targets_from_options(positive, target_sensitivity, target_specificity, coverage)
+    print(stage(run=run, runs=context.obj, targets=targets))
     return 0
 
 

@@ -32,7 +32,7 @@ from magsd_cli.inference.torch_engine import Ensemble, predict_images, trained_n
 from magsd_cli.runtime.device import check_precision, make_repeatable, set_tf32
 from magsd_cli.runtime.signals import stop_requests
 from magsd_cli.training.ddp import ALONE, Ranks, gather
-from magsd_cli.training.loop import fit
+from magsd_cli.training.loop import train
 from magsd_cli.training.resume import check_identity
 from magsd_cli.training.state import Task
 
@@ -67,7 +67,7 @@ def train_fold(
         task = _task(run, cache, folds, fold, device, ranks)
         if bar is not None or (ranks.rank == 0 and (parent is None or ranks.world > 1)):
             task = replace(task, bar=bar or progress)
-        _fit_and_save(run, task, parent)
+        _train_and_save(run, task, parent)
         if ranks.rank == 0:
             table = _predictions(run, cache, folds, fold, device)
             write_parquet(fold_predictions_path(run.path, fold), table)
@@ -100,7 +100,7 @@ def _network_images(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.
     return images if images.shape[-1] == size else resize_images(images, size)
 
 
-def _fit_and_save(run: Run, task: Task, parent: int | None) -> None:
+def _train_and_save(run: Run, task: Task, parent: int | None) -> None:
     state = read_state(state_path(run.path, task.fold))
     if state is not None:
         check_identity(run, task, state["identity"])
@@ -116,8 +116,11 @@ def _fit_and_save(run: Run, task: Task, parent: int | None) -> None:
 
     known = 0 if state is None else len(state["history"])
     wanted = task.ranks.rank == 0 and scalars_path(run.path).is_dir()
-    with stop_requests(parent) as asked, scalar_writer(run.path, task.fold, known, wanted) as write_scalars:
-        fit(task, state, save, asked)
+    with (
+        stop_requests(parent) as stop_requested,
+        scalar_writer(run.path, task.fold, known, wanted) as write_scalars,
+    ):
+        train(task, state, save, stop_requested)
 
 
 def _predictions(

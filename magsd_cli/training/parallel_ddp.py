@@ -22,7 +22,7 @@ from magsd_cli.artifacts.files import write_json
 from magsd_cli.artifacts.runs import open_run
 from magsd_cli.console import say
 from magsd_cli.errors import DeviceError, Interrupted, MagsdError
-from magsd_cli.training.ddp import joined, local_device
+from magsd_cli.training.ddp import local_device, process_group
 from magsd_cli.training.fold import train_fold
 
 RESTARTS = 3
@@ -98,7 +98,7 @@ def work(run: Path, cache: Path, folds: Sequence[int], kind: str, parent: int, s
     if (scratch / ERROR).exists():
         return
     try:
-        with joined(local_device(kind)) as ranks:
+        with process_group(local_device(kind)) as ranks:
             restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
             if restart and ranks.rank == 0:
                 say(

@@ -52,7 +52,7 @@ def train_side_by_side(run: Path, cache: Path, folds: Sequence[int], devices: Se
     waiting = [(fold, 1) for fold in folds]
     free = list(devices)
     busy: list[Worker] = []
-    with stop_requests() as asked, progress_bars() as add:
+    with stop_requests() as stop_requested, progress_bars() as add:
         try:
             while waiting or busy:
                 while waiting and free:
@@ -61,7 +61,7 @@ def train_side_by_side(run: Path, cache: Path, folds: Sequence[int], devices: Se
                 wait([worker.process.sentinel for worker in busy], timeout=0.2)
                 for worker in busy:
                     _listen(worker, add)
-                number = asked()
+                number = stop_requested()
                 if number is not None:
                     raise Interrupted(number, "stopped, saved; run the same command again to continue")
                 for worker in [worker for worker in busy if not worker.process.is_alive()]:
@@ -174,14 +174,14 @@ def train_on_cluster(run: Run, cache: Path, folds: Sequence[int], address: str, 
     A fold whose machine dies goes on from its checkpoint on another. Raises the error that a task explains,
     `DeviceError` when a fold's process died too often, `Interrupted` on a signal.
     """
-    with connected(address) as ray, stop_requests() as asked:
+    with connected(address) as ray, stop_requests() as stop_requested:
         needs = task_resources(ray, device, run.threads)
         task = ray.remote(fold_task).options(max_retries=RETRIES, **needs)
         place = run.path.resolve()
         waiting = {task.remote(place, cache.resolve(), fold, device_kind(needs)): fold for fold in folds}
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=0.5)
-            number = asked()
+            number = stop_requested()
             if number is not None:
                 for reference in waiting:
                     ray.cancel(reference)

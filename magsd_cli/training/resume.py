@@ -18,7 +18,7 @@ from magsd_cli.runtime.device import (
     generator_seed,
 )
 from magsd_cli.training.ddp import gather
-from magsd_cli.training.state import Learner, Position, Task
+from magsd_cli.training.state import Progress, Task, TrainingState
 
 
 def check_identity(run: Run, task: Task, found: dict[str, str | int]) -> None:
@@ -34,43 +34,45 @@ def check_identity(run: Run, task: Task, found: dict[str, str | int]) -> None:
         raise ArtifactError(f"{state}: belongs to another training; choose another --name")
 
 
-def seed_generators(task: Task, learner: Learner, position: Position, state: dict[str, Any] | None) -> None:
-    """Set every generator at the start of an epoch; in the middle of one, as `state` left them.
+def seed_generators(
+    task: Task, state: TrainingState, progress: Progress, saved: dict[str, Any] | None
+) -> None:
+    """Set every generator at the start of an epoch; in the middle of one, as `saved` left them.
 
     torch's global generator is among them: dropout layers draw from it.
     """
     rank = task.ranks.rank
-    if position.batch == 0:
-        seed, fold, epoch = task.recipe.seed, task.fold, position.epoch
-        learner.generator.manual_seed(generator_seed(seed, fold, epoch, AUGMENTATION, rank))
+    if progress.batch == 0:
+        seed, fold, epoch = task.recipe.seed, task.fold, progress.epoch
+        state.generator.manual_seed(generator_seed(seed, fold, epoch, AUGMENTATION, rank))
         torch.manual_seed(generator_seed(seed, fold, epoch, NETWORK, rank))
-    elif state is not None:
-        generators = [state["generators"], *state.get("generators_of_others", [])][rank]
-        learner.generator.set_state(generators["augmentation"])
+    elif saved is not None:
+        generators = [saved["generators"], *saved.get("generators_of_others", [])][rank]
+        state.generator.set_state(generators["augmentation"])
         torch.set_rng_state(generators["network"])
         if task.device.type == "cuda" and "cuda" in generators:
             torch.cuda.set_rng_state(generators["cuda"], task.device)
 
 
-def take_state(task: Task, learner: Learner, position: Position) -> dict[str, Any]:
-    """Everything that `fit` needs to go on from `position`, as plain values and tensors."""
-    generators = {"augmentation": learner.generator.get_state(), "network": torch.get_rng_state()}
+def take_state(task: Task, state: TrainingState, progress: Progress) -> dict[str, Any]:
+    """Everything that `train` needs to go on from `progress`, as plain values and tensors."""
+    generators = {"augmentation": state.generator.get_state(), "network": torch.get_rng_state()}
     if task.device.type == "cuda":
         generators["cuda"] = torch.cuda.get_rng_state(task.device)
     own, *others = gather(generators, task.ranks)
     later = {"generators_of_others": others} if others else {}
-    if learner.scaler.is_enabled():
-        later["scaler"] = learner.scaler.state_dict()  # type: ignore[assignment]
+    if state.scaler.is_enabled():
+        later["scaler"] = state.scaler.state_dict()  # type: ignore[assignment]
     return {
         "identity": identity(task),
-        "epoch": position.epoch,
-        "batch": position.batch,
-        "sums": list(position.sums),
-        "seconds": position.seconds,
-        "history": [dict(row) for row in position.history],
-        "model": learner.model.state_dict(),
-        "average": None if learner.average is None else learner.average.state_dict(),
-        "optimiser": learner.optimiser.state_dict(),
+        "epoch": progress.epoch,
+        "batch": progress.batch,
+        "sums": list(progress.sums),
+        "seconds": progress.seconds,
+        "history": [dict(row) for row in progress.history],
+        "model": state.model.state_dict(),
+        "average": None if state.average is None else state.average.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
         "generators": own,
         **later,
     }
@@ -87,13 +89,13 @@ def identity(task: Task) -> dict[str, str | int]:
     return known | ({"processes": task.ranks.world} if task.ranks.world > 1 else {})
 
 
-def restore(learner: Learner, state: dict[str, Any]) -> Position:
-    """Put `learner` where `state` was taken, and say where that is."""
-    learner.model.load_state_dict(state["model"])
-    if learner.average is not None:
-        learner.average.load_state_dict(state["average"])
-    learner.optimiser.load_state_dict(state["optimiser"])
-    if learner.scaler.is_enabled():
-        learner.scaler.load_state_dict(state["scaler"])
-    history = tuple(dict(row) for row in state["history"])
-    return Position(state["epoch"], state["batch"], tuple(state["sums"]), state["seconds"], history)
+def restore(state: TrainingState, saved: dict[str, Any]) -> Progress:
+    """Put `state` where `saved` was taken, and say where that is."""
+    state.model.load_state_dict(saved["model"])
+    if state.average is not None:
+        state.average.load_state_dict(saved["average"])
+    state.optimiser.load_state_dict(saved["optimiser"])
+    if state.scaler.is_enabled():
+        state.scaler.load_state_dict(saved["scaler"])
+    history = tuple(dict(row) for row in saved["history"])
+    return Progress(saved["epoch"], saved["batch"], tuple(saved["sums"]), saved["seconds"], history)

@@ -17,7 +17,7 @@ from magsd_cli.artifacts.runs import Run, create_run, lock_path, open_run, run_f
 from magsd_cli.artifacts.tensorboard import check_tensorboard, scalars_path
 from magsd_cli.console import say
 from magsd_cli.errors import UsageError
-from magsd_cli.evaluation.calibrate import AS_IT_IS, Wish, calibrate_run, check_wish
+from magsd_cli.evaluation.calibrate import UNCHANGED, CalibrationTargets, calibrate_run, check_targets
 from magsd_cli.evaluation.cross_validation import in_words, score
 from magsd_cli.export.export import deploy
 from magsd_cli.method.step import guiding_attention
@@ -28,10 +28,10 @@ from magsd_cli.settings import PATIENT
 from magsd_cli.training.ddp import (
     ALONE,
     Ranks,
-    by_the_first,
     check_shares,
-    joined,
     local_device,
+    on_rank_zero,
+    process_group,
     under_torchrun,
 )
 from magsd_cli.training.fold import train_fold
@@ -57,12 +57,15 @@ class Way:
     tensorboard: bool = False
 
 
-def crossfit(
-    planned: Planned, devices: Sequence[torch.device], wish: Wish = AS_IT_IS, way: Way | None = None
+def train_run(
+    planned: Planned,
+    devices: Sequence[torch.device],
+    targets: CalibrationTargets = UNCHANGED,
+    way: Way | None = None,
 ) -> Path:
     """Make the planned run, or what is left of it, with one process for each device; return its folder.
 
-    At the end it is calibrated, for what `wish` asks, and exported; a finished run too, where that is new.
+    At the end it is calibrated, for what `targets` asks, and exported; a finished run too, where that is new.
     Under torchrun the ranks train each network together, and rank 0 alone writes the run.
 
     Raises `LockedError` when another process makes it, `ArtifactError` when a run of that name has other
@@ -75,16 +78,16 @@ def crossfit(
         ranks = ALONE
         if under_torchrun():
             devices = [local_device(devices[0].type)]
-            ranks = stack.enter_context(joined(devices[0]))
+            ranks = stack.enter_context(process_group(devices[0]))
         together = len(devices) if way.parallel == "ddp" else 1
         check_shares(planned[0].recipe, len(planned[2]), max(ranks.world, together))
-        left = by_the_first(lambda: _begin(planned, devices, wish, way, stack), ranks)
+        left = on_rank_zero(lambda: _begin(planned, devices, targets, way, stack), ranks)
         run = open_run(planned[0].path)
         if left is None:
             return run.path
         try:
             _train(run, planned, left, devices, way, ranks)
-            by_the_first(lambda: _finish(run, wish), ranks)
+            on_rank_zero(lambda: _finish(run, targets), ranks)
         finally:
             if ranks.rank == 0:
                 end_session(run)
@@ -92,14 +95,14 @@ def crossfit(
 
 
 def _begin(
-    planned: Planned, devices: Sequence[torch.device], wish: Wish, way: Way, stack: ExitStack
+    planned: Planned, devices: Sequence[torch.device], targets: CalibrationTargets, way: Way, stack: ExitStack
 ) -> list[int] | None:
     """Take the run's lock into `stack` and make or check its folder: the folds that are left to train.
 
     None where the run is complete (and now calibrated): there is nothing to train or to score.
     """
     run, cache, folds = planned
-    check_wish(wish, run.classes)
+    check_targets(targets, run.classes)
     cache.samples()  # needed at the end of each fold: if it is damaged, say so before the hours of training
     if not run_file(run.path).exists():
         check_network(run.recipe, len(run.classes))
@@ -107,10 +110,10 @@ def _begin(
     run = create_run(run, folds)
     sweep_orphans(run.path)
     if run.complete:
-        if wish == AS_IT_IS and operating_path(run.path).exists() and deployed_path(run.path).exists():
+        if targets == UNCHANGED and operating_path(run.path).exists() and deployed_path(run.path).exists():
             say(f"{run.path}: every fold is trained and scored; nothing is left to do")
         else:
-            deploy(run, calibrate_run(run, wish))
+            deploy(run, calibrate_run(run, targets))
         return None
     left = [fold for fold in run.trained if not run.fold_is_done(fold)]
     if len(left) < len(run.trained):
@@ -145,9 +148,9 @@ def _train(
             train_fold(run, cache, folds, fold, devices[0], parent, ranks)
 
 
-def _finish(run: Run, wish: Wish) -> None:
+def _finish(run: Run, targets: CalibrationTargets) -> None:
     say(f"{run.path}: {in_words(score(run))}")
-    deploy(run, calibrate_run(run, wish))
+    deploy(run, calibrate_run(run, targets))
 
 
 def check_network(recipe: Recipe, classes: int) -> None:
@@ -174,7 +177,7 @@ def cv(  # noqa: PLR0913 (a command's options)
     gpus: int | None = None,
     resume: Path | None = None,
     splits: Path | None = None,
-    wish: Wish = AS_IT_IS,
+    targets: CalibrationTargets = UNCHANGED,
     parallel: str = "folds",
     cluster: str | None = None,
     tensorboard: bool = False,
@@ -186,8 +189,8 @@ def cv(  # noqa: PLR0913 (a command's options)
     `group` "source" each fold is a source of the images (and `folds` is not used). With
     `gpus` they are trained side by side; with `parallel` "ddp" one after another, by all devices together.
     `cluster` is the address of a Ray cluster that trains them; runs and cache must stand where it sees them.
-    Started again, a run is continued; `resume` names one to continue with the recipe that it has. `wish` is
-    what the run is calibrated for at the end, as `magsd calibrate` does it.
+    Started again, a run is continued; `resume` names one to continue with the recipe that it has. `targets`
+    is what the run is calibrated for at the end, as `magsd calibrate` does it.
     """
     if cluster is not None and (gpus is not None or parallel != "folds"):
         raise UsageError("--cluster: Ray shares out the folds by itself; leave --gpus and --parallel away")
@@ -195,7 +198,7 @@ def cv(  # noqa: PLR0913 (a command's options)
     processes = len(devices) if parallel == "ddp" else min(len(devices), folds)
     threads = max(1, torch.get_num_threads() // processes)
     planned = plan("cv", cache, recipe, runs, name, folds, resume, threads, splits, group)
-    return crossfit(planned, devices, wish, Way(parallel, cluster, device, tensorboard))
+    return train_run(planned, devices, targets, Way(parallel, cluster, device, tensorboard))
 
 
 def train(
@@ -220,4 +223,4 @@ def train(
     devices = choose_devices(device, gpus)
     threads = max(1, torch.get_num_threads() // len(devices))
     planned = plan("train", cache, recipe, runs, name, FOLDS, resume, threads, splits)
-    return crossfit(planned, devices, way=Way("ddp", tensorboard=tensorboard))
+    return train_run(planned, devices, way=Way("ddp", tensorboard=tensorboard))

@@ -17,7 +17,7 @@ from magsd_cli.artifacts.checkpoints import read_weights
 from magsd_cli.artifacts.runs import open_run, state_path, weights_path
 from magsd_cli.errors import ArtifactError, DivergedError, UsageError
 from magsd_cli.recipe import Recipe, load_recipe
-from magsd_cli.training.ddp import ALONE, Ranks, by_the_first, check_shares, share
+from magsd_cli.training.ddp import ALONE, Ranks, check_shares, on_rank_zero, share
 from magsd_cli.training.run import cv, train
 from magsd_cli.training.schedule import epoch_batches
 
@@ -166,6 +166,6 @@ def test_shares_are_the_batch():
 
 
 def test_alone_the_first_does_it_and_raises_its_error():
-    assert by_the_first(lambda: 3, ALONE) == 3
+    assert on_rank_zero(lambda: 3, ALONE) == 3
     with pytest.raises(UsageError):
-        by_the_first(lambda: check_shares(recipe(), 1, 2), ALONE)
+        on_rank_zero(lambda: check_shares(recipe(), 1, 2), ALONE)

@@ -184,13 +184,13 @@ def test_killed_and_started_again_gives_the_same_bits(finished, cache, tmp_path)
 def test_a_signal_ends_it_after_the_batch_and_a_second_start_continues(
     finished, cache, tmp_path, monkeypatch, number, code
 ):
-    learn = loop.learn
+    train_step = loop.train_step
 
     def signalled(*arguments):
         os.kill(os.getpid(), number)
-        return learn(*arguments)
+        return train_step(*arguments)
 
-    monkeypatch.setattr(loop, "learn", signalled)
+    monkeypatch.setattr(loop, "train_step", signalled)
     with pytest.raises(Interrupted, match="run the same command again to continue") as stop:
         cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu")
     assert stop.value.exit_code == code
