@@ -28,6 +28,7 @@ from magsd_cli.render.document import Paragraph
 from magsd_cli.report.report import report
 from magsd_cli.report.sections.attention import attention_section
 from magsd_cli.report.sections.external import external_section
+from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -38,7 +39,7 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     cache = write_tiny_cache(folder / "cache", count=18)
     recipe = load_recipe("base", [*TRAINING_KEYS, "train.epochs=1"])
-    return cv(cache=cache, recipe=recipe, runs=folder, name="run", folds=2, device="cpu")
+    return cv(RunOptions(cache=cache, recipe=recipe, runs=folder, name="run", folds=2, device="cpu"))
 
 
 @pytest.fixture(autouse=True)
