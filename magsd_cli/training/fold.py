@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ from magsd_cli.runtime.signals import stop_requests
 from magsd_cli.training.ddp import ALONE, Ranks, gather
 from magsd_cli.training.loop import train
 from magsd_cli.training.plan import Plan
-from magsd_cli.training.resume import check_identity
+from magsd_cli.training.resume import SavedState, check_identity
 from magsd_cli.training.state import Task
 
 BATCH = 16  # test images at a time
@@ -94,26 +94,28 @@ def _network_images(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.
 
 
 def _train_and_save(run: Run, task: Task, parent: int | None) -> None:
-    state = read_state(state_path(run.path, task.fold))
-    if state is not None:
-        check_identity(run, task, state["identity"])
+    """Train with the files of the fold: the state that it goes on from, what it saves, its curves."""
+    place = state_path(run.path, task.fold)
+    saved = cast("SavedState | None", read_state(place))
+    if saved is not None:
+        check_identity(task, saved, str(place))
 
-    def save(now: dict[str, Any], model: nn.Module) -> None:
+    def save(now: SavedState, model: nn.Module) -> None:
         if task.ranks.rank:
             return
-        write_state(state_path(run.path, task.fold), now)
+        write_state(place, now)
         write_weights(weights_path(run.path, task.fold), model.state_dict(), run.classes)
         if now["history"]:
             write_parquet(history_path(run.path, task.fold), pd.DataFrame(now["history"]))
             write_scalars(now["history"])
 
-    known = 0 if state is None else len(state["history"])
+    known = 0 if saved is None else len(saved["history"])
     wanted = task.ranks.rank == 0 and scalars_path(run.path).is_dir()
     with (
         stop_requests(parent) as stop_requested,
         scalar_writer(run.path, task.fold, known, wanted) as write_scalars,
     ):
-        train(task, state, save, stop_requested)
+        train(task, saved, save, stop_requested)
 
 
 def _predictions(plan: Plan, fold: int, device: torch.device) -> pd.DataFrame:

@@ -1,5 +1,8 @@
 """Section 4.1: the training of one network on the images of one fold, resumable at every batch.
 
+From the top: `train` goes through epochs, an epoch through batches, a batch is one optimiser step. What is
+saved, and where, is the caller's.
+
 Everything random comes from seeds made of (recipe seed, fold, epoch); a state saved in the middle of an epoch
 also holds the generators' states. So a training that was killed at any moment and is started again does the
 very same operations as one that was not, and ends in the same bits (on the CPU, with the same threads).
@@ -11,7 +14,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +26,15 @@ from magsd_cli.method.classic import training_images
 from magsd_cli.method.step import STEPS
 from magsd_cli.runtime.signals import StopRequested
 from magsd_cli.training.ddp import add_up, agree_on_stop, share
-from magsd_cli.training.resume import restore, seed_generators, take_state
-from magsd_cli.training.schedule import Placed, epoch_batches, learning_rate, pinned, place_images
+from magsd_cli.training.resume import SavedState, restore, seed_generators, take_state
+from magsd_cli.training.schedule import PlacedImages, epoch_batches, learning_rate, place_images
 from magsd_cli.training.state import Progress, Task, TrainingState, history_row, new_state
 
 CHECK_EVERY = 20  # batches between two looks at a GPU's sums: each look waits for the device
-Save = Callable[[dict[str, Any], nn.Module], None]
+Save = Callable[[SavedState, nn.Module], None]
 
 
-def train(task: Task, saved: dict[str, Any] | None, save: Save, stop_requested: StopRequested) -> nn.Module:
+def train(task: Task, saved: SavedState | None, save: Save, stop_requested: StopRequested) -> nn.Module:
     """Train one network from the start, or on from `saved`; return it with its final weights.
 
     `save` is called with the resumable state and the network after each epoch, and before leaving when
@@ -44,13 +46,13 @@ def train(task: Task, saved: dict[str, Any] | None, save: Save, stop_requested: 
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
         state = new_state(task)
         progress = Progress() if saved is None else restore(state, saved)
-        placed = place_images(task)
+        images = place_images(task)
         left = (epochs - progress.epoch) * len(_batches(task, 0)) - progress.batch
         with nullcontext() if task.bar is None else task.bar(task.title, left) as bar:
             while progress.epoch < epochs:
                 seed_generators(task, state, progress, saved)
                 saved = None
-                progress = _run_epoch(task, state, placed, progress, bar, stop_requested)
+                progress = _train_epoch(task, state, images, progress, bar, stop_requested)
                 _check_weights(task, state, progress)
                 save(take_state(task, state, progress), state.result)
                 _say_epoch(task, progress)
@@ -58,38 +60,33 @@ def train(task: Task, saved: dict[str, Any] | None, save: Save, stop_requested: 
         return state.result
 
 
-def _batches(task: Task, epoch: int) -> list[npt.NDArray[np.int64]]:
-    settings, seed = task.recipe.train, task.recipe.seed
-    return epoch_batches(task.labels, settings, seed, task.fold, epoch, task.ranks.world)
-
-
-def _run_epoch(
+def _train_epoch(
     task: Task,
     state: TrainingState,
-    placed: Placed,
+    images: PlacedImages,
     start: Progress,
     bar: Bar | None,
     stop_requested: StopRequested,
 ) -> Progress:
-    """Train from `start` to the end of its epoch, or to the batch after which we are asked to stop."""
+    """Train from `start` to the end of its epoch, or to the batch after which a stop is requested."""
     batches = _batches(task, start.epoch)
     sums = torch.tensor(start.sums, dtype=torch.float64, device=task.device)
     look_every = 1 if task.device.type == "cpu" else CHECK_EVERY
     begun = time.perf_counter() - start.seconds
     state.model.train()
     done = start.batch
-    while done < len(batches):
-        step = start.epoch * len(batches) + done
-        sums += _train_batch(task, state, placed, batches[done], step, len(batches))
+    for batch in batches[start.batch :]:
+        sums += _train_batch(task, state, images, batch, start.epoch * len(batches) + done, len(batches))
         done += 1
-        if done % look_every == 0 or done == len(batches):
+        look = done % look_every == 0
+        if look or done == len(batches):
             _check_sums(task, sums, start.epoch)
             if bar is not None:
                 bar.update(0, _words(sums.tolist(), time.perf_counter() - begun))
         if bar is not None:
             bar.update()
         # With others to agree with, asking costs a message: on a GPU it is done as seldom as looking.
-        if (task.ranks.world == 1 or done % look_every == 0) and stop_requested() is not None:
+        if (task.ranks.world == 1 or look) and stop_requested() is not None:
             _check_sums(task, sums, start.epoch)
             break
     seconds = time.perf_counter() - begun
@@ -100,20 +97,75 @@ def _run_epoch(
     return Progress(epoch=start.epoch + 1, history=(*start.history, row))
 
 
+def _batches(task: Task, epoch: int) -> list[npt.NDArray[np.int64]]:
+    settings, seed = task.recipe.train, task.recipe.seed
+    return epoch_batches(task.labels, settings, seed, task.fold, epoch, task.ranks.world)
+
+
 def _train_batch(
     task: Task,
     state: TrainingState,
-    placed: Placed,
+    images: PlacedImages,
     batch: npt.NDArray[np.int64],
     step: int,
     steps_per_epoch: int,
 ) -> torch.Tensor:
     """One optimiser step on this process's share of a batch; what all processes add to the sums, [5]."""
-    mine, (images, rows, labels) = share(batch, task.ranks), placed
-    chosen = pinned(torch.from_numpy(mine), task.device).to(images.device, non_blocking=True)
-    pixels, targets = (pinned(values, task.device) for values in (images[rows[chosen]], labels[chosen]))
+    mine = share(batch, task.ranks)
+    pixels, targets = images.take(mine, task.device)
     weight = len(mine) * task.ranks.world / len(batch)
     return add_up(train_step(task, state, pixels, targets, step, steps_per_epoch, weight), task.ranks)
+
+
+def train_step(
+    task: Task,
+    state: TrainingState,
+    pixels: torch.Tensor,
+    targets: torch.Tensor,
+    step: int,
+    steps_per_epoch: int,
+    weight: float = 1.0,
+) -> torch.Tensor:
+    """One optimiser step on a batch: uint8 `pixels` [B,1,S,S]. What it adds to the epoch's sums, [5].
+
+    Where processes share a batch, `weight` corrects for shares of unequal size: their gradients are averaged.
+    """
+    settings = task.recipe.train
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(settings, step, steps_per_epoch)
+    state.optimiser.zero_grad(set_to_none=True)
+    targets = targets.to(task.device, non_blocking=True)
+    views = training_images(pixels.to(task.device, non_blocking=True), task.recipe, state.generator)
+    if settings.channels_last:
+        views = views.contiguous(memory_format=torch.channels_last)
+
+    def backward(loss: torch.Tensor) -> None:
+        torch.autograd.backward(state.scaler.scale(loss if weight == 1 else weight * loss))
+
+    result = STEPS[settings.step](state.step_model, views, targets, task.recipe, state.generator, backward)
+    state.scaler.step(state.optimiser)
+    state.scaler.update()
+    _average_weights(state, settings.weight_average, step)
+    count = len(targets)
+    parts = torch.stack([result.loss, result.cross_entropy, result.distance]).double() * count
+    return torch.cat([parts, result.correct.double().reshape(1), parts.new_full((1,), count)])
+
+
+@torch.no_grad()
+def _average_weights(state: TrainingState, decay: float, step: int) -> None:
+    """Move the averaged weights and batch-norm statistics by 1 - decay towards the network's.
+
+    The decay starts small, min(decay, (1 + step) / (10 + step)), or the random first weights would linger.
+    """
+    if state.average is None:
+        return
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    ours = state.average.state_dict().values()
+    for mean, value in zip(ours, state.model.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, share)
+        else:
+            mean.copy_(value)
 
 
 def _check_sums(task: Task, sums: torch.Tensor, epoch: int) -> None:
@@ -168,54 +220,3 @@ def _say_epoch(task: Task, progress: Progress) -> None:
         fold=task.fold,
         **row,
     )
-
-
-def train_step(
-    task: Task,
-    state: TrainingState,
-    pixels: torch.Tensor,
-    targets: torch.Tensor,
-    step: int,
-    steps_per_epoch: int,
-    weight: float = 1.0,
-) -> torch.Tensor:
-    """One optimiser step on a batch: uint8 `pixels` [B,1,S,S]. What it adds to the epoch's sums, [5].
-
-    Where processes share a batch, `weight` corrects for shares of unequal size: their gradients are averaged.
-    """
-    settings = task.recipe.train
-    for group in state.optimiser.param_groups:
-        group["lr"] = learning_rate(settings, step, steps_per_epoch)
-    state.optimiser.zero_grad(set_to_none=True)
-    targets = targets.to(task.device, non_blocking=True)
-    views = training_images(pixels.to(task.device, non_blocking=True), task.recipe, state.generator)
-    if settings.channels_last:
-        views = views.contiguous(memory_format=torch.channels_last)
-
-    def backward(loss: torch.Tensor) -> None:
-        torch.autograd.backward(state.scaler.scale(loss if weight == 1 else weight * loss))
-
-    result = STEPS[settings.step](state.step_model, views, targets, task.recipe, state.generator, backward)
-    state.scaler.step(state.optimiser)
-    state.scaler.update()
-    _average_weights(state, settings.weight_average, step)
-    count = len(targets)
-    parts = torch.stack([result.loss, result.cross_entropy, result.distance]).double() * count
-    return torch.cat([parts, result.correct.double().reshape(1), parts.new_full((1,), count)])
-
-
-@torch.no_grad()
-def _average_weights(state: TrainingState, decay: float, step: int) -> None:
-    """Move the averaged weights and batch-norm statistics by 1 - decay towards the network's.
-
-    The decay starts small, min(decay, (1 + step) / (10 + step)), or the random first weights would linger.
-    """
-    if state.average is None:
-        return
-    share = 1 - min(decay, (1 + step) / (10 + step))
-    ours = state.average.state_dict().values()
-    for mean, value in zip(ours, state.model.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, share)
-        else:
-            mean.copy_(value)

@@ -3,40 +3,53 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 
-from magsd_cli.artifacts.runs import (
-    Run,
-    state_path,
-)
 from magsd_cli.errors import ArtifactError
-from magsd_cli.runtime.device import (
-    AUGMENTATION,
-    NETWORK,
-    generator_seed,
-)
+from magsd_cli.runtime.device import AUGMENTATION, NETWORK, generator_seed
 from magsd_cli.training.ddp import gather
 from magsd_cli.training.state import Progress, Task, TrainingState
 
+Identity = dict[str, str | int]
+Values = dict[str, Any]  # what torch's `state_dict` gives
 
-def check_identity(run: Run, task: Task, found: dict[str, str | int]) -> None:
-    """Raise `ArtifactError` when a saved state is of another training, or of another number of processes."""
-    expected, state = identity(task), state_path(run.path, task.fold)
+
+class SavedState(TypedDict):
+    """What ``state.pt`` holds: the fields of `Progress`, and the state of every object beside it."""
+
+    identity: Identity
+    epoch: int
+    batch: int
+    sums: list[float]
+    seconds: float
+    history: list[dict[str, float]]
+    model: Values
+    average: Values | None
+    optimiser: Values
+    generators: dict[str, torch.Tensor]
+    generators_of_others: NotRequired[list[dict[str, torch.Tensor]]]
+    scaler: NotRequired[Values]
+
+
+def check_identity(task: Task, saved: SavedState, name: str) -> None:
+    """Raise `ArtifactError` when a state is of another training, or of another number of processes.
+
+    `name` is what the message calls it.
+    """
+    expected, found = identity(task), saved["identity"]
     before, now = (values.get("processes", 1) for values in (found, expected))
     if before != now:
         raise ArtifactError(
-            f"{state}: was trained by {before} processes together, not {now}; go on with as many --gpus "
+            f"{name}: was trained by {before} processes together, not {now}; go on with as many --gpus "
             "(cv: --parallel ddp), or choose another --name"
         )
     if found != expected:
-        raise ArtifactError(f"{state}: belongs to another training; choose another --name")
+        raise ArtifactError(f"{name}: belongs to another training; choose another --name")
 
 
-def seed_generators(
-    task: Task, state: TrainingState, progress: Progress, saved: dict[str, Any] | None
-) -> None:
+def seed_generators(task: Task, state: TrainingState, progress: Progress, saved: SavedState | None) -> None:
     """Set every generator at the start of an epoch; in the middle of one, as `saved` left them.
 
     torch's global generator is among them: dropout layers draw from it.
@@ -54,16 +67,13 @@ def seed_generators(
             torch.cuda.set_rng_state(generators["cuda"], task.device)
 
 
-def take_state(task: Task, state: TrainingState, progress: Progress) -> dict[str, Any]:
+def take_state(task: Task, state: TrainingState, progress: Progress) -> SavedState:
     """Everything that `train` needs to go on from `progress`, as plain values and tensors."""
     generators = {"augmentation": state.generator.get_state(), "network": torch.get_rng_state()}
     if task.device.type == "cuda":
         generators["cuda"] = torch.cuda.get_rng_state(task.device)
     own, *others = gather(generators, task.ranks)
-    later = {"generators_of_others": others} if others else {}
-    if state.scaler.is_enabled():
-        later["scaler"] = state.scaler.state_dict()  # type: ignore[assignment]
-    return {
+    saved: SavedState = {
         "identity": identity(task),
         "epoch": progress.epoch,
         "batch": progress.batch,
@@ -74,14 +84,18 @@ def take_state(task: Task, state: TrainingState, progress: Progress) -> dict[str
         "average": None if state.average is None else state.average.state_dict(),
         "optimiser": state.optimiser.state_dict(),
         "generators": own,
-        **later,
     }
+    if others:
+        saved["generators_of_others"] = others
+    if state.scaler.is_enabled():
+        saved["scaler"] = state.scaler.state_dict()
+    return saved
 
 
-def identity(task: Task) -> dict[str, str | int]:
+def identity(task: Task) -> Identity:
     """What a saved state must agree with before a training goes on from it."""
     digest = hashlib.sha256(task.labels.tobytes() + task.recipe.hash().encode())
-    known: dict[str, str | int] = {
+    known: Identity = {
         "fold": task.fold,
         "classes": task.classes,
         "recipe_and_labels": digest.hexdigest(),
@@ -89,7 +103,7 @@ def identity(task: Task) -> dict[str, str | int]:
     return known | ({"processes": task.ranks.world} if task.ranks.world > 1 else {})
 
 
-def restore(state: TrainingState, saved: dict[str, Any]) -> Progress:
+def restore(state: TrainingState, saved: SavedState) -> Progress:
     """Put `state` where `saved` was taken, and say where that is."""
     state.model.load_state_dict(saved["model"])
     if state.average is not None:
