@@ -28,8 +28,8 @@ from pathlib import Path
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.recipe import load_recipe
 from magsd_cli.runtime.device import make_repeatable
-from magsd_cli.training.loop import learn
-from magsd_cli.training.state import Task, new_learner
+from magsd_cli.training.loop import train_step
+from magsd_cli.training.state import Task, new_state
 from magsd_cli.training.schedule import epoch_batches
 make_repeatable(torch.device("cpu"), 1)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -38,13 +38,13 @@ steps = int(sys.argv[2])
 keys = ["model.backbone=resnet18", "model.weights=none", "image.size=64", "train.batch_size=8"]
 recipe = load_recipe("base", keys)
 task = Task(cache.images, cache.labels, 2, recipe, 0, torch.device("cpu"))
-learner = new_learner(task)
+state = new_state(task)
 batches = epoch_batches(task.labels, recipe.train, 0, 0, 0)
 begun = None
 for step in range(steps + 1):
     batch = batches[step % len(batches)]
     pixels, labels = torch.from_numpy(cache.images[batch]), torch.from_numpy(task.labels[batch])
-    learn(task, learner, pixels, labels, step, steps)
+    train_step(task, state, pixels, labels, step, steps)
     begun = begun or time.perf_counter()
 rate = steps * 8 / (time.perf_counter() - begun)
 print(json.dumps({"rate": rate}))

@@ -28,8 +28,8 @@ from magsd_cli.method.step import STEPS, Backward, StepResult
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Recipe, load_recipe
 from magsd_cli.runtime.device import choose_devices, describe, make_repeatable
-from magsd_cli.training.loop import learn
-from magsd_cli.training.state import Task, new_learner
+from magsd_cli.training.loop import train_step
+from magsd_cli.training.state import Task, new_state
 
 CLASSES = 3
 Step = Callable[[], object]
@@ -79,10 +79,10 @@ def guided(given: argparse.Namespace, device: torch.device) -> Step:
     pixels = np.random.default_rng(0).integers(0, 256, (given.batch, 1, given.size, given.size), np.uint8)
     labels = np.arange(given.batch) % CLASSES
     task = Task(pixels, labels, CLASSES, recipe, 0, device)
-    learner = new_learner(task)
-    learner.model.train()
+    state = new_state(task)
+    state.model.train()
     images, targets = torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device)
-    return lambda: learn(task, learner, images, targets, 0, 10)
+    return lambda: train_step(task, state, images, targets, 0, 10)
 
 
 def joint_step(

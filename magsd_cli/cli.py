@@ -19,6 +19,7 @@ import typer
 
 from magsd_cli import __version__
 from magsd_cli.commands.inference import localize, predict
+from magsd_cli.commands.options import COMMAND_LINE
 from magsd_cli.commands.prepare import prepare
 from magsd_cli.commands.recipes import recipes_app
 from magsd_cli.commands.report import report
@@ -66,6 +67,7 @@ def _global_options(
     prepare -> cv (or train) -> report; predict and localize use the newest run. Try `magsd demo` first.
     """
     context.obj = runs
+    context.meta[COMMAND_LINE] = tuple(sys.argv)
     os.environ[LOG_FORMAT_VARIABLE] = log_format.value
     # Matplotlib would write its font cache under HOME, or where it cannot, build it again for each report.
     os.environ.setdefault("MPLCONFIGDIR", str(runs.absolute() / ".matplotlib"))

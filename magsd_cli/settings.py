@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-PATIENT, SOURCE = "patient", "source"  # what a fold holds out
-
 
 @dataclass(frozen=True)
 class Preprocessing:

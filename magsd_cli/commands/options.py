@@ -9,6 +9,14 @@ import typer
 
 from magsd_cli.settings import Group, Parallel
 
+COMMAND_LINE = "magsd.command_line"  # where cli.py leaves it in a context's meta
+
+
+def command_line(context: typer.Context) -> tuple[str, ...]:
+    """The words that started this process, which a run's provenance keeps."""
+    return tuple(context.meta.get(COMMAND_LINE, ()))
+
+
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="The cache to train on (default: the newest).")
 ]

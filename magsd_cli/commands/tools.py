@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import DeviceOption
+from magsd_cli.commands.options import DeviceOption, command_line
 
 
 def export(
@@ -53,5 +53,5 @@ def demo(context: typer.Context, device: DeviceOption = "auto") -> int:
     """Run all six commands on a synthetic data set made on the spot. Prints the report's path."""
     from magsd_cli.tools.demo import demo as stage
 
-    print(stage(runs=context.obj, device=device))
+    print(stage(runs=context.obj, device=device, command=command_line(context)))
     return 0

@@ -1,10 +1,10 @@
-"""`magsd train`, `magsd cv` and `magsd calibrate`: they share options, and what these say to the stage."""
+"""`magsd train`, `magsd cv` and `magsd calibrate`: they share options."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,12 +27,14 @@ from magsd_cli.commands.options import (
     TargetSensitivityOption,
     TargetSpecificityOption,
     TensorboardOption,
+    command_line,
 )
 from magsd_cli.console import one_of_many
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import Group, Parallel
 
-AIMS = ("positive", "target_sensitivity", "target_specificity", "coverage")
+if TYPE_CHECKING:
+    from magsd_cli.recipe import Recipe
 
 
 def train(
@@ -49,10 +51,22 @@ def train(
     tensorboard: TensorboardOption = False,
 ) -> int:
     """Train one network on one split and test it on the part held out. Prints the run's path."""
-    given = _for_the_stage(**locals())
+    from magsd_cli.training.plan import RunOptions
     from magsd_cli.training.run import train as stage
 
-    return _print(stage(**given))
+    options = RunOptions(
+        runs=context.obj,
+        cache=cache,
+        recipe=_recipe(recipe, overrides, seed, resume),
+        name=name,
+        resume=resume,
+        splits=splits,
+        device=device,
+        gpus=gpus,
+        tensorboard=tensorboard,
+        command=command_line(context),
+    )
+    return _print(stage(options))
 
 
 def cv(
@@ -77,32 +91,36 @@ def cv(
     coverage: CoverageOption = None,
 ) -> int:
     """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
-    given = locals()
-    from magsd_cli.evaluation.calibrate import wish_for
+    from magsd_cli.evaluation.calibrate import targets_from_options
+    from magsd_cli.training.plan import RunOptions
     from magsd_cli.training.run import cv as stage
     from magsd_cli.training.suite import is_suite, suite
 
     names = recipe or ["base"]
-    wish = wish_for(*(given.pop(aim) for aim in AIMS))
-    if not is_suite(names):
-        return _print(stage(wish=wish, **_for_the_stage(**{**given, "recipe": names[0]})))
-    if resume is not None:
+    targets = targets_from_options(positive, target_sensitivity, target_specificity, coverage)
+    several = is_suite(names)
+    if several and resume is not None:
         raise UsageError(f"--resume {resume}: goes with one recipe; start the suite again without it")
-    shared = {
-        key: given[key]
-        for key in (
-            "cache",
-            "folds",
-            "gpus",
-            "parallel",
-            "cluster",
-            "device",
-            "splits",
-            "tensorboard",
-            "group",
-        )
-    }
-    path, code = suite(names, _settings(overrides, seed), runs=context.obj, name=name, wish=wish, **shared)
+    options = RunOptions(
+        runs=context.obj,
+        cache=cache,
+        recipe=None if several else _recipe(names[0], overrides, seed, resume),
+        name=name,
+        folds=folds,
+        resume=resume,
+        splits=splits,
+        group=group,
+        device=device,
+        gpus=gpus,
+        parallel=parallel,
+        cluster=cluster,
+        tensorboard=tensorboard,
+        targets=targets,
+        command=command_line(context),
+    )
+    if not several:
+        return _print(stage(options))
+    path, code = suite(names, _settings(overrides, seed), options)
     print(path)
     return code
 
@@ -122,10 +140,10 @@ def calibrate(
     Trains nothing. What is not named stays as it was; `--coverage 1` refers nothing for a low confidence.
     """
     from magsd_cli.evaluation.calibrate import calibrate as stage
-    from magsd_cli.evaluation.calibrate import wish_for
+    from magsd_cli.evaluation.calibrate import targets_from_options
 
-    wish = wish_for(positive, target_sensitivity, target_specificity, coverage)
-    print(stage(run=run, runs=context.obj, wish=wish))
+    targets = targets_from_options(positive, target_sensitivity, target_specificity, coverage)
+    print(stage(run=run, runs=context.obj, targets=targets))
     return 0
 
 
@@ -136,26 +154,14 @@ def _print(path: Path) -> int:
     return 0
 
 
-def _for_the_stage(
-    context: typer.Context,
-    recipe: str,
-    overrides: Sequence[str] | None,
-    seed: int | None,
-    resume: Path | None,
-    **others: Any,
-) -> dict[str, Any]:
-    """What the command line says of a run, as the stage's keyword arguments; `others` go as they are.
-
-    A resumed run keeps the recipe that it has (None) unless another is asked for.
-    """
-    as_it_is = resume is not None and recipe == "base" and not overrides and seed is None
-    chosen = None if as_it_is else _recipe(recipe, overrides, seed)
-    return {"recipe": chosen, "runs": context.obj, "resume": resume, **others}
-
-
-def _recipe(name: str, overrides: Sequence[str] | None, seed: int | None) -> Any:
+def _recipe(
+    name: str, overrides: Sequence[str] | None, seed: int | None, resume: Path | None
+) -> Recipe | None:
+    """The recipe that is asked for; None where a run is resumed with the one that it has."""
     from magsd_cli.recipe import load_recipe
 
+    if resume is not None and name == "base" and not overrides and seed is None:
+        return None
     return load_recipe(name, _settings(overrides, seed))
 
 

@@ -59,7 +59,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Wish:
+class CalibrationTargets:
     """What is asked for: `rate` of class `positive` at least `value`; answers for the share `coverage`.
 
     None: as it was stored, or not at all.
@@ -71,13 +71,13 @@ class Wish:
     coverage: float | None = None
 
 
-AS_IT_IS = Wish()
+UNCHANGED = CalibrationTargets()
 
 
-def wish_for(
+def targets_from_options(
     positive: str | None, sensitivity: float | None, specificity: float | None, coverage: float | None
-) -> Wish:
-    """The wish that the options --positive, --target-sensitivity or --target-specificity, --coverage mean.
+) -> CalibrationTargets:
+    """What the options --positive, --target-sensitivity or --target-specificity, --coverage mean.
 
     Raises `UsageError` where they do not go together.
     """
@@ -90,31 +90,31 @@ def wish_for(
     if positive is not None and not given:
         raise UsageError(f"--positive {positive}: say what is needed, such as --target-sensitivity 0.95")
     rate, value = next(iter(given.items())) if given else (None, None)
-    return Wish(positive, rate, value, coverage)
+    return CalibrationTargets(positive, rate, value, coverage)
 
 
-def check_wish(wish: Wish, classes: tuple[str, ...]) -> None:
+def check_targets(targets: CalibrationTargets, classes: tuple[str, ...]) -> None:
     """Raise `UsageError` where the positive class is none of `classes`."""
-    if wish.positive is not None and wish.positive not in classes:
-        raise UsageError(f"--positive {wish.positive}: no such class; choose {', '.join(classes)}")
+    if targets.positive is not None and targets.positive not in classes:
+        raise UsageError(f"--positive {targets.positive}: no such class; choose {', '.join(classes)}")
 
 
-def calibrate(*, run: Path | None, runs: Path, wish: Wish) -> Path:
+def calibrate(*, run: Path | None, runs: Path, targets: CalibrationTargets) -> Path:
     """Write ``operating.json`` of the run `run` (None: the newest) and into its model file; return its path.
 
-    What `wish` leaves open stays as it was stored. Raises `ArtifactError` for a run that is not finished or
-    whose predictions are missing, `UsageError` for an unknown class.
+    What `targets` leaves open stays as it was stored. Raises `ArtifactError` for a run that is not
+    finished or whose predictions are missing, `UsageError` for an unknown class.
     """
     opened = open_trained(run, runs)
-    check_wish(wish, opened.classes)
+    check_targets(targets, opened.classes)
     with lock(lock_path(opened.path)):
-        values = calibrate_run(opened, wish)
+        values = calibrate_run(opened, targets)
         if deployed_path(opened.path).is_file():
             replace_operating(deployed_path(opened.path), values)
     return operating_path(opened.path)
 
 
-def calibrate_run(run: Run, wish: Wish) -> dict[str, Any]:
+def calibrate_run(run: Run, targets: CalibrationTargets) -> dict[str, Any]:
     """Work out how the networks of `run` are to be used, write it beside them and return it."""
     evidence = gather(run.path)
     if evidence.predictions is None or evidence.probabilities is None:
@@ -125,8 +125,8 @@ def calibrate_run(run: Run, wish: Wish) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "model_sha256": model,
         "temperature": _temperature(evidence),
-        "decision": _decision(evidence, _aim(wish, earlier, run.classes)),
-        "confidence": _confidence(evidence, _coverage(wish, earlier)),
+        "decision": _decision(evidence, _aim(targets, earlier, run.classes)),
+        "confidence": _confidence(evidence, _coverage(targets, earlier)),
         "appearance": _appearance(evidence),
     }
     write_operating(run.path, values)
@@ -143,16 +143,16 @@ def _earlier(run: Run, model: str) -> Mapping[str, Any]:
         return {}
 
 
-def _aim(wish: Wish, earlier: Mapping[str, Any], classes: tuple[str, ...]) -> Aim | None:
-    if wish.positive is not None and wish.rate is not None and wish.value is not None:
-        return Aim(classes.index(wish.positive), wish.rate, wish.value)
+def _aim(targets: CalibrationTargets, earlier: Mapping[str, Any], classes: tuple[str, ...]) -> Aim | None:
+    if targets.positive is not None and targets.rate is not None and targets.value is not None:
+        return Aim(classes.index(targets.positive), targets.rate, targets.value)
     stored = earlier.get("decision")
     return Aim(classes.index(stored["positive"]), stored["rate"], stored["value"]) if stored else None
 
 
-def _coverage(wish: Wish, earlier: Mapping[str, Any]) -> float | None:
-    if wish.coverage is not None:
-        return wish.coverage if wish.coverage < 1 else None
+def _coverage(targets: CalibrationTargets, earlier: Mapping[str, Any]) -> float | None:
+    if targets.coverage is not None:
+        return targets.coverage if targets.coverage < 1 else None
     stored = earlier.get("confidence")
     return float(stored["coverage"]) if stored else None
 

@@ -15,12 +15,13 @@ from magsd_cli.console import say
 from magsd_cli.data.ingest import Order, ingest
 from magsd_cli.errors import MagsdError
 from magsd_cli.inference.decision import appearance_of
-from magsd_cli.inference.engines import ONNX, onnx_worker, score_with_onnx, score_with_torch
+from magsd_cli.inference.engines import onnx_worker, score_with_onnx, score_with_torch
 from magsd_cli.inference.model import Model
 from magsd_cli.inference.out_of_distribution import Appearance
 from magsd_cli.inference.scoring import Scored, orders_for, score_pictures
 from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, task_resources
 from magsd_cli.runtime.worker_pool import Failure, raise_failure
+from magsd_cli.settings import Engine
 
 SHARD = 32  # files that travel together
 
@@ -39,7 +40,7 @@ def score_on_cluster(
     A shard that killed its worker `RETRIES` times is scored here, in processes that may crash.
     """
     with connected(address) as ray:
-        needs = {"num_cpus": 1} if engine == ONNX else task_resources(ray, device, 1)
+        needs = {"num_cpus": 1} if engine == Engine.onnxruntime else task_resources(ray, device, 1)
         task = ray.remote(shard_task).options(max_retries=RETRIES, **needs)
         known = ray.put((_anywhere(model), engine, appearance_of(model), batch_size, device_kind(needs)))
         orders = orders_for([path.absolute() for path in files], model.preparation)
@@ -72,7 +73,7 @@ def _anywhere(model: Model) -> Model:
 def _score_here(
     model: Model, engine: str, files: Sequence[Path], device: str, batch_size: int | None
 ) -> Generator[list[Scored], None, None]:
-    if engine == ONNX:
+    if engine == Engine.onnxruntime:
         return score_with_onnx(model, files, 1)
     return score_with_torch(model, files, device, None, batch_size, 1)
 
@@ -84,7 +85,7 @@ def shard_task(known: Any, orders: list[Order]) -> tuple[list[Scored], Failure]:
     try:
         if key not in _LOADED:
             _LOADED.clear()
-            loaded = onnx_worker(model.deployed.path, appearance) if engine == ONNX else None
+            loaded = onnx_worker(model.deployed.path, appearance) if engine == Engine.onnxruntime else None
             _LOADED[key] = loaded or _torch_handler(model, appearance, batch_size, kind)
         return _LOADED[key](orders), None
     except MagsdError as error:

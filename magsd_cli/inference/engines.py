@@ -20,6 +20,7 @@ from magsd_cli.inference.model import Model
 from magsd_cli.inference.out_of_distribution import Appearance
 from magsd_cli.inference.scoring import Scored, answer_to, crashed_answer, orders_for, score_files
 from magsd_cli.runtime.worker_pool import run_isolated
+from magsd_cli.settings import Engine
 
 Images = npt.NDArray[np.uint8]
 
@@ -28,36 +29,39 @@ Images = npt.NDArray[np.uint8]
 Ask = Callable[[Images, tuple[int, ...]], Prediction]
 
 
-TORCH, ONNX = "torch", "onnxruntime"
-
-
 CHUNK = 4
 
 
-def choose_engine(model: Model, engine: str = "auto", device: str = "auto", gpus: int | None = None) -> str:
+def choose_engine(
+    model: Model, engine: str = Engine.auto, device: str = "auto", gpus: int | None = None
+) -> str:
     """`torch` or `onnxruntime`. Raises `UsageError` where the one that is asked for cannot be."""
     on_cpu = device == "cpu" or (device == "auto" and gpus is None and not _has_nvidia())
     if model.run is None and (
-        engine == TORCH or not (device == "cpu" or (device == "auto" and gpus is None))
+        engine == Engine.torch or not (device == "cpu" or (device == "auto" and gpus is None))
     ):
         raise UsageError(
             f"{model.name}: a model file runs on the CPU with ONNX Runtime; name its run for torch"
         )
-    if engine == ONNX and model.deployed is None:
+    if engine == Engine.onnxruntime and model.deployed is None:
         name = model.run.path if model.run else model.name
         raise UsageError(
             f"--engine onnxruntime: the run has no model file; make it with `magsd export {name}`"
         )
-    if engine == ONNX and not (on_cpu or device == "auto"):
+    if engine == Engine.onnxruntime and not (on_cpu or device == "auto"):
         raise UsageError("--engine onnxruntime: it runs on the CPU; leave --device and --gpus away")
-    if engine == "auto":
-        return ONNX if model.deployed is not None and (on_cpu or model.run is None) else TORCH
+    if engine == Engine.auto:
+        return (
+            Engine.onnxruntime
+            if model.deployed is not None and (on_cpu or model.run is None)
+            else Engine.torch
+        )
     return engine
 
 
 def precision_of(model: Model, engine: str) -> str | None:
     """What the networks compute in where that is not float32: other answers, which no table may mix."""
-    if engine != ONNX or model.deployed is None or model.deployed.precision == "fp32":
+    if engine != Engine.onnxruntime or model.deployed is None or model.deployed.precision == "fp32":
         return None
     return model.deployed.precision
 
@@ -176,7 +180,7 @@ def torch_worker(run: Path, appearance: Appearance | None) -> Callable[[list[Ord
 
 def asker(model: Model, device: str) -> Ask:
     """What answers about one image at a time, with attention, from the networks of some folds."""
-    if choose_engine(model, device=device) == ONNX:
+    if choose_engine(model, device=device) == Engine.onnxruntime:
         assert model.deployed is not None
         say("with ONNX Runtime")
         return _onnx_asker(model.deployed)

@@ -28,7 +28,7 @@ from magsd_cli.artifacts.tables import (
 from magsd_cli.console import printable, progress, say
 from magsd_cli.errors import NoInputError, OutputError, UsageError
 from magsd_cli.inference.decision import Rules, in_metadata, judge, rules_of
-from magsd_cli.inference.engines import ONNX, choose_engine, precision_of, score_with_onnx, score_with_torch
+from magsd_cli.inference.engines import choose_engine, precision_of, score_with_onnx, score_with_torch
 from magsd_cli.inference.inputs import list_inputs
 from magsd_cli.inference.model import Model, open_model
 from magsd_cli.inference.resume import (
@@ -46,6 +46,7 @@ from magsd_cli.inference.resume import (
     write_seen,
 )
 from magsd_cli.inference.scoring import Scored
+from magsd_cli.settings import Engine
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def _score(plan: Plan, files: list[Path], options: Options) -> Generator[list[Sc
         return score_on_cluster(
             plan.model, plan.engine, files, options.cluster, options.device, options.batch_size
         )
-    if plan.engine == ONNX:
+    if plan.engine == Engine.onnxruntime:
         return score_with_onnx(plan.model, files, options.workers, options.gpus)
     return score_with_torch(
         plan.model, files, options.device, options.gpus, options.batch_size, options.workers

@@ -11,11 +11,11 @@ from types import FrameType
 
 from magsd_cli.errors import Interrupted
 
-Asked = Callable[[], int | None]
+StopRequested = Callable[[], int | None]
 
 
 @contextmanager
-def stop_requests(parent: int | None = None) -> Iterator[Asked]:
+def stop_requests(parent: int | None = None) -> Iterator[StopRequested]:
     """Yield a function that gives the signal number that asked us to stop, or None.
 
     A second signal does not wait: it raises `Interrupted` where it finds us. With `parent`, a process id, we
@@ -29,18 +29,18 @@ def stop_requests(parent: int | None = None) -> Iterator[Asked]:
             raise Interrupted(number, "stopped at once; run the same command again to continue")
         noted.append(number)
 
-    def asked() -> int | None:
+    def stop_requested() -> int | None:
         if parent is not None and os.getppid() != parent:
             return int(signal.SIGTERM)
         return noted[0] if noted else None
 
     watched = (signal.SIGTERM, signal.SIGINT) if parent is None else (signal.SIGTERM,)
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop_requested
         return
     before = [signal.signal(number, note) for number in watched]
     try:
-        yield asked
+        yield stop_requested
     finally:
         for number, handler in zip(watched, before, strict=True):
             signal.signal(number, handler)

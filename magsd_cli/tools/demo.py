@@ -6,7 +6,7 @@ import csv
 import io
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -23,6 +23,7 @@ from magsd_cli.recipe import load_recipe
 from magsd_cli.report.report import report
 from magsd_cli.runtime.device import choose_devices
 from magsd_cli.tools.phantoms import LESIONS, Anatomy, draw_anatomy, draw_phantom
+from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv, train
 
 IMAGES_A_PATIENT = (0.7, 0.2, 0.1)  # shares of patients with one, two, three images
@@ -48,11 +49,18 @@ class Extent:
     settings: tuple[str, ...] = ()
 
 
-def demo(*, runs: Path, device: str = "auto", extent: Extent | None = None, seed: int = 0) -> Path:
+def demo(
+    *,
+    runs: Path,
+    device: str = "auto",
+    extent: Extent | None = None,
+    seed: int = 0,
+    command: tuple[str, ...] = (),
+) -> Path:
     """Draw phantoms and run prepare, train, cv, predict, localize and report on them; return the report.
 
-    Everything goes under `runs`. Each command is announced by the line that a user would type. What an
-    earlier demo finished is not done again. Raises what the commands raise.
+    Everything goes under `runs`. Each command is announced by the line that a user would type; the runs keep
+    `command`. What an earlier demo finished is not done again. Raises what the commands raise.
     """
     extent = extent or Extent()
     folder = runs / "demo"
@@ -67,20 +75,14 @@ def demo(*, runs: Path, device: str = "auto", extent: Extent | None = None, seed
     cache, _ = prepare([known], runs=runs, size=size)
     more = ["--set", quick[-2], "--set", quick[-1], *_device(device)]
     _announce(runs, "train", "--recipe", "demo", *settings_words, *more)
-    trained = load_recipe("demo", quick)
-    train(cache=cache, recipe=trained, runs=runs, name=f"demo-train-{seed}", device=device)
+    options = RunOptions(runs, cache, device=device, command=command)
+    train(replace(options, recipe=load_recipe("demo", quick), name=f"demo-train-{seed}"))
     beside = choose_devices(device)[0].type == "cpu" and extent.processes > 1
     sharing = ["--device", "cpu", "--gpus", extent.processes] if beside else _device(device)
     _announce(runs, "cv", "--recipe", "demo", "--folds", extent.folds, *settings_words, *sharing)
-    run = cv(
-        cache=cache,
-        recipe=recipe,
-        runs=runs,
-        name=f"demo-cv-{seed}",
-        folds=extent.folds,
-        device="cpu" if beside else device,
-        gpus=extent.processes if beside else None,
-    )
+    if beside:
+        options = replace(options, device="cpu", gpus=extent.processes)
+    run = cv(replace(options, recipe=recipe, name=f"demo-cv-{seed}", folds=extent.folds))
     table = folder / f"predictions-{seed}.parquet"
     again = table.exists()
     _announce(runs, "predict", new, "--model", run, "--out", table, *(["--resume"] if again else []))

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from magsd_cli.errors import MagsdError, UsageError
 from magsd_cli.recipe import Recipe
-from magsd_cli.runtime.signals import Asked
+from magsd_cli.runtime.signals import StopRequested
 
 Value = TypeVar("Value")
 PATIENCE = timedelta(minutes=30)  # rank 0 may predict or write while the others wait for it
@@ -52,7 +52,7 @@ def local_device(kind: str) -> torch.device:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Ranks]:
+def process_group(device: torch.device) -> Iterator[Ranks]:
     """Join the process group that the launcher's environment describes; leave it at the end."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -101,20 +101,20 @@ def gather(value: Value, ranks: Ranks) -> list[Value]:
     return found
 
 
-def agreed(asked: Asked, ranks: Ranks) -> Asked:
-    """`asked`, but all ranks get the same answer: the highest signal that any of them was given."""
+def agree_on_stop(stop_requested: StopRequested, ranks: Ranks) -> StopRequested:
+    """`stop_requested`, but all ranks get the same answer: the highest signal that any of them was given."""
     if ranks.world == 1:
-        return asked
+        return stop_requested
 
     def together() -> int | None:
-        number = torch.tensor([asked() or 0])
+        number = torch.tensor([stop_requested() or 0])
         dist.all_reduce(number, dist.ReduceOp.MAX)
         return int(number) or None
 
     return together
 
 
-def by_the_first(work: Callable[[], Value], ranks: Ranks) -> Value:
+def on_rank_zero(work: Callable[[], Value], ranks: Ranks) -> Value:
     """What `work` gives on rank 0, which alone does it; an error there ends all ranks, and rank 0 says it."""
     answer: tuple[Value | None, MagsdError | None] = (None, None)
     if ranks.rank == 0:
@@ -130,7 +130,7 @@ def by_the_first(work: Callable[[], Value], ranks: Ranks) -> Value:
     return value  # type: ignore[return-value]  # rank 0's own, where None means None
 
 
-def prepare_to_join(model: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
+def prepare_for_ddp(model: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
     """`model` with idle parameters frozen and, if the recipe asks for it, batch norm over all processes."""
     freeze_idle(model, recipe.image.size)
     if not recipe.train.sync_batch_norm:
@@ -138,10 +138,10 @@ def prepare_to_join(model: nn.Module, recipe: Recipe, device: torch.device) -> n
     if device.type == "cuda":
         shared: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return shared
-    return _with_joint_norms(model)
+    return _with_synced_norms(model)
 
 
-def join_network(model: nn.Module, device: torch.device) -> nn.Module:
+def wrap_ddp(model: nn.Module, device: torch.device) -> nn.Module:
     """`model` such that its backward passes average the gradients of all processes.
 
     The kept batch-norm statistics are rank 0's, sent round once a step (all ranks' with
@@ -164,20 +164,20 @@ def freeze_idle(model: nn.Module, size: int) -> None:
         parameter.requires_grad_(name in reached)
 
 
-def _with_joint_norms(model: nn.Module) -> nn.Module:
+def _with_synced_norms(model: nn.Module) -> nn.Module:
     for name, child in model.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            norm = JointBatchNorm(child.num_features, child.eps, child.momentum)
+            norm = SyncedBatchNorm(child.num_features, child.eps, child.momentum)
             norm.load_state_dict(child.state_dict())
             for key, parameter in child.named_parameters():  # what is frozen stays so: see `freeze_idle`
                 norm.get_parameter(key).requires_grad_(parameter.requires_grad)
             model.add_module(name, norm)
         else:
-            _with_joint_norms(child)
+            _with_synced_norms(child)
     return model
 
 
-class JointBatchNorm(nn.BatchNorm2d):
+class SyncedBatchNorm(nn.BatchNorm2d):
     """Batch norm with mean and variance over the images of all processes, where torch's own wants a GPU."""
 
     def forward(self, images: Tensor) -> Tensor:

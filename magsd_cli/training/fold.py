@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from torch import nn
 
-from magsd_cli.artifacts.cache import Cache
 from magsd_cli.artifacts.checkpoints import read_state, write_state, write_weights
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.runs import (
@@ -32,17 +31,16 @@ from magsd_cli.inference.torch_engine import Ensemble, predict_images, trained_n
 from magsd_cli.runtime.device import check_precision, make_repeatable, set_tf32
 from magsd_cli.runtime.signals import stop_requests
 from magsd_cli.training.ddp import ALONE, Ranks, gather
-from magsd_cli.training.loop import fit
-from magsd_cli.training.resume import check_identity
+from magsd_cli.training.loop import train
+from magsd_cli.training.plan import Plan
+from magsd_cli.training.resume import SavedState, check_identity
 from magsd_cli.training.state import Task
 
 BATCH = 16  # test images at a time
 
 
 def train_fold(
-    run: Run,
-    cache: Cache,
-    folds: pd.DataFrame,
+    plan: Plan,
     fold: int,
     device: torch.device,
     parent: int | None = None,
@@ -55,6 +53,7 @@ def train_fold(
     `ranks` that train it together rank 0 alone writes. `bar` shows a worker's progress.
     Raises `LockedError`, `ArtifactError`, `DivergedError`, `Interrupted`.
     """
+    run = plan.run
     folder = fold_path(run.path, fold)
     with lock(lock_path(folder)) if ranks.rank == 0 else nullcontext():
         if gather(run.fold_is_done(fold), ranks)[0]:
@@ -62,25 +61,19 @@ def train_fold(
         check_precision(device, run.recipe.train.precision)
         if ranks.rank == 0:
             sweep_orphans(folder)
-        make_repeatable(device, run.threads)
+        make_repeatable(device, plan.threads)
         set_tf32(run.recipe.train.tf32)
-        task = _task(run, cache, folds, fold, device, ranks)
+        task = _task(plan, fold, device, ranks)
         if bar is not None or (ranks.rank == 0 and (parent is None or ranks.world > 1)):
             task = replace(task, bar=bar or progress)
-        _fit_and_save(run, task, parent)
+        _train_and_save(run, task, parent)
         if ranks.rank == 0:
-            table = _predictions(run, cache, folds, fold, device)
+            table = _predictions(plan, fold, device)
             write_parquet(fold_predictions_path(run.path, fold), table)
 
 
-def _task(
-    run: Run,
-    cache: Cache,
-    folds: pd.DataFrame,
-    fold: int,
-    device: torch.device,
-    ranks: Ranks,
-) -> Task:
+def _task(plan: Plan, fold: int, device: torch.device, ranks: Ranks) -> Task:
+    run, cache, folds = plan.run, plan.cache, plan.folds
     index = folds.loc[folds["fold"] != fold, "index"].to_numpy(copy=True)  # pandas' own cannot be written to
     words = f"fold {fold}" if run.kind == "cv" else "training"
     return Task(
@@ -100,30 +93,34 @@ def _network_images(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.
     return images if images.shape[-1] == size else resize_images(images, size)
 
 
-def _fit_and_save(run: Run, task: Task, parent: int | None) -> None:
-    state = read_state(state_path(run.path, task.fold))
-    if state is not None:
-        check_identity(run, task, state["identity"])
+def _train_and_save(run: Run, task: Task, parent: int | None) -> None:
+    """Train with the files of the fold: the state that it goes on from, what it saves, its curves."""
+    place = state_path(run.path, task.fold)
+    saved = cast("SavedState | None", read_state(place))
+    if saved is not None:
+        check_identity(task, saved, str(place))
 
-    def save(now: dict[str, Any], model: nn.Module) -> None:
+    def save(now: SavedState, model: nn.Module) -> None:
         if task.ranks.rank:
             return
-        write_state(state_path(run.path, task.fold), now)
+        write_state(place, now)
         write_weights(weights_path(run.path, task.fold), model.state_dict(), run.classes)
         if now["history"]:
             write_parquet(history_path(run.path, task.fold), pd.DataFrame(now["history"]))
             write_scalars(now["history"])
 
-    known = 0 if state is None else len(state["history"])
+    known = 0 if saved is None else len(saved["history"])
     wanted = task.ranks.rank == 0 and scalars_path(run.path).is_dir()
-    with stop_requests(parent) as asked, scalar_writer(run.path, task.fold, known, wanted) as write_scalars:
-        fit(task, state, save, asked)
+    with (
+        stop_requests(parent) as stop_requested,
+        scalar_writer(run.path, task.fold, known, wanted) as write_scalars,
+    ):
+        train(task, saved, save, stop_requested)
 
 
-def _predictions(
-    run: Run, cache: Cache, folds: pd.DataFrame, fold: int, device: torch.device
-) -> pd.DataFrame:
+def _predictions(plan: Plan, fold: int, device: torch.device) -> pd.DataFrame:
     """Rows of the out-of-fold table for the images of `fold`."""
+    run, cache, folds = plan.run, plan.cache, plan.folds
     mine = folds[folds["fold"] == fold]
     # What is evaluated is what was written: a checked round trip through the file.
     model = trained_network(run.recipe, run.classes, weights_path(run.path, fold))

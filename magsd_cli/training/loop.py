@@ -1,5 +1,8 @@
 """Section 4.1: the training of one network on the images of one fold, resumable at every batch.
 
+From the top: `train` goes through epochs, an epoch through batches, a batch is one optimiser step. What is
+saved, and where, is the caller's.
+
 Everything random comes from seeds made of (recipe seed, fold, epoch); a state saved in the middle of an epoch
 also holds the generators' states. So a training that was killed at any moment and is started again does the
 very same operations as one that was not, and ends in the same bits (on the CPU, with the same threads).
@@ -11,7 +14,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,74 +24,69 @@ from magsd_cli.console import Bar, on_terminal, say
 from magsd_cli.errors import DivergedError, Interrupted
 from magsd_cli.method.classic import training_images
 from magsd_cli.method.step import STEPS
-from magsd_cli.runtime.signals import Asked
-from magsd_cli.training.ddp import add_up, agreed, share
-from magsd_cli.training.resume import restore, seed_generators, take_state
-from magsd_cli.training.schedule import Placed, epoch_batches, learning_rate, pinned, place_images
-from magsd_cli.training.state import Learner, Position, Task, history_row, new_learner
+from magsd_cli.runtime.signals import StopRequested
+from magsd_cli.training.ddp import add_up, agree_on_stop, share
+from magsd_cli.training.resume import SavedState, restore, seed_generators, take_state
+from magsd_cli.training.schedule import PlacedImages, epoch_batches, learning_rate, place_images
+from magsd_cli.training.state import Progress, Task, TrainingState, history_row, new_state
 
 CHECK_EVERY = 20  # batches between two looks at a GPU's sums: each look waits for the device
-Save = Callable[[dict[str, Any], nn.Module], None]
+Save = Callable[[SavedState, nn.Module], None]
 
 
-def fit(task: Task, state: dict[str, Any] | None, save: Save, asked: Asked) -> nn.Module:
-    """Train one network from the start, or on from `state`; return it with its final weights.
+def train(task: Task, saved: SavedState | None, save: Save, stop_requested: StopRequested) -> nn.Module:
+    """Train one network from the start, or on from `saved`; return it with its final weights.
 
     `save` is called with the resumable state and the network after each epoch, and before leaving when
-    `asked` gives a signal. Raises `Interrupted` then, and `DivergedError` when the loss or a weight is no
-    longer finite; what was saved last is good in both cases.
+    `stop_requested` gives a signal. Raises `Interrupted` then, and `DivergedError` when the loss or a weight
+    is no longer finite; what was saved last is good in both cases.
     """
     epochs = task.recipe.train.epochs
-    asked = agreed(asked, task.ranks)
+    stop_requested = agree_on_stop(stop_requested, task.ranks)
     with torch.random.fork_rng(devices=[task.device] if task.device.type == "cuda" else []):
-        learner = new_learner(task)
-        position = Position() if state is None else restore(learner, state)
-        placed = place_images(task)
-        left = (epochs - position.epoch) * len(_batches(task, 0)) - position.batch
+        state = new_state(task)
+        progress = Progress() if saved is None else restore(state, saved)
+        images = place_images(task)
+        left = (epochs - progress.epoch) * len(_batches(task, 0)) - progress.batch
         with nullcontext() if task.bar is None else task.bar(task.title, left) as bar:
-            while position.epoch < epochs:
-                seed_generators(task, learner, position, state)
-                state = None
-                position = _run_epoch(task, learner, placed, position, bar, asked)
-                _check_weights(task, learner, position)
-                save(take_state(task, learner, position), learner.result)
-                _say_epoch(task, position)
-                _leave_if_asked(task, position, asked)
-        return learner.result
+            while progress.epoch < epochs:
+                seed_generators(task, state, progress, saved)
+                saved = None
+                progress = _train_epoch(task, state, images, progress, bar, stop_requested)
+                _check_weights(task, state, progress)
+                save(take_state(task, state, progress), state.result)
+                _say_epoch(task, progress)
+                _leave_if_requested(task, progress, stop_requested)
+        return state.result
 
 
-def _batches(task: Task, epoch: int) -> list[npt.NDArray[np.int64]]:
-    settings, seed = task.recipe.train, task.recipe.seed
-    return epoch_batches(task.labels, settings, seed, task.fold, epoch, task.ranks.world)
-
-
-def _run_epoch(
+def _train_epoch(
     task: Task,
-    learner: Learner,
-    placed: Placed,
-    start: Position,
+    state: TrainingState,
+    images: PlacedImages,
+    start: Progress,
     bar: Bar | None,
-    asked: Asked,
-) -> Position:
-    """Train from `start` to the end of its epoch, or to the batch after which we are asked to stop."""
+    stop_requested: StopRequested,
+) -> Progress:
+    """Train from `start` to the end of its epoch, or to the batch after which a stop is requested."""
     batches = _batches(task, start.epoch)
     sums = torch.tensor(start.sums, dtype=torch.float64, device=task.device)
     look_every = 1 if task.device.type == "cpu" else CHECK_EVERY
     begun = time.perf_counter() - start.seconds
-    learner.model.train()
+    state.model.train()
     done = start.batch
-    while done < len(batches):
-        step = start.epoch * len(batches) + done
-        sums += _learn_batch(task, learner, placed, batches[done], step, len(batches))
+    for batch in batches[start.batch :]:
+        sums += _train_batch(task, state, images, batch, start.epoch * len(batches) + done, len(batches))
         done += 1
-        if done % look_every == 0 or done == len(batches):
+        look = done % look_every == 0
+        if look or done == len(batches):
             _check_sums(task, sums, start.epoch)
             if bar is not None:
                 bar.update(0, _words(sums.tolist(), time.perf_counter() - begun))
         if bar is not None:
             bar.update()
         # With others to agree with, asking costs a message: on a GPU it is done as seldom as looking.
-        if (task.ranks.world == 1 or done % look_every == 0) and asked() is not None:
+        if (task.ranks.world == 1 or look) and stop_requested() is not None:
             _check_sums(task, sums, start.epoch)
             break
     seconds = time.perf_counter() - begun
@@ -97,23 +94,78 @@ def _run_epoch(
         return replace(start, batch=done, sums=tuple(sums.tolist()), seconds=seconds)
     rate = learning_rate(task.recipe.train, (start.epoch + 1) * len(batches) - 1, len(batches))
     row = history_row(start.epoch, sums.tolist(), rate, seconds)
-    return Position(epoch=start.epoch + 1, history=(*start.history, row))
+    return Progress(epoch=start.epoch + 1, history=(*start.history, row))
 
 
-def _learn_batch(
+def _batches(task: Task, epoch: int) -> list[npt.NDArray[np.int64]]:
+    settings, seed = task.recipe.train, task.recipe.seed
+    return epoch_batches(task.labels, settings, seed, task.fold, epoch, task.ranks.world)
+
+
+def _train_batch(
     task: Task,
-    learner: Learner,
-    placed: Placed,
+    state: TrainingState,
+    images: PlacedImages,
     batch: npt.NDArray[np.int64],
     step: int,
     steps_per_epoch: int,
 ) -> torch.Tensor:
     """One optimiser step on this process's share of a batch; what all processes add to the sums, [5]."""
-    mine, (images, rows, labels) = share(batch, task.ranks), placed
-    chosen = pinned(torch.from_numpy(mine), task.device).to(images.device, non_blocking=True)
-    pixels, targets = (pinned(values, task.device) for values in (images[rows[chosen]], labels[chosen]))
+    mine = share(batch, task.ranks)
+    pixels, targets = images.take(mine, task.device)
     weight = len(mine) * task.ranks.world / len(batch)
-    return add_up(learn(task, learner, pixels, targets, step, steps_per_epoch, weight), task.ranks)
+    return add_up(train_step(task, state, pixels, targets, step, steps_per_epoch, weight), task.ranks)
+
+
+def train_step(
+    task: Task,
+    state: TrainingState,
+    pixels: torch.Tensor,
+    targets: torch.Tensor,
+    step: int,
+    steps_per_epoch: int,
+    weight: float = 1.0,
+) -> torch.Tensor:
+    """One optimiser step on a batch: uint8 `pixels` [B,1,S,S]. What it adds to the epoch's sums, [5].
+
+    Where processes share a batch, `weight` corrects for shares of unequal size: their gradients are averaged.
+    """
+    settings = task.recipe.train
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(settings, step, steps_per_epoch)
+    state.optimiser.zero_grad(set_to_none=True)
+    targets = targets.to(task.device, non_blocking=True)
+    views = training_images(pixels.to(task.device, non_blocking=True), task.recipe, state.generator)
+    if settings.channels_last:
+        views = views.contiguous(memory_format=torch.channels_last)
+
+    def backward(loss: torch.Tensor) -> None:
+        torch.autograd.backward(state.scaler.scale(loss if weight == 1 else weight * loss))
+
+    result = STEPS[settings.step](state.step_model, views, targets, task.recipe, state.generator, backward)
+    state.scaler.step(state.optimiser)
+    state.scaler.update()
+    _average_weights(state, settings.weight_average, step)
+    count = len(targets)
+    parts = torch.stack([result.loss, result.cross_entropy, result.distance]).double() * count
+    return torch.cat([parts, result.correct.double().reshape(1), parts.new_full((1,), count)])
+
+
+@torch.no_grad()
+def _average_weights(state: TrainingState, decay: float, step: int) -> None:
+    """Move the averaged weights and batch-norm statistics by 1 - decay towards the network's.
+
+    The decay starts small, min(decay, (1 + step) / (10 + step)), or the random first weights would linger.
+    """
+    if state.average is None:
+        return
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    ours = state.average.state_dict().values()
+    for mean, value in zip(ours, state.model.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, share)
+        else:
+            mean.copy_(value)
 
 
 def _check_sums(task: Task, sums: torch.Tensor, epoch: int) -> None:
@@ -122,12 +174,12 @@ def _check_sums(task: Task, sums: torch.Tensor, epoch: int) -> None:
         raise _diverged(task, epoch, "the loss")
 
 
-def _check_weights(task: Task, learner: Learner, position: Position) -> None:
+def _check_weights(task: Task, state: TrainingState, progress: Progress) -> None:
     """Raise `DivergedError` when a weight is not finite: the last step of an epoch has no loss after it."""
-    for model in (learner.model, learner.average):
+    for model in (state.model, state.average):
         values = [] if model is None else [v for v in model.state_dict().values() if v.is_floating_point()]
         if values and not bool(torch.stack([value.isfinite().all() for value in values]).all()):
-            raise _diverged(task, max(0, position.epoch - 1), "a weight")
+            raise _diverged(task, max(0, progress.epoch - 1), "a weight")
 
 
 def _diverged(task: Task, epoch: int, what: str) -> DivergedError:
@@ -139,10 +191,10 @@ def _diverged(task: Task, epoch: int, what: str) -> DivergedError:
     )
 
 
-def _leave_if_asked(task: Task, position: Position, asked: Asked) -> None:
-    number = asked()
+def _leave_if_requested(task: Task, progress: Progress, stop_requested: StopRequested) -> None:
+    number = stop_requested()
     if number is not None:
-        where = f"epoch {min(position.epoch + 1, task.recipe.train.epochs)} of {task.recipe.train.epochs}"
+        where = f"epoch {min(progress.epoch + 1, task.recipe.train.epochs)} of {task.recipe.train.epochs}"
         raise Interrupted(
             number, f"fold {task.fold}: stopped in {where}, saved; run the same command again to continue"
         )
@@ -155,69 +207,16 @@ def _words(sums: list[float], seconds: float) -> str:
     return f"{parts}, {row['images_per_second']:.1f} images/s"
 
 
-def _say_epoch(task: Task, position: Position) -> None:
+def _say_epoch(task: Task, progress: Progress) -> None:
     """One line an epoch where nobody watches a bar."""
-    if position.batch or task.ranks.rank or (task.bar is not None and on_terminal()):
+    if progress.batch or task.ranks.rank or (task.bar is not None and on_terminal()):
         return
-    row, epochs = position.history[-1], task.recipe.train.epochs
-    minutes = (epochs - position.epoch) * row["seconds"] / 60
+    row, epochs = progress.history[-1], task.recipe.train.epochs
+    minutes = (epochs - progress.epoch) * row["seconds"] / 60
     say(
-        f"{task.title}, epoch {position.epoch} of {epochs}: loss {row['loss']:.3f} (cross-entropy "
+        f"{task.title}, epoch {progress.epoch} of {epochs}: loss {row['loss']:.3f} (cross-entropy "
         f"{row['cross_entropy']:.3f}, distance {row['distance']:.3f}), {row['train_share_correct']:.1%} of "
         f"the training images right, {row['images_per_second']:.1f} images/s, {minutes:.1f} min left",
         fold=task.fold,
         **row,
     )
-
-
-def learn(
-    task: Task,
-    learner: Learner,
-    pixels: torch.Tensor,
-    targets: torch.Tensor,
-    step: int,
-    steps_per_epoch: int,
-    weight: float = 1.0,
-) -> torch.Tensor:
-    """One optimiser step on a batch: uint8 `pixels` [B,1,S,S]. What it adds to the epoch's sums, [5].
-
-    Where processes share a batch, `weight` corrects for shares of unequal size: their gradients are averaged.
-    """
-    settings = task.recipe.train
-    for group in learner.optimiser.param_groups:
-        group["lr"] = learning_rate(settings, step, steps_per_epoch)
-    learner.optimiser.zero_grad(set_to_none=True)
-    targets = targets.to(task.device, non_blocking=True)
-    views = training_images(pixels.to(task.device, non_blocking=True), task.recipe, learner.generator)
-    if settings.channels_last:
-        views = views.contiguous(memory_format=torch.channels_last)
-
-    def backward(loss: torch.Tensor) -> None:
-        torch.autograd.backward(learner.scaler.scale(loss if weight == 1 else weight * loss))
-
-    result = STEPS[settings.step](
-        learner.step_model, views, targets, task.recipe, learner.generator, backward
-    )
-    learner.scaler.step(learner.optimiser)
-    learner.scaler.update()
-    _average_weights(learner, settings.weight_average, step)
-    count = len(targets)
-    parts = torch.stack([result.loss, result.cross_entropy, result.distance]).double() * count
-    return torch.cat([parts, result.correct.double().reshape(1), parts.new_full((1,), count)])
-
-
-@torch.no_grad()
-def _average_weights(learner: Learner, decay: float, step: int) -> None:
-    """Move the averaged weights and batch-norm statistics by 1 - decay towards the network's.
-
-    The decay starts small, min(decay, (1 + step) / (10 + step)), or the random first weights would linger.
-    """
-    if learner.average is None:
-        return
-    share = 1 - min(decay, (1 + step) / (10 + step))
-    ours = learner.average.state_dict().values()
-    for mean, value in zip(ours, learner.model.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, share)
-        else:
-            mean.copy_(value)

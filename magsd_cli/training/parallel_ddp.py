@@ -17,13 +17,12 @@ from types import FrameType
 import torch
 
 from magsd_cli import errors
-from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.artifacts.files import write_json
-from magsd_cli.artifacts.runs import open_run
 from magsd_cli.console import say
 from magsd_cli.errors import DeviceError, Interrupted, MagsdError
-from magsd_cli.training.ddp import joined, local_device
+from magsd_cli.training.ddp import local_device, process_group
 from magsd_cli.training.fold import train_fold
+from magsd_cli.training.plan import open_plan
 
 RESTARTS = 3
 
@@ -98,16 +97,16 @@ def work(run: Path, cache: Path, folds: Sequence[int], kind: str, parent: int, s
     if (scratch / ERROR).exists():
         return
     try:
-        with joined(local_device(kind)) as ranks:
+        with process_group(local_device(kind)) as ranks:
             restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
             if restart and ranks.rank == 0:
                 say(
                     f"a process died; all go on from the last checkpoint ({restart} of {RESTARTS} restarts)",
                     level="warning",
                 )
-            opened, images = open_run(run), open_cache(cache)
+            plan = open_plan(run, cache)
             for fold in folds:
-                train_fold(opened, images, opened.folds(), fold, local_device(kind), parent, ranks)
+                train_fold(plan, fold, local_device(kind), parent, ranks)
     except Interrupted as stop:
         raise SystemExit(stop.exit_code) from None
     except MagsdError as error:

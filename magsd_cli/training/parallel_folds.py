@@ -17,14 +17,13 @@ from pathlib import Path
 import torch
 
 from magsd_cli import errors
-from magsd_cli.artifacts.cache import open_cache
-from magsd_cli.artifacts.runs import Run, open_run
 from magsd_cli.console import Bar, on_terminal, progress_bars, say
 from magsd_cli.errors import DeviceError, Interrupted, LockedError, MagsdError
 from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, task_resources, task_result
 from magsd_cli.runtime.signals import stop_requests, without_interrupts
 from magsd_cli.runtime.worker_pool import Failure, raise_failure
 from magsd_cli.training.fold import train_fold
+from magsd_cli.training.plan import Plan, open_plan
 
 TRIES = 2
 LOCK_SECONDS = 120.0  # how long a fold waits for the process that had it on a machine that died
@@ -52,7 +51,7 @@ def train_side_by_side(run: Path, cache: Path, folds: Sequence[int], devices: Se
     waiting = [(fold, 1) for fold in folds]
     free = list(devices)
     busy: list[Worker] = []
-    with stop_requests() as asked, progress_bars() as add:
+    with stop_requests() as stop_requested, progress_bars() as add:
         try:
             while waiting or busy:
                 while waiting and free:
@@ -61,7 +60,7 @@ def train_side_by_side(run: Path, cache: Path, folds: Sequence[int], devices: Se
                 wait([worker.process.sentinel for worker in busy], timeout=0.2)
                 for worker in busy:
                     _listen(worker, add)
-                number = asked()
+                number = stop_requested()
                 if number is not None:
                     raise Interrupted(number, "stopped, saved; run the same command again to continue")
                 for worker in [worker for worker in busy if not worker.process.is_alive()]:
@@ -133,9 +132,8 @@ def piped_bar(pipe: Connection, description: str, total: int) -> Iterator[Bar]:
 def work(run: Path, cache: Path, fold: int, device: str, parent: int, pipe: Connection, shown: bool) -> None:
     """What a worker process does: train one fold, and send the error's name and text if there is one."""
     try:
-        opened = open_run(run)
-        images, bar = open_cache(cache), partial(piped_bar, pipe) if shown else None
-        train_fold(opened, images, opened.folds(), fold, torch.device(device), parent, bar=bar)
+        bar = partial(piped_bar, pipe) if shown else None
+        train_fold(open_plan(run, cache), fold, torch.device(device), parent, bar=bar)
     except MagsdError as error:
         with contextlib.suppress(OSError):  # the parent may be gone
             pipe.send((type(error).__name__, str(error), error.exit_code))
@@ -168,20 +166,20 @@ def _stop(busy: Sequence[Worker]) -> None:
         worker.process.join()
 
 
-def train_on_cluster(run: Run, cache: Path, folds: Sequence[int], address: str, device: str) -> None:
-    """Train `folds` of `run` as tasks, each on a GPU of the cluster, or on `run.threads` cores of it.
+def train_on_cluster(plan: Plan, folds: Sequence[int], address: str, device: str) -> None:
+    """Train `folds` of `plan` as tasks, each on a GPU of the cluster, or on `plan.threads` cores of it.
 
     A fold whose machine dies goes on from its checkpoint on another. Raises the error that a task explains,
     `DeviceError` when a fold's process died too often, `Interrupted` on a signal.
     """
-    with connected(address) as ray, stop_requests() as asked:
-        needs = task_resources(ray, device, run.threads)
+    with connected(address) as ray, stop_requests() as stop_requested:
+        needs = task_resources(ray, device, plan.threads)
         task = ray.remote(fold_task).options(max_retries=RETRIES, **needs)
-        place = run.path.resolve()
-        waiting = {task.remote(place, cache.resolve(), fold, device_kind(needs)): fold for fold in folds}
+        run, cache, kind = plan.run.path.resolve(), plan.cache.path.resolve(), device_kind(needs)
+        waiting = {task.remote(run, cache, fold, kind): fold for fold in folds}
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=0.5)
-            number = asked()
+            number = stop_requested()
             if number is not None:
                 for reference in waiting:
                     ray.cancel(reference)
@@ -194,16 +192,10 @@ def train_on_cluster(run: Run, cache: Path, folds: Sequence[int], address: str, 
 
 def fold_task(run: Path, cache: Path, fold: int, kind: str) -> Failure:
     """In a worker: train one fold from where it stands."""
-    import torch
-
-    from magsd_cli.artifacts.cache import open_cache
-    from magsd_cli.training.fold import train_fold
-
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
-            opened = open_run(run)
-            train_fold(opened, open_cache(cache), opened.folds(), fold, torch.device(kind), os.getppid())
+            train_fold(open_plan(run, cache), fold, torch.device(kind), os.getppid())
         except LockedError as error:
             if time.monotonic() > deadline:
                 return type(error).__name__, str(error)

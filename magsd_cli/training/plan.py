@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -12,51 +13,75 @@ from magsd_cli.artifacts.cache import Cache, find_newest_cache, open_cache
 from magsd_cli.artifacts.runs import Run, name_path, open_run, recipe_differences
 from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.evaluation.calibrate import UNCHANGED, CalibrationTargets
 from magsd_cli.recipe import Recipe
-from magsd_cli.settings import PATIENT, SOURCE
+from magsd_cli.settings import Group, Parallel
 from magsd_cli.training.folds import folds_table, source_table
 
-Planned = tuple[Run, Cache, pd.DataFrame]
+FOLDS = 5
 
 
-def plan(
-    kind: str,
-    cache: Path | None,
-    recipe: Recipe | None,
-    runs: Path,
-    name: str | None,
-    folds: int,
-    resume: Path | None,
-    threads: int,
-    splits: Path | None = None,
-    group: str = PATIENT,
-) -> Planned:
-    """The run to make or to continue, its cache, and the folds table (nothing is written).
+@dataclass(frozen=True)
+class RunOptions:
+    """What `magsd train` and `magsd cv` are asked for: each field is the option of its name.
 
-    `splits` is a CSV of published folds, in place of `folds` drawn by the recipe's seed; `group` "source"
-    makes each source of the images a fold.
+    cache: None is the newest under `runs`. recipe: None only with `resume`, whose run has its own. splits: a
+    CSV of published folds, in place of `folds` drawn by the recipe's seed. cluster: the address of a Ray
+    cluster that trains the folds, on `device`. targets: what the run is calibrated for at the end. command:
+    the command line, for the run's provenance.
+    """
+
+    runs: Path
+    cache: Path | None = None
+    recipe: Recipe | None = None
+    name: str | None = None
+    folds: int = FOLDS
+    resume: Path | None = None
+    splits: Path | None = None
+    group: Group = Group.patient
+    device: str = "auto"
+    gpus: int | None = None
+    parallel: Parallel = Parallel.folds
+    cluster: str | None = None
+    tensorboard: bool = False
+    targets: CalibrationTargets = UNCHANGED
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run to make or to continue, its cache, and its folds table (index, image_id, ..., fold)."""
+
+    run: Run
+    cache: Cache
+    folds: pd.DataFrame
+
+    @property
+    def threads(self) -> int:
+        """How many threads each of its processes has: those that it was begun with, for the same bits."""
+        return self.run.threads
+
+
+def plan(kind: str, options: RunOptions, threads: int) -> Plan:
+    """The run of `kind` "train" or "cv" to make or to continue (nothing is written).
+
     Raises `UsageError` for options that do not go together, `ArtifactError` for a cache that is missing,
     damaged or does not fit the recipe, `NoInputError` when it has no two classes to tell apart.
     """
-    if resume is not None:
-        return _plan_again(kind, resume, cache, recipe)
+    if options.resume is not None:
+        return _plan_again(kind, options.resume, options)
+    recipe, cache = options.recipe, options.cache
     if recipe is None:
         raise UsageError("--recipe: none given; name a recipe, or a run with --resume")
     if cache is None:
-        cache = find_newest_cache(runs, recipe.image.clahe)
+        cache = find_newest_cache(options.runs, recipe.image.clahe)
         say(f"cache: {cache} (the newest; another one with --cache)")
     opened = open_cache(cache)
     check_fit(recipe, opened)
-    if splits is not None and group == SOURCE:
-        raise UsageError(f"--splits {splits}: says the folds, and so does --group source; leave one away")
-    held_out: tuple[str, ...] = ()
-    if group == SOURCE:
-        table, held_out = source_table(opened)
-    else:
-        table = folds_table(opened, folds, recipe.seed, splits)
+    table, held_out = _folds(options, opened, recipe.seed)
     folds = int(table["fold"].max()) + 1
     known = any(opened.patient_ids)
-    path = name_path(runs, name or default_name(kind, recipe, opened, table))
+    path = name_path(options.runs, options.name or default_name(kind, recipe, opened, table))
     run = Run(
         path=path,
         kind=kind,
@@ -74,26 +99,43 @@ def plan(
         patients_known=known,
         held_out=held_out,
     )
-    return run, opened, table
+    return Plan(run, opened, table)
 
 
-def _plan_again(kind: str, resume: Path, cache: Path | None, recipe: Recipe | None) -> Planned:
+def _folds(options: RunOptions, cache: Cache, seed: int) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The folds table, and the names of the sources that its folds hold out, where they do."""
+    if options.group != Group.source:
+        return folds_table(cache, options.folds, seed, options.splits), ()
+    if options.splits is not None:
+        raise UsageError(
+            f"--splits {options.splits}: says the folds, and so does --group source; leave one away"
+        )
+    return source_table(cache)
+
+
+def _plan_again(kind: str, resume: Path, options: RunOptions) -> Plan:
     run = open_run(resume)
     if run.kind != kind:
         raise UsageError(f"--resume {resume}: was made by `magsd {run.kind}`; continue it with that command")
-    differences = [] if recipe is None else recipe_differences(run.recipe, recipe)
+    differences = [] if options.recipe is None else recipe_differences(run.recipe, options.recipe)
     if differences:
         raise ArtifactError(
             f"--resume {resume}: was begun with another recipe ({'; '.join(differences)}); "
             "leave --recipe, --set and --seed away to continue it as it is"
         )
-    opened = open_cache(cache or run.cache_path)
+    opened = open_cache(options.cache or run.cache_path)
     if opened.digest != run.cache_digest:
         raise ArtifactError(
             f"{opened.path}: is another cache than the run's (digest {opened.digest[:8]}, not "
             f"{run.cache_digest[:8]}); give the run's own cache with --cache"
         )
-    return run, opened, run.folds()
+    return Plan(run, opened, run.folds())
+
+
+def open_plan(run: Path, cache: Path) -> Plan:
+    """The plan of a run that is begun, as a process that trains some of it reads it from the disk."""
+    opened = open_run(run)
+    return Plan(opened, open_cache(cache), opened.folds())
 
 
 def check_fit(recipe: Recipe, cache: Cache) -> None:

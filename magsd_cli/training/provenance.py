@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -31,12 +30,12 @@ PACKAGES = (
 )
 
 
-def begin_session(run: Run, devices: Sequence[torch.device]) -> None:
-    """Add this start to the run's provenance. A run has a session for every time it was started."""
+def begin_session(run: Run, command: Sequence[str], devices: Sequence[torch.device]) -> None:
+    """Add this start, by `command`, to the run's provenance: a run has a session for every start."""
     earlier = _sessions(run)
     session = {
         "tool": {"name": "magsd", "version": __version__, "git": _git_commit()},
-        "command": list(sys.argv),
+        "command": list(command),
         "start": _now(),
         "end": None,
         "seconds": None,

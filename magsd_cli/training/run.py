@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,137 +17,141 @@ from magsd_cli.artifacts.runs import Run, create_run, lock_path, open_run, run_f
 from magsd_cli.artifacts.tensorboard import check_tensorboard, scalars_path
 from magsd_cli.console import say
 from magsd_cli.errors import UsageError
-from magsd_cli.evaluation.calibrate import AS_IT_IS, Wish, calibrate_run, check_wish
+from magsd_cli.evaluation.calibrate import UNCHANGED, CalibrationTargets, calibrate_run, check_targets
 from magsd_cli.evaluation.cross_validation import in_words, score
 from magsd_cli.export.export import deploy
 from magsd_cli.method.step import guiding_attention
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Recipe
 from magsd_cli.runtime.device import choose_devices
-from magsd_cli.settings import PATIENT
+from magsd_cli.settings import Parallel
 from magsd_cli.training.ddp import (
     ALONE,
     Ranks,
-    by_the_first,
     check_shares,
-    joined,
     local_device,
+    on_rank_zero,
+    process_group,
     under_torchrun,
 )
 from magsd_cli.training.fold import train_fold
 from magsd_cli.training.parallel_ddp import train_together
 from magsd_cli.training.parallel_folds import train_on_cluster, train_side_by_side
-from magsd_cli.training.plan import Planned, plan
+from magsd_cli.training.plan import FOLDS, Plan, RunOptions, plan
 from magsd_cli.training.provenance import begin_session, end_session
 
-FOLDS = 5
 
+def train(options: RunOptions) -> Path:
+    """Train a recipe on all of a cache but a held-out fifth, and test it there; return the run's folder.
 
-@dataclass(frozen=True)
-class Way:
-    """How several devices share the work: `parallel` is "folds" (side by side) or "ddp" (each network).
-
-    With `cluster`, the address of a Ray cluster, the folds are tasks there, on `device`. With `tensorboard`
-    they write their curves for it too.
+    The split is the first fold of a stratified five-fold split that never splits a patient, or of the
+    published folds in the CSV `splits` (the one called ``test`` where there is one). With `gpus` they share
+    each batch. Started again, a run is continued; `resume` names one to continue with the recipe that it has.
     """
-
-    parallel: str = "folds"
-    cluster: str | None = None
-    device: str = "auto"
-    tensorboard: bool = False
+    return train_run("train", replace(options, folds=FOLDS, parallel=Parallel.ddp))
 
 
-def crossfit(
-    planned: Planned, devices: Sequence[torch.device], wish: Wish = AS_IT_IS, way: Way | None = None
-) -> Path:
-    """Make the planned run, or what is left of it, with one process for each device; return its folder.
+def cv(options: RunOptions) -> Path:
+    """Cross-validate a recipe on a cache in `folds` folds; return the run's folder.
 
-    At the end it is calibrated, for what `wish` asks, and exported; a finished run too, where that is new.
-    Under torchrun the ranks train each network together, and rank 0 alone writes the run.
+    The folds are stratified by class and never split a patient; `splits`, a CSV, gives published ones; with
+    `group` "source" each fold is a source of the images (and `folds` is not used). With
+    `gpus` they are trained side by side; with `parallel` "ddp" one after another, by all devices together.
+    With `cluster` runs and cache must stand where the cluster sees them.
+    Started again, a run is continued; `resume` names one to continue with the recipe that it has.
+    """
+    if options.cluster is not None and (options.gpus is not None or options.parallel != Parallel.folds):
+        raise UsageError("--cluster: Ray shares out the folds by itself; leave --gpus and --parallel away")
+    return train_run("cv", options)
+
+
+def train_run(kind: str, options: RunOptions) -> Path:
+    """Make the run that `options` ask for, or what is left of it, with a process for each device.
+
+    At the end it is calibrated for `targets` and exported; a finished run too, where that is new. Under
+    torchrun the ranks train each network together, and rank 0 alone writes the run. Returns its folder.
 
     Raises `LockedError` when another process makes it, `ArtifactError` when a run of that name has other
     settings, and what training raises.
     """
-    way = way or Way()
-    if way.tensorboard:
+    devices = choose_devices("cpu" if options.cluster is not None else options.device, options.gpus)
+    joint = options.parallel == Parallel.ddp
+    processes = len(devices) if joint else min(len(devices), options.folds)
+    planned = plan(kind, options, max(1, torch.get_num_threads() // processes))
+    if options.tensorboard:
         check_tensorboard()
     with ExitStack() as stack:
         ranks = ALONE
         if under_torchrun():
             devices = [local_device(devices[0].type)]
-            ranks = stack.enter_context(joined(devices[0]))
-        together = len(devices) if way.parallel == "ddp" else 1
-        check_shares(planned[0].recipe, len(planned[2]), max(ranks.world, together))
-        left = by_the_first(lambda: _begin(planned, devices, wish, way, stack), ranks)
-        run = open_run(planned[0].path)
+            ranks = stack.enter_context(process_group(devices[0]))
+        together = max(ranks.world, len(devices) if joint else 1)
+        check_shares(planned.run.recipe, len(planned.folds), together)
+        left = on_rank_zero(lambda: _begin(planned, options, devices, stack), ranks)
+        planned = replace(planned, run=open_run(planned.run.path))
         if left is None:
-            return run.path
+            return planned.run.path
         try:
-            _train(run, planned, left, devices, way, ranks)
-            by_the_first(lambda: _finish(run, wish), ranks)
+            _train(planned, options, left, devices, ranks)
+            on_rank_zero(lambda: _finish(planned.run, options.targets), ranks)
         finally:
             if ranks.rank == 0:
-                end_session(run)
-    return run.path
+                end_session(planned.run)
+    return planned.run.path
 
 
 def _begin(
-    planned: Planned, devices: Sequence[torch.device], wish: Wish, way: Way, stack: ExitStack
+    planned: Plan, options: RunOptions, devices: Sequence[torch.device], stack: ExitStack
 ) -> list[int] | None:
     """Take the run's lock into `stack` and make or check its folder: the folds that are left to train.
 
     None where the run is complete (and now calibrated): there is nothing to train or to score.
     """
-    run, cache, folds = planned
-    check_wish(wish, run.classes)
-    cache.samples()  # needed at the end of each fold: if it is damaged, say so before the hours of training
+    run, targets = planned.run, options.targets
+    check_targets(targets, run.classes)
+    planned.cache.samples()  # needed at the end of each fold: if it is damaged, say so before the hours
     if not run_file(run.path).exists():
         check_network(run.recipe, len(run.classes))
     stack.enter_context(lock(lock_path(run.path)))
-    run = create_run(run, folds)
+    run = create_run(run, planned.folds)
     sweep_orphans(run.path)
     if run.complete:
-        if wish == AS_IT_IS and operating_path(run.path).exists() and deployed_path(run.path).exists():
+        if targets == UNCHANGED and operating_path(run.path).exists() and deployed_path(run.path).exists():
             say(f"{run.path}: every fold is trained and scored; nothing is left to do")
         else:
-            deploy(run, calibrate_run(run, wish))
+            deploy(run, calibrate_run(run, targets))
         return None
     left = [fold for fold in run.trained if not run.fold_is_done(fold)]
     if len(left) < len(run.trained):
         say(f"{run.path}: {len(run.trained) - len(left)} of {len(run.trained)} folds are done already")
     words = ", ".join(str(device) for device in devices)
-    say(f"{run.path}: {len(folds)} images, {len(left)} networks to train on {words}")
-    if way.tensorboard:
+    say(f"{run.path}: {len(planned.folds)} images, {len(left)} networks to train on {words}")
+    if options.tensorboard:
         scalars_path(run.path).mkdir(exist_ok=True)
-    begin_session(run, devices)
+    begin_session(run, options.command, devices)
     return left
 
 
 def _train(
-    run: Run,
-    planned: Planned,
-    left: Sequence[int],
-    devices: Sequence[torch.device],
-    way: Way,
-    ranks: Ranks,
+    planned: Plan, options: RunOptions, left: Sequence[int], devices: Sequence[torch.device], ranks: Ranks
 ) -> None:
     """Train the folds that are `left`: on a cluster, with other ranks, side by side or one after another."""
-    _, cache, folds = planned
-    if way.cluster is not None:
-        train_on_cluster(run, cache.path, left, way.cluster, way.device)
-    elif way.parallel == "ddp" and len(devices) > 1:
-        train_together(run.path, cache.path, left, devices)
+    run, cache = planned.run.path, planned.cache.path
+    if options.cluster is not None:
+        train_on_cluster(planned, left, options.cluster, options.device)
+    elif options.parallel == Parallel.ddp and len(devices) > 1:
+        train_together(run, cache, left, devices)
     elif len(devices) > 1 and len(left) > 1:
-        train_side_by_side(run.path, cache.path, left, devices)
+        train_side_by_side(run, cache, left, devices)
     else:
         parent = os.getppid() if ranks.world > 1 else None
         for fold in left:
-            train_fold(run, cache, folds, fold, devices[0], parent, ranks)
+            train_fold(planned, fold, devices[0], parent, ranks)
 
 
-def _finish(run: Run, wish: Wish) -> None:
+def _finish(run: Run, targets: CalibrationTargets) -> None:
     say(f"{run.path}: {in_words(score(run))}")
-    deploy(run, calibrate_run(run, wish))
+    deploy(run, calibrate_run(run, targets))
 
 
 def check_network(recipe: Recipe, classes: int) -> None:
@@ -161,63 +165,3 @@ def check_network(recipe: Recipe, classes: int) -> None:
         output = model(torch.zeros(1, 1, recipe.image.size, recipe.image.size))
     if recipe.train.step == "attention_guided" and recipe.train.augment:
         guiding_attention(output.attention, recipe)
-
-
-def cv(  # noqa: PLR0913 (a command's options)
-    *,
-    cache: Path | None,
-    recipe: Recipe | None,
-    runs: Path,
-    name: str | None = None,
-    folds: int = 5,
-    device: str = "auto",
-    gpus: int | None = None,
-    resume: Path | None = None,
-    splits: Path | None = None,
-    wish: Wish = AS_IT_IS,
-    parallel: str = "folds",
-    cluster: str | None = None,
-    tensorboard: bool = False,
-    group: str = PATIENT,
-) -> Path:
-    """Cross-validate `recipe` on `cache` (None: the newest) in `folds` folds; return the run's folder.
-
-    The folds are stratified by class and never split a patient; `splits`, a CSV, gives published ones; with
-    `group` "source" each fold is a source of the images (and `folds` is not used). With
-    `gpus` they are trained side by side; with `parallel` "ddp" one after another, by all devices together.
-    `cluster` is the address of a Ray cluster that trains them; runs and cache must stand where it sees them.
-    Started again, a run is continued; `resume` names one to continue with the recipe that it has. `wish` is
-    what the run is calibrated for at the end, as `magsd calibrate` does it.
-    """
-    if cluster is not None and (gpus is not None or parallel != "folds"):
-        raise UsageError("--cluster: Ray shares out the folds by itself; leave --gpus and --parallel away")
-    devices = choose_devices("cpu" if cluster is not None else device, gpus)
-    processes = len(devices) if parallel == "ddp" else min(len(devices), folds)
-    threads = max(1, torch.get_num_threads() // processes)
-    planned = plan("cv", cache, recipe, runs, name, folds, resume, threads, splits, group)
-    return crossfit(planned, devices, wish, Way(parallel, cluster, device, tensorboard))
-
-
-def train(
-    *,
-    cache: Path | None,
-    recipe: Recipe | None,
-    runs: Path,
-    name: str | None = None,
-    device: str = "auto",
-    gpus: int | None = None,
-    resume: Path | None = None,
-    splits: Path | None = None,
-    tensorboard: bool = False,
-) -> Path:
-    """Train `recipe` on `cache` (None: the newest) but for a held-out fifth, and test it there.
-
-    The split is the first fold of a stratified five-fold split that never splits a patient, or of the
-    published folds in the CSV `splits` (the one called ``test`` where there is one). Returns the run's
-    folder. With `gpus` they share each batch.
-    Started again, a run is continued; `resume` names one to continue with the recipe that it has.
-    """
-    devices = choose_devices(device, gpus)
-    threads = max(1, torch.get_num_threads() // len(devices))
-    planned = plan("train", cache, recipe, runs, name, FOLDS, resume, threads, splits)
-    return crossfit(planned, devices, way=Way("ddp", tensorboard=tensorboard))

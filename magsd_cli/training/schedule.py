@@ -1,8 +1,9 @@
-"""Learning rate and order of the images, as pure functions of where the training stands."""
+"""Learning rate and order of the images, as pure functions of where the training stands; where they lie."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,6 @@ from magsd_cli.recipe import Train
 from magsd_cli.training.state import Task
 
 Integers = npt.NDArray[np.int64]
-Placed = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def learning_rate(settings: Train, step: int, steps_per_epoch: int) -> float:
@@ -63,14 +63,28 @@ def _balanced(labels: Integers, rng: np.random.Generator) -> Integers:
     return rng.permutation(np.concatenate(drawn))[: len(labels)]
 
 
-def place_images(task: Task) -> Placed:
-    """Images, the rows of them to train on, and labels: on the GPU if they fit, else where they are."""
+@dataclass(frozen=True)
+class PlacedImages:
+    """All images where a batch is taken from: uint8 `images` [M,1,S,S], `rows` [N] of them, `labels` [N]."""
+
+    images: torch.Tensor
+    rows: torch.Tensor
+    labels: torch.Tensor
+
+    def take(self, batch: Integers, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels uint8 [B,1,S,S] and labels [B] at the positions `batch` [B], on their way to `device`."""
+        chosen = _pinned(torch.from_numpy(batch), device).to(self.images.device, non_blocking=True)
+        return _pinned(self.images[self.rows[chosen]], device), _pinned(self.labels[chosen], device)
+
+
+def place_images(task: Task) -> PlacedImages:
+    """The images of a training: on the GPU if those to train on fit, else where they are."""
     labels, images = torch.from_numpy(task.labels), torch.from_numpy(task.images)
     rows = torch.arange(len(labels)) if task.rows is None else torch.from_numpy(task.rows)
     if task.device.type != "cuda" or len(rows) * images[0].nbytes > _room(task.device):
-        return images, rows, labels
+        return PlacedImages(images, rows, labels)
     home = task.device
-    return images[rows].to(home), torch.arange(len(rows), device=home), labels.to(home)
+    return PlacedImages(images[rows].to(home), torch.arange(len(rows), device=home), labels.to(home))
 
 
 def _room(device: torch.device) -> int:
@@ -79,6 +93,6 @@ def _room(device: torch.device) -> int:
     return free // 4
 
 
-def pinned(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+def _pinned(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """`values` in memory from which a copy to a GPU does not hold up the host."""
     return values.pin_memory() if device.type == "cuda" and values.device.type == "cpu" else values

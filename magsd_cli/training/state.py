@@ -1,4 +1,4 @@
-"""The network that is being trained with all that changes beside it, and one optimiser step."""
+"""The network that is being trained with all that changes beside it, and how far it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from magsd_cli.console import OpenBar
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Recipe
 from magsd_cli.runtime.device import WEIGHTS, generator_seed
-from magsd_cli.training.ddp import ALONE, Ranks, join_network, prepare_to_join
+from magsd_cli.training.ddp import ALONE, Ranks, prepare_for_ddp, wrap_ddp
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Position:
+class Progress:
     """Where a training stands: before `batch` of `epoch`, with its sums and the finished epochs' rows.
 
     sums: loss, cross-entropy, distance (each times images), images called right, images.
@@ -51,9 +51,9 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Learner:
+class TrainingState:
     """The objects that change while training. `step_model` is what a step calls: `model` itself, compiled, or
-    joined with that of other processes."""
+    wrapped to share gradients with other processes."""
 
     model: nn.Module
     average: nn.Module | None
@@ -68,7 +68,7 @@ class Learner:
         return self.model if self.average is None else self.average
 
 
-def new_learner(task: Task) -> Learner:
+def new_state(task: Task) -> TrainingState:
     """The untrained network of a fold, and its optimiser."""
     settings = task.recipe.train
     seed = generator_seed(task.recipe.seed, task.fold, 0, WEIGHTS)
@@ -76,7 +76,7 @@ def new_learner(task: Task) -> Learner:
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if task.ranks.world > 1:
-        model = prepare_to_join(model, task.recipe, task.device)
+        model = prepare_for_ddp(model, task.recipe, task.device)
     scaler = torch.amp.GradScaler(task.device.type, enabled=settings.precision == "fp16")
     optimiser = torch.optim.SGD(
         model.parameters(),
@@ -88,12 +88,12 @@ def new_learner(task: Task) -> Learner:
     )
     average = copy.deepcopy(model).requires_grad_(False) if settings.weight_average > 0 else None
     compiled: nn.Module = torch.compile(model) if settings.compile else model  # type: ignore[assignment]
-    step_model = join_network(compiled, task.device) if task.ranks.world > 1 else compiled
-    return Learner(model, average, optimiser, torch.Generator(task.device), step_model, scaler)
+    step_model = wrap_ddp(compiled, task.device) if task.ranks.world > 1 else compiled
+    return TrainingState(model, average, optimiser, torch.Generator(task.device), step_model, scaler)
 
 
 def history_row(epoch: int, sums: list[float], rate: float, seconds: float) -> dict[str, float]:
-    """The row of history.parquet for one epoch; `sums` are those of `Position`."""
+    """The row of history.parquet for one epoch; `sums` are those of `Progress`."""
     loss, cross_entropy, distance, correct, count = sums
     return {
         "epoch": epoch + 1,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from magsd_cli.artifacts.files import lock
 from magsd_cli.artifacts.runs import lock_path, name_path
@@ -17,6 +15,8 @@ from magsd_cli.artifacts.suites import SuiteRow, read_suite, suite_file, write_s
 from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError, Interrupted, LockedError, MagsdError, UsageError
 from magsd_cli.recipe import Recipe, load_recipe, recipe_names, recipes_folder
+from magsd_cli.settings import Group
+from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv
 
 
@@ -53,9 +53,7 @@ def _folder(name: str) -> Path | None:
     return built_in if name and built_in.is_dir() else None
 
 
-def suite(
-    names: Sequence[str], overrides: Sequence[str], *, runs: Path, name: str | None, **options: Any
-) -> tuple[Path, int]:
+def suite(names: Sequence[str], overrides: Sequence[str], options: RunOptions) -> tuple[Path, int]:
     """Cross-validate every recipe of `names`, with `overrides`, as `cv` with `options` does: a row each.
 
     Rows whose recipes differ in nothing that changes a result share one run. A finished run is not made
@@ -66,31 +64,32 @@ def suite(
     """
     chosen = expand(names)
     recipes = {recipe: _load(recipe, overrides) for recipe in chosen}
-    folder = name_path(runs, name or _default_name(names, recipes, options))
+    folder = name_path(options.runs, options.name or _default_name(names, recipes, options))
     rows = [_row(recipe, loaded) for recipe, loaded in recipes.items()]
     if folder.exists() and not suite_file(folder).exists():
         raise ArtifactError(f"{folder}: is there already and is no suite; choose another --name")
     with lock(lock_path(folder)):
         rows = _with_earlier_runs(folder, rows)
-        write_suite(folder, rows, sys.argv)
+        write_suite(folder, rows, options.command)
         code = 0
         for digest in dict.fromkeys(recipe.hash() for recipe in recipes.values()):
             alike = [number for number, row in enumerate(rows) if recipes[row.recipe].hash() == digest]
             words = ", ".join(rows[number].recipe for number in alike)
             say(f"suite: {words} ({alike[0] + 1} of {len(rows)} rows)")
-            run, problem, row_code = _one(recipes[rows[alike[0]].recipe], runs, options)
+            row_options = replace(options, recipe=recipes[rows[alike[0]].recipe], name=None)
+            run, problem, row_code = _one(row_options)
             code = code or row_code
             for number in alike:
                 rows[number] = replace(rows[number], run=run or rows[number].run, problem=problem)
-            write_suite(folder, rows, sys.argv)
+            write_suite(folder, rows, options.command)
     _say_the_end(folder, rows)
     return folder, code
 
 
-def _one(recipe: Recipe, runs: Path, options: dict[str, Any]) -> tuple[str | None, str | None, int]:
+def _one(options: RunOptions) -> tuple[str | None, str | None, int]:
     """Make one row's run: its folder's name, or the problem and its exit code."""
     try:
-        return cv(recipe=recipe, runs=runs, name=None, **options).name, None, 0
+        return cv(options).name, None, 0
     except (Interrupted, LockedError):
         raise
     except MagsdError as error:
@@ -129,12 +128,12 @@ def _with_earlier_runs(folder: Path, rows: list[SuiteRow]) -> list[SuiteRow]:
     return [replace(row, run=earlier[row.recipe].run) for row in rows]
 
 
-def _default_name(names: Sequence[str], recipes: dict[str, Recipe], options: dict[str, Any]) -> str:
+def _default_name(names: Sequence[str], recipes: dict[str, Recipe], options: RunOptions) -> str:
     """A name that the same command line finds again."""
     words = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(Path(name).stem for name in names))[:40].strip("-")
-    about = [*(f"{name} {recipe.hash()}" for name, recipe in recipes.items()), str(options.get("folds"))]
-    about += [str(options.get(key)) for key in ("cache", "splits")]
-    about += ["source"] if options.get("group") == "source" else []
+    about = [f"{name} {recipe.hash()}" for name, recipe in recipes.items()]
+    about += [str(options.folds), str(options.cache), str(options.splits)]
+    about += [options.group] if options.group == Group.source else []
     return f"suite-{words}-{hashlib.sha256('|'.join(about).encode()).hexdigest()[:8]}"
 
 

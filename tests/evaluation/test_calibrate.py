@@ -24,13 +24,13 @@ from magsd_cli.artifacts.tables import (
     write_parquet,
 )
 from magsd_cli.errors import ArtifactError, UsageError
-from magsd_cli.evaluation.calibrate import Wish, calibrate, wish_for
+from magsd_cli.evaluation.calibrate import CalibrationTargets, calibrate, targets_from_options
 from magsd_cli.evaluation.cross_validation import score
 from magsd_cli.inference.predict import predict
 from magsd_cli.metrics.calibration import fit_temperature, sharpen
 from magsd_cli.metrics.thresholds import SENSITIVITY, threshold_for
 
-WISH = Wish("COVID-19", SENSITIVITY, 0.9)
+TARGETS = CalibrationTargets("COVID-19", SENSITIVITY, 0.9)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def _out_of_fold(run: Path) -> tuple[Any, Any]:
 
 def test_what_is_stored_follows_from_the_predictions(run: Path) -> None:
     assert calibrate(
-        run=run, runs=run.parent, wish=Wish("COVID-19", SENSITIVITY, 0.9, 0.8)
+        run=run, runs=run.parent, targets=CalibrationTargets("COVID-19", SENSITIVITY, 0.9, 0.8)
     ) == operating_path(run)
     stored = _stored(run)
     truth, scores = _out_of_fold(run)
@@ -88,36 +88,36 @@ def test_what_is_stored_follows_from_the_predictions(run: Path) -> None:
 
 
 def test_what_is_not_named_stays(run: Path) -> None:
-    calibrate(run=run, runs=run.parent, wish=Wish("COVID-19", SENSITIVITY, 0.9, 0.8))
+    calibrate(run=run, runs=run.parent, targets=CalibrationTargets("COVID-19", SENSITIVITY, 0.9, 0.8))
     before = _stored(run)
-    calibrate(run=run, runs=run.parent, wish=Wish())
+    calibrate(run=run, runs=run.parent, targets=CalibrationTargets())
     assert _stored(run) == before
-    calibrate(run=run, runs=run.parent, wish=Wish(coverage=1.0))
+    calibrate(run=run, runs=run.parent, targets=CalibrationTargets(coverage=1.0))
     assert _stored(run)["confidence"] is None
     assert _stored(run)["decision"] == before["decision"]
 
 
 def test_a_damaged_one_is_made_anew(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    calibrate(run=run, runs=run.parent, wish=WISH)
+    calibrate(run=run, runs=run.parent, targets=TARGETS)
     operating_path(run).write_text("{")
     with pytest.raises(ArtifactError, match="SHA-256"):
         predict(inputs=[run.parent.parent / "xrays"], model=run, runs=run.parent, device="cpu")
-    calibrate(run=run, runs=run.parent, wish=Wish())
+    calibrate(run=run, runs=run.parent, targets=CalibrationTargets())
     assert "it is replaced" in capsys.readouterr().err
     assert _stored(run)["decision"] is None  # what it asked for could not be read
 
 
 def test_wishes_that_cannot_be(run: Path) -> None:
-    assert wish_for(None, None, None, None) == Wish()
-    assert wish_for("a", None, 0.9, 0.8) == Wish("a", "specificity", 0.9, 0.8)
+    assert targets_from_options(None, None, None, None) == CalibrationTargets()
+    assert targets_from_options("a", None, 0.9, 0.8) == CalibrationTargets("a", "specificity", 0.9, 0.8)
     with pytest.raises(UsageError, match="name one"):
-        wish_for("a", 0.9, 0.9, None)
+        targets_from_options("a", 0.9, 0.9, None)
     with pytest.raises(UsageError, match="--positive CLASS"):
-        wish_for(None, 0.9, None, None)
+        targets_from_options(None, 0.9, None, None)
     with pytest.raises(UsageError, match="say what is needed"):
-        wish_for("a", None, None, None)
+        targets_from_options("a", None, None, None)
     with pytest.raises(UsageError, match="choose COVID-19, Normal"):
-        calibrate(run=run, runs=run.parent, wish=Wish("Cat", SENSITIVITY, 0.9))
+        calibrate(run=run, runs=run.parent, targets=CalibrationTargets("Cat", SENSITIVITY, 0.9))
 
 
 def _predicted(run: Path, out: Path, **options: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -137,7 +137,7 @@ def test_predict_does_what_is_stored(run: Path, tmp_path: Path) -> None:
     before, about = _predicted(run, tmp_path / "before.parquet")
     assert about["temperature"] is None
     assert {row["refer"] for row in before} == {None}
-    calibrate(run=run, runs=run.parent, wish=WISH)
+    calibrate(run=run, runs=run.parent, targets=TARGETS)
     stored = _stored(run)
     after, about = _predicted(run, tmp_path / "after.parquet")
     raw, about_raw = _predicted(run, tmp_path / "raw.parquet", raw_probabilities=True)
@@ -158,7 +158,7 @@ def test_predict_does_what_is_stored(run: Path, tmp_path: Path) -> None:
 def test_rows_of_other_rules_are_not_mixed(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     _predicted(run, out)
-    calibrate(run=run, runs=run.parent, wish=WISH)
+    calibrate(run=run, runs=run.parent, targets=TARGETS)
     with pytest.raises(ArtifactError, match="calibrated or decided otherwise"):
         _predicted(run, out, resume=True)
     _predicted(run, out, overwrite=True)
@@ -178,7 +178,7 @@ def test_the_model_file_gets_it_too(run: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     write_deployed(deployed_path(run), head, {0: tiny_onnx(4.0), 1: tiny_onnx(-1.0)})
     networks = open_deployed(deployed_path(run)).networks
-    calibrate(run=run, runs=run.parent, wish=WISH)
+    calibrate(run=run, runs=run.parent, targets=TARGETS)
     deployed = open_deployed(deployed_path(run))
     assert deployed.operating == _stored(run)
     assert deployed.networks == networks
@@ -197,7 +197,7 @@ def test_without_the_cache_nothing_is_said_of_looks(run: Path, tmp_path: Path) -
     cache = open_run(run).cache_path
     cache.unlink()
     samples_path(cache).unlink()
-    calibrate(run=run, runs=run.parent, wish=WISH)
+    calibrate(run=run, runs=run.parent, targets=TARGETS)
     assert _stored(run)["appearance"] is None
     rows, _ = _predicted(run, tmp_path / "t.parquet")
     assert {row["refer"] for row in rows} == {None}

@@ -19,6 +19,7 @@ from magsd_cli.export.export import deploy, export
 from magsd_cli.inference.predict import predict
 from magsd_cli.preparation.prepare import prepare
 from magsd_cli.recipe import load_recipe
+from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import train
 
 
@@ -55,13 +56,13 @@ def test_train_leaves_a_model_file_that_predict_takes_without_torch(
     monkeypatch.setattr("magsd_cli.training.run.deploy", deploy)
     with monkeypatch.context() as patch:
         patch.setattr("magsd_cli.export.export.export_network", refuse)
-        run = train(**given)  # is no failure
+        run = train(RunOptions(**given))  # is no failure
     assert "has no ONNX form" in capsys.readouterr().err
     assert not deployed_path(run).exists()
-    assert train(**given) == run  # is continued with what is missing
+    assert train(RunOptions(**given)) == run  # is continued with what is missing
     before = deployed_path(run).read_bytes()
     assert open_deployed(deployed_path(run)).operating is not None
-    train(**given)
+    train(RunOptions(**given))
     assert "nothing is left to do" in capsys.readouterr().err
     assert deployed_path(run).read_bytes() == before
     assert predicts_without_torch(run, tmp_path / "xrays", tmp_path / "t.parquet")

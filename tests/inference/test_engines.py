@@ -20,10 +20,11 @@ from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.data.decode import read_image
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.inference import engines
-from magsd_cli.inference.engines import ONNX, TORCH, choose_engine
+from magsd_cli.inference.engines import choose_engine
 from magsd_cli.inference.model import open_model
 from magsd_cli.inference.predict import predict
 from magsd_cli.localization.localize import localize
+from magsd_cli.settings import Engine
 
 SLOPES = (4.0, -1.0)
 HEAD: dict[str, Any] = {
@@ -135,14 +136,14 @@ def test_which_engine_is_chosen(model: Path, tmp_path: Path, monkeypatch: pytest
     both = replace(alone, run=alone)  # type: ignore[arg-type]
     trained = replace(both, deployed=None)
     monkeypatch.setattr(engines, "_has_nvidia", lambda: False)
-    assert [choose_engine(m) for m in (alone, both, trained)] == [ONNX, ONNX, TORCH]
-    assert choose_engine(both, engine="torch") == TORCH
-    assert choose_engine(both, device="cuda") == TORCH
+    assert [choose_engine(m) for m in (alone, both, trained)] == ["onnxruntime", "onnxruntime", "torch"]
+    assert choose_engine(both, engine="torch") == Engine.torch
+    assert choose_engine(both, device="cuda") == Engine.torch
     monkeypatch.setattr(engines, "_has_nvidia", lambda: True)
-    assert [choose_engine(m) for m in (alone, both, trained)] == [ONNX, TORCH, TORCH]
-    assert choose_engine(both, device="cpu") == ONNX
-    assert choose_engine(both, engine="onnxruntime") == ONNX
-    assert choose_engine(both, gpus=1) == TORCH
+    assert [choose_engine(m) for m in (alone, both, trained)] == ["onnxruntime", "torch", "torch"]
+    assert choose_engine(both, device="cpu") == Engine.onnxruntime
+    assert choose_engine(both, engine="onnxruntime") == Engine.onnxruntime
+    assert choose_engine(both, gpus=1) == Engine.torch
 
 
 def test_engines_that_cannot_be(model: Path, tmp_path: Path) -> None:

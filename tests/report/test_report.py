@@ -21,13 +21,14 @@ from magsd_cli.artifacts.runs import metrics_path, open_run, predictions_path, p
 from magsd_cli.artifacts.tables import OUT_OF_FOLD, read_table, table_bytes, table_metadata, write_parquet
 from magsd_cli.errors import ArtifactError, LockedError, UsageError
 from magsd_cli.evaluation.attention import gather_cases
-from magsd_cli.evaluation.calibrate import Wish, calibrate
+from magsd_cli.evaluation.calibrate import CalibrationTargets, calibrate
 from magsd_cli.evaluation.results import gather, read_cache
 from magsd_cli.recipe import load_recipe
 from magsd_cli.render.document import Paragraph
 from magsd_cli.report.report import report
 from magsd_cli.report.sections.attention import attention_section
 from magsd_cli.report.sections.external import external_section
+from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -38,7 +39,7 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     cache = write_tiny_cache(folder / "cache", count=18)
     recipe = load_recipe("base", [*TRAINING_KEYS, "train.epochs=1"])
-    return cv(cache=cache, recipe=recipe, runs=folder, name="run", folds=2, device="cpu")
+    return cv(RunOptions(cache=cache, recipe=recipe, runs=folder, name="run", folds=2, device="cpu"))
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +168,7 @@ def test_what_is_deleted_is_not_available(run: Path, gone: str) -> None:
 
 def test_the_operating_point_and_what_it_means_where_it_is_used(run: Path) -> None:
     assert "no threshold has been chosen" in _report(run)
-    calibrate(run=run, runs=run.parent, wish=Wish(CLASSES[0], "sensitivity", 0.8, 0.9))
+    calibrate(run=run, runs=run.parent, targets=CalibrationTargets(CLASSES[0], "sensitivity", 0.8, 0.9))
     path = report(runs_given=[run], runs=run.parent, prevalence=0.05)
     text = path.read_text()
     assert f"An image is called {CLASSES[0]} where its calibrated probability is at least" in text

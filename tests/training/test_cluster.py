@@ -24,6 +24,7 @@ from magsd_cli.artifacts.runs import state_path, weights_path
 from magsd_cli.errors import UsageError
 from magsd_cli.recipe import load_recipe
 from magsd_cli.runtime.cluster import connected
+from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv
 
 KEYS = (
@@ -45,7 +46,7 @@ def test_without_ray_one_line_names_the_extra(monkeypatch):
 
 def test_ray_shares_out_by_itself(tmp_path):
     with pytest.raises(UsageError, match="leave --gpus and --parallel away"):
-        cv(cache=None, recipe=load_recipe("base"), runs=tmp_path, gpus=2, cluster="auto")
+        cv(RunOptions(cache=None, recipe=load_recipe("base"), runs=tmp_path, gpus=2, cluster="auto"))
 
 
 @pytest.fixture
@@ -94,12 +95,14 @@ def test_a_killed_node_s_fold_goes_on_elsewhere(two_nodes, tmp_path):
     assert process.returncode == 0, errors
     torch.set_num_threads(1)
     alone = cv(
-        cache=cache,
-        recipe=load_recipe("base", KEYS),
-        runs=tmp_path / "one",
-        folds=2,
-        name="run",
-        device="cpu",
+        RunOptions(
+            cache=cache,
+            recipe=load_recipe("base", KEYS),
+            runs=tmp_path / "one",
+            folds=2,
+            name="run",
+            device="cpu",
+        )
     )
     for fold in (0, 1):
         ours, theirs = (read_weights(weights_path(path, fold))[0] for path in (run, alone))

@@ -16,9 +16,9 @@ import torch.multiprocessing as mp
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Recipe, load_recipe
 from magsd_cli.runtime.device import make_repeatable
-from magsd_cli.training.ddp import ALONE, Ranks, add_up, freeze_idle, joined, share
-from magsd_cli.training.loop import learn
-from magsd_cli.training.state import Task, new_learner
+from magsd_cli.training.ddp import ALONE, Ranks, add_up, freeze_idle, process_group, share
+from magsd_cli.training.loop import train_step
+from magsd_cli.training.state import Task, new_state
 
 CPU = torch.device("cpu")
 BATCH = 7  # shares of 4 and 3 images
@@ -40,20 +40,22 @@ def one_step(settings: Recipe, ranks: Ranks, training: bool) -> dict[str, torch.
     make_repeatable(CPU, 1)
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 1, 64, 64), np.uint8)
     labels = np.arange(BATCH) % 3
-    learner = new_learner(Task(pixels, labels, 3, settings, 0, CPU, ranks=ranks))
+    state = new_state(Task(pixels, labels, 3, settings, 0, CPU, ranks=ranks))
     task = Task(pixels, labels, 3, settings, 0, CPU, ranks=ranks)
-    learner.model.train(training)
+    state.model.train(training)
     mine = torch.from_numpy(share(np.arange(BATCH), ranks))
     weight = len(mine) * ranks.world / BATCH
-    sums = learn(task, learner, torch.from_numpy(pixels)[mine], torch.from_numpy(labels)[mine], 0, 1, weight)
-    found = {f"grad {name}": p.grad for name, p in learner.model.named_parameters() if p.grad is not None}
-    return found | learner.model.state_dict() | {"sums": add_up(sums, ranks)}
+    sums = train_step(
+        task, state, torch.from_numpy(pixels)[mine], torch.from_numpy(labels)[mine], 0, 1, weight
+    )
+    found = {f"grad {name}": p.grad for name, p in state.model.named_parameters() if p.grad is not None}
+    return found | state.model.state_dict() | {"sums": add_up(sums, ranks)}
 
 
 def work(rank: int, settings: Recipe, training: bool, port: int, out: Path) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    with joined(CPU) as ranks:
+    with process_group(CPU) as ranks:
         torch.save(one_step(settings, ranks, training), out / f"{rank}.pt")
 
 

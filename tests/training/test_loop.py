@@ -13,7 +13,7 @@ from magsd_cli.recipe import Recipe, recipe_from_values
 from magsd_cli.runtime.device import AUGMENTATION, NETWORK, WEIGHTS, generator_seed, make_repeatable
 from magsd_cli.training import loop
 from magsd_cli.training import state as state_module
-from magsd_cli.training.loop import fit
+from magsd_cli.training.loop import train
 from magsd_cli.training.schedule import epoch_batches
 from magsd_cli.training.state import Task
 
@@ -92,12 +92,12 @@ def after(batches: int):
     """A stop request that comes after so many batches and stays."""
     seen = 0
 
-    def asked() -> int | None:
+    def stop_requested() -> int | None:
         nonlocal seen
         seen += 1
         return 15 if seen >= batches else None
 
-    return asked
+    return stop_requested
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -107,23 +107,23 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():
-    first = fit(a_task(), None, Disk().save, never)
+    first = train(a_task(), None, Disk().save, never)
     torch.manual_seed(99)  # global state must not matter
-    assert same(first, fit(a_task(), None, Disk().save, never))
+    assert same(first, train(a_task(), None, Disk().save, never))
     other = replace(a_task(), recipe=recipe().model_copy(update={"seed": 1}))
-    assert not same(first, fit(other, None, Disk().save, never))
-    assert not same(first, fit(replace(a_task(), fold=1), None, Disk().save, never))
+    assert not same(first, train(other, None, Disk().save, never))
+    assert not same(first, train(replace(a_task(), fold=1), None, Disk().save, never))
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("batches", range(1, 10))
 def test_stopped_after_any_batch_and_resumed_gives_the_same_bits(batches, average):
     task, disk, whole = a_task(weight_average=average), Disk(), Disk()
-    expected = fit(task, None, whole.save, never)
+    expected = train(task, None, whole.save, never)
     with pytest.raises(Interrupted) as stop:
-        fit(task, None, disk.save, after(batches))
+        train(task, None, disk.save, after(batches))
     assert stop.value.exit_code == 143
-    resumed = fit(task, disk.load(), disk.save, never)
+    resumed = train(task, disk.load(), disk.save, never)
     assert same(expected, resumed)
     final, uninterrupted = disk.load(), whole.load()
     assert final is not None
@@ -134,7 +134,7 @@ def test_stopped_after_any_batch_and_resumed_gives_the_same_bits(batches, averag
 
 def test_a_state_is_saved_after_each_epoch():
     disk = Disk()
-    fit(a_task(), None, disk.save, never)
+    train(a_task(), None, disk.save, never)
     states = [torch.load(io.BytesIO(data), weights_only=True) for data in disk]
     assert [(state["epoch"], state["batch"]) for state in states] == [(1, 0), (2, 0), (3, 0)]
     rows = states[-1]["history"]
@@ -146,8 +146,8 @@ def test_a_state_is_saved_after_each_epoch():
 
 def test_a_finished_state_is_not_trained_on():
     disk = Disk()
-    expected = fit(a_task(), None, disk.save, never)
-    again = fit(a_task(), disk.load(), pytest.fail, never)
+    expected = train(a_task(), None, disk.save, never)
+    again = train(a_task(), disk.load(), pytest.fail, never)
     assert same(expected, again)
 
 
@@ -162,14 +162,14 @@ def test_a_diverging_loss_ends_with_the_last_good_state(monkeypatch, epochs):
 
     monkeypatch.setitem(loop.STEPS, "plain", poisoned)
     with pytest.raises(DivergedError, match=rf"epoch {epochs};.*train\.lr=0\.01") as error:
-        fit(a_task(), None, disk.save, never)
+        train(a_task(), None, disk.save, never)
     assert error.value.exit_code == 9
     assert len(disk) == epochs - 1
 
 
 def test_an_absurd_learning_rate_diverges():
     with pytest.raises(DivergedError):
-        fit(a_task(lr=1e30, momentum=0.0), None, Disk().save, never)
+        train(a_task(lr=1e30, momentum=0.0), None, Disk().save, never)
 
 
 def test_one_step_by_hand():
@@ -177,7 +177,7 @@ def test_one_step_by_hand():
     task = a_task(epochs=1, batch_size=IMAGES, warmup_epochs=0, lr=0.5, weight_decay=0.1, channels_last=False)
     seed = generator_seed(0, 0, 0, WEIGHTS)
     start = build(None, 2, seed)
-    trained = fit(task, None, Disk().save, never)
+    trained = train(task, None, Disk().save, never)
     torch.manual_seed(generator_seed(0, 0, 0, NETWORK))
     generator = torch.Generator().manual_seed(generator_seed(0, 0, 0, AUGMENTATION))
     (order,) = epoch_batches(task.labels, task.recipe.train, 0, 0, 0)
@@ -192,7 +192,7 @@ def test_averaged_weights_by_hand():
     """mean <- mean + (1 - min(0.5, (1 + t) / (10 + t))) * (weights - mean), with one batch an epoch."""
     keys = {"batch_size": IMAGES, "weight_average": 0.5, "epochs": 2, "warmup_epochs": 0}
     states: list[dict[str, Any]] = []
-    fit(a_task(**keys), None, lambda state, model: states.append(copy_of(state)), never)
+    train(a_task(**keys), None, lambda state, model: states.append(copy_of(state)), never)
     mean = build(None, 2, generator_seed(0, 0, 0, WEIGHTS)).state_dict()
     for t, state in enumerate(states):
         share = 1 - min(0.5, (1 + t) / (10 + t))

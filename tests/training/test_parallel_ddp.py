@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,9 @@ from magsd_cli.artifacts.checkpoints import read_weights
 from magsd_cli.artifacts.runs import open_run, state_path, weights_path
 from magsd_cli.errors import ArtifactError, DivergedError, UsageError
 from magsd_cli.recipe import Recipe, load_recipe
-from magsd_cli.training.ddp import ALONE, Ranks, by_the_first, check_shares, share
+from magsd_cli.settings import Parallel
+from magsd_cli.training.ddp import ALONE, Ranks, check_shares, on_rank_zero, share
+from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv, train
 from magsd_cli.training.schedule import epoch_batches
 
@@ -42,7 +45,7 @@ def whole(cache, tmp_path_factory) -> Path:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     runs = tmp_path_factory.mktemp("runs")
-    run = train(cache=cache, recipe=recipe(), runs=runs, device="cpu", gpus=2)
+    run = train(RunOptions(cache=cache, recipe=recipe(), runs=runs, device="cpu", gpus=2))
     torch.set_num_threads(before)
     return run
 
@@ -126,16 +129,16 @@ def test_a_stopped_joint_training_saves_and_goes_on(whole, cache, tmp_path, numb
 @pytest.mark.slow
 def test_cv_with_two_processes_a_network(cache, tmp_path):
     folds = {}
-    for way in ("folds", "ddp"):
-        run = cv(cache=cache, recipe=recipe("train.epochs=1"), runs=tmp_path, name=way, folds=2, device="cpu",
-                 gpus=2, parallel=way)  # fmt: skip
+    for way in Parallel:
+        asked = RunOptions(tmp_path, cache, recipe("train.epochs=1"), name=way, folds=2, device="cpu")
+        run = cv(replace(asked, gpus=2, parallel=way))
         folds[way] = pd.read_parquet(run / "folds.parquet")
     assert folds["folds"].equals(folds["ddp"])
 
 
 def test_an_error_of_the_ranks_is_the_command_s(cache, tmp_path):
     with pytest.raises(DivergedError, match=r"train\.lr"):
-        train(cache=cache, recipe=recipe("train.lr=1e30"), runs=tmp_path, device="cpu", gpus=2)
+        train(RunOptions(cache=cache, recipe=recipe("train.lr=1e30"), runs=tmp_path, device="cpu", gpus=2))
     assert not list(tmp_path.glob("*/metrics.json"))
 
 
@@ -143,12 +146,12 @@ def test_another_number_of_processes_is_refused(whole, tmp_path):
     begun = tmp_path / whole.name
     shutil.copytree(whole, begun, ignore=shutil.ignore_patterns("metrics.json", "predictions.parquet"))
     with pytest.raises(ArtifactError, match="was trained by 2 processes together, not 1"):
-        train(cache=None, recipe=None, runs=tmp_path, resume=begun, device="cpu")
+        train(RunOptions(cache=None, recipe=None, runs=tmp_path, resume=begun, device="cpu"))
 
 
 def test_a_batch_too_small_to_share_is_refused(cache, tmp_path):
     with pytest.raises(UsageError, match=r"train\.batch_size=6: is shared by 4 processes"):
-        train(cache=cache, recipe=recipe(), runs=tmp_path, device="cpu", gpus=4)
+        train(RunOptions(cache=cache, recipe=recipe(), runs=tmp_path, device="cpu", gpus=4))
     assert list(tmp_path.iterdir()) == []
     check_shares(recipe(), 100, 3)
     check_shares(recipe("train.batch_size=1"), 100, 1)
@@ -166,6 +169,6 @@ def test_shares_are_the_batch():
 
 
 def test_alone_the_first_does_it_and_raises_its_error():
-    assert by_the_first(lambda: 3, ALONE) == 3
+    assert on_rank_zero(lambda: 3, ALONE) == 3
     with pytest.raises(UsageError):
-        by_the_first(lambda: check_shares(recipe(), 1, 2), ALONE)
+        on_rank_zero(lambda: check_shares(recipe(), 1, 2), ALONE)

@@ -32,6 +32,7 @@ from magsd_cli.errors import (
 )
 from magsd_cli.recipe import Recipe, load_recipe
 from magsd_cli.training import loop
+from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -49,14 +50,16 @@ def cache(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def finished(cache, tmp_path_factory) -> Path:
     """A cv run that nothing disturbed."""
-    return cv(cache=cache, recipe=recipe(), runs=tmp_path_factory.mktemp("runs"), folds=2, device="cpu")
+    return cv(
+        RunOptions(cache=cache, recipe=recipe(), runs=tmp_path_factory.mktemp("runs"), folds=2, device="cpu")
+    )
 
 
 @pytest.fixture(scope="module")
 def side_by_side(cache, tmp_path_factory) -> Path:
     """The same run with two worker processes."""
     runs = tmp_path_factory.mktemp("runs")
-    return cv(cache=cache, recipe=recipe(), runs=runs, folds=2, device="cpu", gpus=2)
+    return cv(RunOptions(cache=cache, recipe=recipe(), runs=runs, folds=2, device="cpu", gpus=2))
 
 
 def weights(run: Path, fold: int) -> dict[str, torch.Tensor]:
@@ -147,7 +150,7 @@ def test_metrics_agree_with_scikit_learn(finished):
 
 def test_the_same_command_again_has_nothing_to_do(finished, cache, capsys):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
-    again = cv(cache=cache, recipe=recipe(), runs=finished.parent, folds=2, device="cpu")
+    again = cv(RunOptions(cache=cache, recipe=recipe(), runs=finished.parent, folds=2, device="cpu"))
     assert again == finished
     assert "nothing is left to do" in capsys.readouterr().err
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
@@ -161,7 +164,9 @@ def test_side_by_side_gives_the_same_bits(side_by_side, finished):
 def test_finished_folds_are_not_trained_again(side_by_side, finished, monkeypatch, capsys):
     (side_by_side / "metrics.json").unlink()
     monkeypatch.setattr("magsd_cli.training.run.train_fold", pytest.fail)
-    assert cv(cache=None, recipe=None, runs=side_by_side.parent, resume=side_by_side) == side_by_side
+    assert (
+        cv(RunOptions(cache=None, recipe=None, runs=side_by_side.parent, resume=side_by_side)) == side_by_side
+    )
     assert "2 of 2 folds are done already" in capsys.readouterr().err
     assert_same_run(side_by_side, finished)
 
@@ -174,7 +179,7 @@ def test_killed_and_started_again_gives_the_same_bits(finished, cache, tmp_path)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not (run / "metrics.json").exists()
-    assert cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu") == run
+    assert cv(RunOptions(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu")) == run
     assert_same_run(run, finished)
     sessions = json.loads((run / "provenance.json").read_text())["sessions"]
     assert [session["end"] is None for session in sessions] == [True, False]
@@ -184,19 +189,21 @@ def test_killed_and_started_again_gives_the_same_bits(finished, cache, tmp_path)
 def test_a_signal_ends_it_after_the_batch_and_a_second_start_continues(
     finished, cache, tmp_path, monkeypatch, number, code
 ):
-    learn = loop.learn
+    train_step = loop.train_step
 
     def signalled(*arguments):
         os.kill(os.getpid(), number)
-        return learn(*arguments)
+        return train_step(*arguments)
 
-    monkeypatch.setattr(loop, "learn", signalled)
+    monkeypatch.setattr(loop, "train_step", signalled)
     with pytest.raises(Interrupted, match="run the same command again to continue") as stop:
-        cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu")
+        cv(RunOptions(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu"))
     assert stop.value.exit_code == code
     monkeypatch.undo()
     if number == signal.SIGTERM:
-        assert_same_run(cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu"), finished)
+        assert_same_run(
+            cv(RunOptions(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu")), finished
+        )
 
 
 @pytest.mark.sample
@@ -253,18 +260,22 @@ def test_a_stopped_parent_takes_its_workers_along(cache, tmp_path, number):
 
 def test_another_recipe_under_the_same_name_is_refused(finished, cache):
     with pytest.raises(ArtifactError, match=r"train\.lr 0\.01 -> 0\.02") as error:
-        cv(cache=cache, recipe=recipe("train.lr=0.02"), runs=finished.parent, name=finished.name, folds=2)
+        cv(
+            RunOptions(
+                cache=cache, recipe=recipe("train.lr=0.02"), runs=finished.parent, name=finished.name, folds=2
+            )
+        )
     assert error.value.exit_code == 5
     with pytest.raises(ArtifactError, match="fold_count 2 -> 3"):
-        cv(cache=cache, recipe=recipe(), runs=finished.parent, name=finished.name, folds=3)
+        cv(RunOptions(cache=cache, recipe=recipe(), runs=finished.parent, name=finished.name, folds=3))
 
 
 def test_another_recipe_with_resume_is_refused(finished):
     with pytest.raises(ArtifactError, match=r"train\.lr 0\.01 -> 0\.02"):
-        cv(cache=None, recipe=recipe("train.lr=0.02"), runs=finished.parent, resume=finished)
-    assert cv(cache=None, recipe=recipe(), runs=finished.parent, resume=finished) == finished
+        cv(RunOptions(cache=None, recipe=recipe("train.lr=0.02"), runs=finished.parent, resume=finished))
+    assert cv(RunOptions(cache=None, recipe=recipe(), runs=finished.parent, resume=finished)) == finished
     with pytest.raises(UsageError, match="magsd cv"):
-        train(cache=None, recipe=None, runs=finished.parent, resume=finished)
+        train(RunOptions(cache=None, recipe=None, runs=finished.parent, resume=finished))
 
 
 def test_a_changed_folds_file_is_refused(finished, cache, tmp_path):
@@ -273,13 +284,13 @@ def test_a_changed_folds_file_is_refused(finished, cache, tmp_path):
     data = (run / "folds.parquet").read_bytes()
     (run / "folds.parquet").write_bytes(data[:50] + bytes([data[50] ^ 1]) + data[51:])
     with pytest.raises(ArtifactError, match=r"folds\.parquet"):
-        cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu")
+        cv(RunOptions(cache=cache, recipe=recipe(), runs=tmp_path, folds=2, device="cpu"))
 
 
 def test_a_second_run_on_the_same_output_is_refused_at_once(finished, cache):
     before = sorted(finished.rglob("*"))
     with lock(finished / ".lock"), pytest.raises(LockedError):
-        cv(cache=cache, recipe=recipe(), runs=finished.parent, folds=2, device="cpu")
+        cv(RunOptions(cache=cache, recipe=recipe(), runs=finished.parent, folds=2, device="cpu"))
     assert sorted(finished.rglob("*")) == before
 
 
@@ -288,13 +299,13 @@ def test_a_second_run_on_the_same_output_is_refused_at_once(finished, cache):
 )
 def test_images_that_the_cache_cannot_give_are_refused(cache, tmp_path, key):
     with pytest.raises(ArtifactError, match=key.split("=")[0].replace(".", r"\.")):
-        cv(cache=cache, recipe=recipe(key), runs=tmp_path, folds=2)
+        cv(RunOptions(cache=cache, recipe=recipe(key), runs=tmp_path, folds=2))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_network_that_cannot_be_built_leaves_nothing(cache, tmp_path):
     with pytest.raises((UsageError, ArtifactError)):
-        cv(cache=cache, recipe=recipe("model.backbone=resnet17"), runs=tmp_path, folds=2)
+        cv(RunOptions(cache=cache, recipe=recipe("model.backbone=resnet17"), runs=tmp_path, folds=2))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -303,26 +314,26 @@ def test_a_damaged_samples_table_is_noticed_before_training(tmp_path):
     (table,) = path.parent.glob("*.samples.parquet")
     table.write_bytes(table.read_bytes()[:-9])
     with pytest.raises(ArtifactError, match=r"samples\.parquet"):
-        cv(cache=path, recipe=recipe(), runs=tmp_path, folds=2, device="cpu")
+        cv(RunOptions(cache=path, recipe=recipe(), runs=tmp_path, folds=2, device="cpu"))
     assert [entry.name for entry in tmp_path.iterdir()] == ["cache"]
 
 
 def test_more_folds_than_patients_is_refused(cache, tmp_path):
     with pytest.raises(UsageError, match="--folds 5"):
-        cv(cache=cache, recipe=recipe(), runs=tmp_path, folds=5)
+        cv(RunOptions(cache=cache, recipe=recipe(), runs=tmp_path, folds=5))
 
 
 def test_more_gpus_than_there_are_is_refused(cache, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError, match="leave --gpus away"):
-        cv(cache=cache, recipe=recipe(), runs=tmp_path, gpus=2)
+        cv(RunOptions(cache=cache, recipe=recipe(), runs=tmp_path, gpus=2))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_train_holds_out_a_fifth_and_takes_smaller_images(tmp_path, capsys):
     """On a cache of 96 px whose patients are unknown, with the newest cache and the default name."""
     write_tiny_cache(tmp_path / "cache", size=96, patients=False)
-    run = train(cache=None, recipe=recipe("train.epochs=1"), runs=tmp_path, device="cpu")
+    run = train(RunOptions(cache=None, recipe=recipe("train.epochs=1"), runs=tmp_path, device="cpu"))
     words = capsys.readouterr().err
     assert "the newest" in words
     assert "patients are unknown" in words
@@ -337,14 +348,14 @@ def test_train_holds_out_a_fifth_and_takes_smaller_images(tmp_path, capsys):
 
 def test_divergence_keeps_the_run_and_says_what_to_try(cache, tmp_path):
     with pytest.raises(DivergedError, match=r"train\.lr"):
-        cv(cache=cache, recipe=recipe("train.lr=1e30"), runs=tmp_path, folds=2, device="cpu")
+        cv(RunOptions(cache=cache, recipe=recipe("train.lr=1e30"), runs=tmp_path, folds=2, device="cpu"))
     assert not list(tmp_path.glob("*/metrics.json"))
 
 
 def test_one_label_is_nothing_to_tell_apart(tmp_path):
     path = write_tiny_cache(tmp_path / "cache", count=3)
     with pytest.raises(NoInputError):
-        cv(cache=path, recipe=recipe(), runs=tmp_path, folds=2)
+        cv(RunOptions(cache=path, recipe=recipe(), runs=tmp_path, folds=2))
 
 
 @pytest.mark.parametrize(
@@ -357,5 +368,5 @@ def test_one_label_is_nothing_to_tell_apart(tmp_path):
 def test_a_recipe_that_cannot_work_leaves_no_run(cache, tmp_path, settings, said):
     recipe = load_recipe("base", ["image.size=64", "model.weights=none", *settings])
     with pytest.raises(UsageError, match=said):
-        cv(cache=cache, recipe=recipe, runs=tmp_path, folds=2, device="cpu")
+        cv(RunOptions(cache=cache, recipe=recipe, runs=tmp_path, folds=2, device="cpu"))
     assert not list(tmp_path.glob("cv-*"))

@@ -15,7 +15,9 @@ from magsd_cli.artifacts.tables import write_parquet
 from magsd_cli.errors import UsageError
 from magsd_cli.recipe import load_recipe
 from magsd_cli.report.report import report
+from magsd_cli.settings import Group
 from magsd_cli.training.folds import SMALL
+from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,7 +41,9 @@ def _cache(folder: Path) -> Path:
 def test_each_source_is_tested_by_a_network_that_saw_none_of_it(tmp_path, monkeypatch, capsys):
     cache = _cache(tmp_path)
     recipe = load_recipe("base", [*TRAINING_KEYS, "train.epochs=1"])
-    path = cv(cache=cache, recipe=recipe, runs=tmp_path, name="run", device="cpu", group="source")
+    path = cv(
+        RunOptions(cache=cache, recipe=recipe, runs=tmp_path, name="run", device="cpu", group=Group.source)
+    )
     run = open_run(path)
     assert run.held_out == ("north", SMALL, "west")
     assert run.folds().groupby("patient_id")["fold"].nunique().max() == 1
@@ -61,7 +65,9 @@ def test_a_class_that_is_a_source_is_never_learnt_and_that_is_said(tmp_path, mon
     samples = read_samples(cache)
     write_parquet(samples_path(cache), samples.assign(source="from " + samples["label"]))
     recipe = load_recipe("base", [*TRAINING_KEYS, "train.epochs=1"])
-    path = cv(cache=cache, recipe=recipe, runs=tmp_path, name="run", device="cpu", group="source")
+    path = cv(
+        RunOptions(cache=cache, recipe=recipe, runs=tmp_path, name="run", device="cpu", group=Group.source)
+    )
     assert "never sees one" in capsys.readouterr().err
     _quiet(monkeypatch)
     text = report(runs_given=[path], runs=tmp_path).read_text()
@@ -72,7 +78,7 @@ def test_a_class_that_is_a_source_is_never_learnt_and_that_is_said(tmp_path, mon
 def test_splits_and_sources_do_not_go_together(tmp_path):
     recipe = load_recipe("base", TRAINING_KEYS)
     with pytest.raises(UsageError, match="--group source"):
-        cv(
+        cv(RunOptions(
             cache=_cache(tmp_path), recipe=recipe, runs=tmp_path, device="cpu",
-            group="source", splits=tmp_path / "splits.csv",
-        )  # fmt: skip
+            group=Group.source, splits=tmp_path / "splits.csv",
+        ))  # fmt: skip

@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from magsd_cli.errors import DeviceError
 from magsd_cli.recipe import Recipe, load_recipe
 from magsd_cli.runtime.device import check_precision, make_repeatable, set_tf32
-from magsd_cli.training.loop import learn
-from magsd_cli.training.state import Task, new_learner
+from magsd_cli.training.loop import train_step
+from magsd_cli.training.state import Task, new_state
 
 KEYS = ("model.backbone=resnet18", "model.weights=none", "model.attention_maps=4", "image.size=64")
 CPU, BATCH = torch.device("cpu"), 4
@@ -41,12 +41,12 @@ def one_step(settings: Recipe, device: torch.device = CPU, steps: int = 1) -> to
     make_repeatable(device, 1)
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 1, 64, 64), np.uint8)
     task = Task(pixels, np.arange(BATCH) % 2, 2, settings, 0, device)
-    learner = new_learner(task)
+    state = new_state(task)
     images, targets = torch.from_numpy(pixels).to(device), torch.from_numpy(task.labels).to(device)
     for step in range(steps):
         if step == steps - 1 and device.type == "cuda":
             torch.cuda.set_sync_debug_mode("error")
-        sums = learn(task, learner, images, targets, step, steps)
+        sums = train_step(task, state, images, targets, step, steps)
     return sums
 
 
@@ -58,9 +58,9 @@ def test_a_step_never_asks_for_a_value(keys):
     settings = recipe(*keys)
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 1, 64, 64), np.uint8)
     task = Task(pixels, np.arange(BATCH) % 2, 2, settings, 0, CPU)
-    learner = new_learner(task)
+    state = new_state(task)
     with Seen() as seen:
-        learn(task, learner, torch.from_numpy(pixels), torch.from_numpy(task.labels), 0, 1)
+        train_step(task, state, torch.from_numpy(pixels), torch.from_numpy(task.labels), 0, 1)
     assert "convolution" in seen.names
     assert seen.names.isdisjoint(WAITS)
 
@@ -109,11 +109,11 @@ def test_a_scaled_loss_gives_the_same_step():
     found = []
     for enabled in (False, True):
         task = Task(np.zeros((BATCH, 1, 64, 64), np.uint8), np.arange(BATCH) % 2, 2, recipe(), 0, CPU)
-        learner = new_learner(task)
-        learner = replace(learner, scaler=torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=enabled))
+        state = new_state(task)
+        state = replace(state, scaler=torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=enabled))
         pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (BATCH, 1, 64, 64), np.uint8))
-        learn(task, learner, pixels, torch.from_numpy(task.labels), 0, 1)
-        found.append(learner.model.state_dict())
+        train_step(task, state, pixels, torch.from_numpy(task.labels), 0, 1)
+        found.append(state.model.state_dict())
     for ours, theirs in zip(*(state.values() for state in found), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 

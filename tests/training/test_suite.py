@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tiny_run import KEYS, write_xrays
@@ -12,6 +11,7 @@ from magsd_cli.artifacts.suites import read_suite
 from magsd_cli.errors import ArtifactError, Interrupted, UsageError
 from magsd_cli.preparation.prepare import prepare
 from magsd_cli.training import suite as stage
+from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.suite import expand, is_suite, suite
 
 ROWS = ("one", "same", "other")
@@ -34,8 +34,8 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def options(**changes: Any) -> dict[str, Any]:
-    return {"cache": None, "folds": 2, "device": "cpu", "gpus": None, **changes}
+def options(runs: Path, name: str | None = "s") -> RunOptions:
+    return RunOptions(runs, name=name, folds=2, device="cpu", command=("magsd", "cv"))
 
 
 def test_what_is_a_suite(tmp_path: Path) -> None:
@@ -52,26 +52,27 @@ def test_what_is_a_suite(tmp_path: Path) -> None:
 
 def test_rows_that_are_alike_share_a_run(one_thread: None, recipes: Path, runs: Path) -> None:
     settings = [*KEYS, "train.epochs=1"]
-    folder, code = suite([str(recipes)], settings, runs=runs, name="s", **options())
-    rows, _ = read_suite(folder)
+    folder, code = suite([str(recipes)], settings, options(runs))
+    rows, command = read_suite(folder)
+    assert command == ["magsd", "cv"]
     found = {row.title: row for row in rows}
     assert code == 0
     assert found["one"].run == found["same"].run != found["other"].run
     assert (found["one"].table, found["same"].row) == (7, "row 1")
     assert all((runs / row.run / "metrics.json").exists() for row in rows if row.run)
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.safetensors")}
-    assert suite([str(recipes)], settings, runs=runs, name="s", **options()) == (folder, 0)
+    assert suite([str(recipes)], settings, options(runs)) == (folder, 0)
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*.safetensors")} == before
     (recipes / "one.toml").unlink()
     with pytest.raises(ArtifactError, match="other recipes"):
-        suite([str(recipes)], settings, runs=runs, name="s", **options())
+        suite([str(recipes)], settings, options(runs))
 
 
 def test_a_row_that_cannot_run_does_not_stop_the_others(
     one_thread: None, recipes: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (recipes / "faint.toml").write_text("[image]\nclip_limit = 2.0\n")
-    folder, code = suite([str(recipes)], [*KEYS, "train.epochs=1"], runs=runs, name=None, **options())
+    folder, code = suite([str(recipes)], [*KEYS, "train.epochs=1"], options(runs, None))
     rows, _ = read_suite(folder)
     assert code == 5
     assert [row.title for row in rows if row.problem] == [str(recipes / "faint.toml")]
@@ -86,17 +87,18 @@ def test_an_interrupted_suite_goes_on(
     made: list[int] = []
     real = stage.cv
 
-    def stops_at_the_second(**given: Any) -> Path:
-        made.append(given["recipe"].seed)
+    def stops_at_the_second(given: RunOptions) -> Path:
+        assert given.recipe is not None
+        made.append(given.recipe.seed)
         if made == [4, 5]:
             raise Interrupted(15, "stopped, saved")
-        return real(**given)
+        return real(given)
 
     monkeypatch.setattr(stage, "cv", stops_at_the_second)
     settings = [*KEYS, "train.epochs=1"]
     with pytest.raises(Interrupted):
-        suite([str(recipes)], settings, runs=runs, name="s", **options())
+        suite([str(recipes)], settings, options(runs))
     rows, _ = read_suite(runs / "s")
     assert {row.title: row.run is not None for row in rows} == {"one": True, "same": True, "other": False}
-    assert suite([str(recipes)], settings, runs=runs, name="s", **options())[1] == 0
+    assert suite([str(recipes)], settings, options(runs))[1] == 0
     assert all(row.run for row in read_suite(runs / "s")[0])

@@ -15,6 +15,7 @@ from tiny_cache import write_tiny_cache
 from magsd_cli.artifacts.checkpoints import read_weights
 from magsd_cli.artifacts.runs import weights_path
 from magsd_cli.recipe import load_recipe
+from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import train
 
 KEYS = (
@@ -55,7 +56,9 @@ def test_two_nodes_train_what_two_processes_train(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     local = train(
-        cache=cache, recipe=load_recipe("base", KEYS), runs=tmp_path, name="run", device="cpu", gpus=2
+        RunOptions(
+            cache=cache, recipe=load_recipe("base", KEYS), runs=tmp_path, name="run", device="cpu", gpus=2
+        )
     )
     torch.set_num_threads(before)
     ours, theirs = (read_weights(weights_path(path, 0))[0] for path in (tmp_path / "nodes/run", local))
