@@ -42,6 +42,7 @@ from magsd_cli.metrics.calibration import (
     log_loss,
     sharpen,
 )
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.thresholds import (
     SENSITIVITY,
     SPECIFICITY,
@@ -117,16 +118,17 @@ def calibrate(*, run: Path | None, runs: Path, wish: Wish) -> Path:
 def calibrate_run(run: Run, wish: Wish) -> dict[str, Any]:
     """Work out how the networks of `run` are to be used, write it beside them and return it."""
     evidence = gather(run.path)
-    if evidence.predictions is None or evidence.probabilities is None:
+    found = evidence.predictions
+    if found is None:
         raise ArtifactError(f"{run.path}: {evidence.missing['predictions']}; make the run again")
     model = evidence.hashes["networks that predicted"]
     earlier = _earlier(run, model)
     values = {
         "schema_version": SCHEMA_VERSION,
         "model_sha256": model,
-        "temperature": _temperature(evidence),
-        "decision": _decision(evidence, _aim(wish, earlier, run.classes)),
-        "confidence": _confidence(evidence, _coverage(wish, earlier)),
+        "temperature": _temperature(found),
+        "decision": _decision(found, run.path, _aim(wish, earlier, run.classes)),
+        "confidence": _confidence(found, _coverage(wish, earlier)),
         "appearance": _appearance(evidence),
     }
     write_operating(run.path, values)
@@ -157,16 +159,8 @@ def _coverage(wish: Wish, earlier: Mapping[str, Any]) -> float | None:
     return float(stored["coverage"]) if stored else None
 
 
-def _parts(evidence: Evidence) -> tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.int64], list[str]]:
-    """Truth [N], probabilities as the networks say [N,K], folds [N] and patients [N]."""
-    assert evidence.predictions is not None
-    assert evidence.probabilities is not None
-    table = evidence.predictions
-    return evidence.truth(), evidence.probabilities, table["fold"].to_numpy(np.int64), [*table["patient_id"]]
-
-
-def _temperature(evidence: Evidence) -> dict[str, Any]:
-    truth, scores, folds, _ = _parts(evidence)
+def _temperature(found: Predictions) -> dict[str, Any]:
+    truth, scores, folds = found.truth, found.probabilities, found.tested_in()
     honest = cross_fitted(truth, scores, folds) if len(np.unique(folds)) > 1 else None
     return {
         "value": fit_temperature(truth, scores),
@@ -184,19 +178,17 @@ def _calibration_figures(truth: npt.NDArray[np.int64], scores: Floats) -> dict[s
     }
 
 
-def _decision(evidence: Evidence, aim: Aim | None) -> dict[str, Any] | None:
+def _decision(found: Predictions, run: Path, aim: Aim | None) -> dict[str, Any] | None:
     """The threshold for `aim`, what it achieves where it was chosen, and cross-fitted."""
     if aim is None:
         return None
-    truth, scores, folds, patients = _parts(evidence)
-    name, positive = evidence.run.classes[aim.positive], truth == aim.positive
+    truth, scores, patients = found.truth, found.probabilities, found.patients
+    name, positive = found.classes[aim.positive], truth == aim.positive
     own = sharpen(scores, fit_temperature(truth, scores))[:, aim.positive]
     threshold = threshold_for(positive, own, aim.rate, aim.value)
     if threshold is None:
-        raise ArtifactError(
-            f"{evidence.run.path}: has no tested image of {name}, or none else; name another --positive"
-        )
-    calls = cross_fitted_decisions(truth, scores, folds, aim)
+        raise ArtifactError(f"{run}: has no tested image of {name}, or none else; name another --positive")
+    calls = cross_fitted_decisions(truth, scores, found.tested_in(), aim)
     return {
         "positive": name,
         "rate": aim.rate,
@@ -218,12 +210,12 @@ def _plain(figures: Achieved) -> dict[str, Any]:
     }
 
 
-def _confidence(evidence: Evidence, coverage: float | None) -> dict[str, Any] | None:
+def _confidence(found: Predictions, coverage: float | None) -> dict[str, Any] | None:
     """The least confidence that answers the share `coverage` of the out-of-fold images."""
     if coverage is None:
         return None
-    truth, scores, _, _ = _parts(evidence)
-    confidence = sharpen(scores, fit_temperature(truth, scores)).max(axis=1)
+    temperature = fit_temperature(found.truth, found.probabilities)
+    confidence = sharpen(found.probabilities, temperature).max(axis=1)
     return {"coverage": coverage, "least": confidence_for(confidence, coverage)}
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from magsd_cli.artifacts.cache import Cache, open_cache, read_samples, samples_path
@@ -30,13 +29,14 @@ from magsd_cli.artifacts.runs import (
 )
 from magsd_cli.artifacts.tables import (
     OUT_OF_FOLD,
-    class_probabilities,
+    probability_column,
     read_parquet,
     read_table,
     table_metadata,
 )
 from magsd_cli.errors import ArtifactError
 from magsd_cli.evaluation.cross_validation import cross_validated
+from magsd_cli.metrics.predictions import Predictions
 
 TOLERANCE = 1e-6
 
@@ -45,30 +45,18 @@ TOLERANCE = 1e-6
 class Evidence:
     """A run's artifacts, each None (or empty) where it is missing; `missing` says why.
 
-    predictions has the columns of the out-of-fold table; probabilities float64 [N,K] go with it.
+    predictions: out of fold, in the order of the table.
     """
 
     run: Run
     metrics: dict[str, Any] | None
-    predictions: pd.DataFrame | None = field(repr=False)
-    probabilities: npt.NDArray[np.float64] | None = field(repr=False)
+    predictions: Predictions | None
     histories: dict[int, dict[str, list[float]]] = field(repr=False)
     samples: pd.DataFrame | None = field(repr=False)
     cache: Path | None
     provenance: dict[str, Any] | None
     hashes: dict[str, str]
     missing: dict[str, str]
-
-    def truth(self) -> npt.NDArray[np.int64]:
-        """The true class number of each prediction, [N]."""
-        assert self.predictions is not None
-        return class_numbers(self.predictions["label"], self.run.classes)
-
-
-def class_numbers(labels: pd.Series[str], classes: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """Labels as class numbers [N]."""
-    number = {name: k for k, name in enumerate(classes)}
-    return np.array([number[label] for label in labels], np.int64)
 
 
 def gather(path: Path) -> Evidence:
@@ -79,17 +67,16 @@ def gather(path: Path) -> Evidence:
     run = open_run(path)
     missing: dict[str, str] = {}
     metrics = _read_metrics(run, missing)
-    predictions, probabilities, model = _read_predictions(run, missing)
-    if metrics is None and predictions is None:
+    table, model = _read_table(run, missing)
+    if metrics is None and table is None:
         raise ArtifactError(f"{path}: has no results; finish it with `magsd {run.kind} --resume {path}`")
-    if metrics is not None and predictions is not None:
-        _check_metrics(run, metrics, predictions)
+    if metrics is not None and table is not None:
+        _check_metrics(run, metrics, table)
     cache, samples = _read_samples(run, missing)
     return Evidence(
         run=run,
         metrics=metrics,
-        predictions=predictions,
-        probabilities=probabilities,
+        predictions=None if table is None else out_of_fold_predictions(table, run.classes),
         histories=_read_histories(run),
         samples=samples,
         cache=cache,
@@ -111,14 +98,25 @@ def _read_metrics(run: Run, missing: dict[str, str]) -> dict[str, Any] | None:
     return metrics
 
 
-def _read_predictions(
-    run: Run, missing: dict[str, str]
-) -> tuple[pd.DataFrame | None, npt.NDArray[np.float64] | None, str]:
-    """The out-of-fold table as a frame, its probabilities, and the hash of the networks that made it."""
+def out_of_fold_predictions(table: pd.DataFrame, classes: tuple[str, ...]) -> Predictions:
+    """The predictions of an out-of-fold table, in its order."""
+    number = {name: k for k, name in enumerate(classes)}
+    return Predictions(
+        image_ids=tuple(table["image_id"]),
+        truth=np.array([number[label] for label in table["label"]], np.int64),
+        probabilities=table[[probability_column(name) for name in classes]].to_numpy(np.float64),
+        folds=table["fold"].to_numpy(np.int64),
+        patients=tuple(table["patient_id"]),
+        classes=classes,
+    )
+
+
+def _read_table(run: Run, missing: dict[str, str]) -> tuple[pd.DataFrame | None, str]:
+    """The out-of-fold table, and the hash of the networks that made it."""
     path = predictions_path(run.path)
     if not path.exists():
         missing["predictions"] = "predictions.parquet is missing"
-        return None, None, ""
+        return None, ""
     table = read_table(path, OUT_OF_FOLD)
     about = table_metadata(table)
     expected = {
@@ -137,7 +135,7 @@ def _read_predictions(
     frame: pd.DataFrame = table.to_pandas()
     if folds_path(run.path).exists():
         _check_folds(path, frame, run.folds(), run.trained)
-    return frame, class_probabilities(table, run.classes).astype(np.float64), str(about["model_sha256"])
+    return frame, str(about["model_sha256"])
 
 
 def _check_folds(path: Path, table: pd.DataFrame, folds: pd.DataFrame, trained: tuple[int, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from magsd_cli.export.onnx_network import TOLERANCE, export_network, quantize
 from magsd_cli.inference.model import fold_of_content, open_trained
 from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
 from magsd_cli.inference.torch_engine import load_ensemble
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
 
 CHECKED = 16  # images on which torch and ONNX Runtime must agree
@@ -136,27 +138,25 @@ def quantize_run(
     """
     evidence = gather(path)
     cache = read_cache(evidence)
-    table = evidence.predictions
-    if cache is None or table is None or evidence.probabilities is None:
+    tested = evidence.predictions
+    if cache is None or tested is None:
         reason = evidence.missing["cache" if cache is None else "predictions"]
         raise ArtifactError(
             f"{path}: int8 is judged on the run's own images: {reason}; export without --int8"
         )
     run, folds = evidence.run, evidence.run.folds().set_index("image_id")
     smaller = {}
-    found = np.zeros_like(evidence.probabilities)
+    after = np.zeros_like(tested.probabilities)
     for fold, network in networks.items():
         trained_on = folds.loc[folds["fold"] != fold, "index"].to_numpy()
         smaller[fold] = quantize(network, _spread(cache.images, trained_on, run.recipe.image.size))
         ensemble = OnnxEnsemble((open_session(smaller[fold]),), run.recipe.image.size, (fold,))
-        mine = (table["fold"] == fold).to_numpy()
-        unseen = cache.images[folds.loc[table.loc[mine, "image_id"], "index"].to_numpy()]
-        found[mine] = predict_onnx(ensemble, unseen).probabilities
-    truth = evidence.truth()
-    before = _figures(truth, evidence.probabilities, run.classes)
-    after = _figures(truth, found, run.classes)
-    _judge(before, after, margin, len(truth), str(path))
-    return smaller, {"margin": margin, "images": len(truth), "fp32": before, "int8": after}
+        mine = tested.tested_in() == fold
+        unseen = cache.images[folds.loc[np.array(tested.image_ids)[mine], "index"].to_numpy()]
+        after[mine] = predict_onnx(ensemble, unseen).probabilities
+    fp32, int8 = _figures(tested), _figures(replace(tested, probabilities=after))
+    _judge(fp32, int8, margin, len(tested), str(path))
+    return smaller, {"margin": margin, "images": len(tested), "fp32": fp32, "int8": int8}
 
 
 def _spread(images: npt.NDArray[np.uint8], among: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.uint8]:
@@ -165,11 +165,9 @@ def _spread(images: npt.NDArray[np.uint8], among: npt.NDArray[np.int64], size: i
     return resize_images(images[np.sort(chosen)], size)
 
 
-def _figures(
-    truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating], classes: tuple[str, ...]
-) -> Figures:
+def _figures(predictions: Predictions) -> Figures:
     """Pooled accuracy and macro AUC; NaN where one is undefined."""
-    found = summary(truth, probabilities, classes)
+    found = summary(predictions.truth, predictions.probabilities, predictions.classes)
     return {name: float("nan") if found[name] is None else float(found[name]) for name in JUDGED}
 
 

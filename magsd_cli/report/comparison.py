@@ -106,7 +106,7 @@ def _cautions(runs: Sequence[Contender]) -> list[Block]:
         found.append(
             "The runs were not tested on the same images: their figures cannot be compared directly."
         )
-    elif len({run.folds for run in runs}) > 1:
+    elif len({_folds(run) for run in runs}) > 1:
         found.append("The runs have the same images but other folds: small differences may come from that.")
     if any(not run.metrics.get("patients_known", True) for run in runs):
         found.append("Patients are unknown in at least one run: its figures may be too good.")
@@ -115,7 +115,11 @@ def _cautions(runs: Sequence[Contender]) -> list[Block]:
 
 def _images(run: Contender) -> tuple[str, ...]:
     """What a run was tested on: its images, or, where its predictions are gone, its cache."""
-    return (run.digest,) if run.answers is None else run.answers.image_ids
+    return (run.digest,) if run.predictions is None else run.predictions.image_ids
+
+
+def _folds(run: Contender) -> tuple[int, ...]:
+    return () if run.predictions is None else tuple(run.predictions.tested_in().tolist())
 
 
 def comparison_table(runs: Sequence[Contender]) -> Table:
@@ -138,9 +142,9 @@ def comparison_table(runs: Sequence[Contender]) -> Table:
 
 
 def _macro_curve(run: Contender) -> Curve | None:
-    if run.answers is None:
+    if run.predictions is None:
         return None
-    curves = roc_curves(run.answers.truth, run.answers.probabilities, tuple(run.metrics["classes"]))
+    curves = roc_curves(run.predictions)
     return curves[-1] if curves else None
 
 

@@ -6,8 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from magsd_cli.artifacts.files import lock, write_bytes, write_hashed
 from magsd_cli.artifacts.runs import find_newest_run, open_run
 from magsd_cli.console import say
@@ -169,21 +167,18 @@ def describe_run(
 
 def _results(evidence: Evidence, prevalence: float | None) -> list[Block]:
     reasons = [evidence.missing[name] for name in ("metrics", "predictions") if name in evidence.missing]
-    table, probabilities = evidence.predictions, evidence.probabilities
-    if evidence.metrics is None or probabilities is None or table is None:
+    found = evidence.predictions
+    if evidence.metrics is None or found is None:
         return [Heading("Results"), not_available("; ".join(reasons))]
     counts = {row["class"]: row["n"] for row in evidence.metrics["pooled"]["per_class"]}
-    patients = list(table["patient_id"])
-    truth = evidence.truth()
-    blocks = performance_sections(evidence.metrics, truth, probabilities, patients, majority_class(counts))
+    blocks = performance_sections(evidence.metrics, found, majority_class(counts))
     if evidence.run.held_out:
-        folds, classes = table["fold"].to_numpy(np.int64), evidence.run.classes
-        blocks += held_out_section(evidence.run.held_out, folds, truth, probabilities, patients, classes)
-    blocks += calibration_section(truth, probabilities, list(table["fold"]), patients)
+        blocks += held_out_section(evidence.run.held_out, found)
+    blocks += calibration_section(found)
     blocks += operating_sections(evidence, prevalence)
     if evidence.samples is not None:
-        about = evidence.samples.set_index("image_id").reindex(table["image_id"])
-        blocks += subgroup_section(about, truth, probabilities, patients, evidence.run.classes)
+        about = evidence.samples.set_index("image_id").reindex(list(found.image_ids))
+        blocks += subgroup_section(about, found)
     return blocks
 
 

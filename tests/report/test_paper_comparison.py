@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from magsd_cli.evaluation.comparison import Answers, Contender, Cost
+from magsd_cli.evaluation.comparison import Contender, Cost
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.render.document import Figure, Paragraph, Table
 from magsd_cli.report.comparison import comparison_blocks, cost_table, picture_blocks
 from magsd_cli.report.paper_comparison import published_blocks, published_figures
@@ -35,9 +36,9 @@ def contender(name: str, accuracy: float, row: str, seed: int = 0, images: int =
     scores = np.full((images, 3), 0.2)
     scores[np.arange(images), np.where(right, truth, (truth + 1) % 3)] = 0.6
     ids = tuple(f"image{i}" for i in range(images))
-    answers = Answers(ids, truth, scores, ids)
+    found = Predictions(ids, truth, scores, np.arange(images) % 5, ids, tuple(CLASSES))
     rows = ((3, row),) if row else ()
-    return Contender(name, name, metrics(accuracy), "d", "f", answers, rows, Cost(2_500_000, 10**9, 90.0, 3))
+    return Contender(name, name, metrics(accuracy), "d", found, rows, Cost(2_500_000, 10**9, 90.0, 3))
 
 
 def tables(blocks: Any) -> list[Table]:

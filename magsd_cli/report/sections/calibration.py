@@ -19,27 +19,22 @@ from magsd_cli.metrics.calibration import (
     reliability,
 )
 from magsd_cli.metrics.intervals import Interval
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.render.charts import reliability_figure
 from magsd_cli.render.document import Block, Figure, Heading, Paragraph, Table, interval_text
 
 
-def calibration_section(
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    folds: Sequence[int],
-    groups: Sequence[str],
-) -> list[Block]:
-    """Table and reliability plot. truth: class numbers [N]; probabilities [N,K]; folds: of each image [N].
-
-    groups: the patient of each image [N], for the intervals. The scaled probabilities of a fold come from the
+def calibration_section(found: Predictions) -> list[Block]:
+    """Table and reliability plot, intervals over patients. The scaled probabilities of a fold come from the
     temperature that was fitted on the other folds.
     """
     blocks: list[Block] = [Heading("Calibration", 3)]
-    if len(truth) == 0:
+    if len(found) == 0:
         return [*blocks, Paragraph("n/a: no image was tested.")]
+    truth, probabilities, folds, groups = found.truth, found.probabilities, found.tested_in(), found.patients
     series = {"as the network says": probabilities}
-    if len(set(folds)) > 1:
-        series["temperature fitted on the other folds"] = cross_fitted(truth, probabilities, list(folds))
+    if len(np.unique(folds)) > 1:
+        series["temperature fitted on the other folds"] = cross_fitted(truth, probabilities, folds)
     rows = tuple((name, *_figures(truth, values, groups)) for name, values in series.items())
     caption = (
         f"ECE: expected calibration error of the predicted class in {BINS} equally wide bins. Brier: 0 is "

@@ -29,17 +29,16 @@ def external_section(
     that are none, with the row's number, and for predictions of other networks than `model_sha256`.
     """
     found = read_labelled(path, labels, classes, model_sha256) if labels else read_labelled_csv(path, classes)
-    truth, probabilities, patients = found.truth, found.probabilities, found.patients
-    pooled = summary(truth, probabilities, classes)
-    overall, intervals = overall_table(pooled, truth, probabilities, patients)
+    outside = found.predictions
+    pooled = summary(outside.truth, outside.probabilities, classes)
+    overall, intervals = overall_table(pooled, outside)
     words = (
-        f"{len(truth)} images from {path.name}, scored as they stand there: nothing was fitted to them. "
+        f"{len(outside)} images from {path.name}, scored as they stand there: nothing was fitted to them. "
         + ("They were predicted by this run; that" if labels else "That they were predicted by this run, and")
         + " they are of patients that it has never seen is the word of whoever made the file."
     )
     tables: list[Table] = [overall, class_table(pooled, intervals)]
     if decision is not None:
-        number = classes.index(decision["positive"])
-        tables.append(frozen_threshold_table(decision, truth == number, probabilities[:, number], patients))
+        tables.append(frozen_threshold_table(decision, outside))
     notes = [Bullets(found.notes)] if found.notes else []
     return [Heading("Outside data"), Paragraph(words), *notes, *tables]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from magsd_cli.evaluation.results import Evidence, stored_operating
 from magsd_cli.metrics.calibration import cross_fitted
 from magsd_cli.metrics.intervals import Interval
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.thresholds import (
     SENSITIVITY,
     SPECIFICITY,
@@ -65,18 +66,12 @@ def operating_section(
     return blocks
 
 
-def frozen_threshold_table(
-    decision: Mapping[str, Any],
-    positive: npt.NDArray[np.bool_],
-    scores: npt.NDArray[np.float64],
-    groups: Sequence[str],
-) -> Table:
-    """What the stored threshold achieves on other images, as it is: nothing is chosen on them.
-
-    positive: whether each is of the class [N]; scores: the probability of it that predict gave [N].
-    """
+def frozen_threshold_table(decision: Mapping[str, Any], outside: Predictions) -> Table:
+    """What the stored threshold achieves on other images, as it is: nothing is chosen on them."""
     name = decision["positive"]
-    found = achieved(positive, scores >= decision["threshold"], groups)
+    number = outside.classes.index(name)
+    positive, scores = outside.truth == number, outside.probabilities[:, number]
+    found = achieved(positive, scores >= decision["threshold"], outside.patients)
     cells = (
         f"{percent(found.sensitivity)} {interval_text(found.sensitivity_interval)}",
         f"{percent(found.specificity)} {interval_text(found.specificity_interval)}",
@@ -150,14 +145,10 @@ def operating_sections(evidence: Evidence, prevalence: float | None = None) -> l
 
     Raises `ArtifactError` where operating.json is damaged or of other networks.
     """
-    assert evidence.predictions is not None
-    assert evidence.probabilities is not None
+    found = evidence.predictions
+    assert found is not None
     stored = stored_operating(evidence)
-    truth, scores = evidence.truth(), evidence.probabilities
-    folds, patients = (
-        evidence.predictions["fold"].to_numpy(np.int64),
-        list(evidence.predictions["patient_id"]),
-    )
+    truth, scores, folds, patients = found.truth, found.probabilities, found.tested_in(), found.patients
     honest = cross_fitted(truth, scores, folds)
     blocks: list[Block] = []
     if stored is None:

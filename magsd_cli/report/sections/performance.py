@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from magsd_cli.metrics.intervals import Interval, rate_intervals
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
 from magsd_cli.metrics.roc import one_vs_rest_auc, roc_curve
 from magsd_cli.render.charts import training_figure
@@ -83,14 +83,9 @@ def metrics_table(metrics: Metrics, majority: str, intervals: Intervals | None =
     return Table(caption, ("", "n", *(f"{name} (%)" for name in COLUMNS.values())), tuple(rows))
 
 
-def overall_table(
-    pooled: Metrics,
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    groups: Sequence[str],
-) -> tuple[Table, Intervals]:
+def overall_table(pooled: Metrics, found: Predictions) -> tuple[Table, Intervals]:
     """The figures of one set of predictions with their intervals, and all intervals by metric."""
-    intervals = rate_intervals(truth, probabilities, groups, np.random.default_rng(0))
+    intervals = rate_intervals(found.truth, found.probabilities, found.patients, np.random.default_rng(0))
     cells = tuple(percent(pooled[m], pooled["undefined"].get(m)) for m in COLUMNS)
     bounds = tuple(interval_text(intervals.get(m)) for m in COLUMNS)
     n = str(pooled["n"])
@@ -136,16 +131,12 @@ def _why(pooled: Metrics, metric: str, row: Mapping[str, Any]) -> str | None:
     return reason.rpartition(": ")[2] if reason and row[metric] is None else None
 
 
-def roc_curves(
-    truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating], classes: Sequence[str]
-) -> list[Curve]:
-    """A curve for each class that has images and others, and their mean (macro): AUC the mean of theirs.
-
-    truth: class numbers [N]; probabilities [N,K].
-    """
+def roc_curves(found: Predictions) -> list[Curve]:
+    """A curve for each class that has images and others, and their mean (macro): AUC the mean of theirs."""
+    truth, probabilities = found.truth, found.probabilities
     areas = one_vs_rest_auc(truth, probabilities)
     curves = []
-    for k, name in enumerate(classes):
+    for k, name in enumerate(found.classes):
         if np.isnan(areas[k]):
             continue
         false_rate, true_rate, _ = roc_curve(truth == k, probabilities[:, k])
@@ -157,20 +148,11 @@ def roc_curves(
     return curves
 
 
-def performance_sections(
-    metrics: Metrics,
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    groups: Sequence[str],
-    majority: str,
-) -> list[Block]:
-    """The sections with the figures: overall, by class, ROC curves, confusion matrix.
-
-    truth: class numbers [N]; probabilities [N,K]; groups: the patient of each image, "" where unknown.
-    """
-    intervals = rate_intervals(truth, probabilities, groups, np.random.default_rng(0))
+def performance_sections(metrics: Metrics, found: Predictions, majority: str) -> list[Block]:
+    """The sections with the figures: overall, by class, ROC curves, confusion matrix."""
+    intervals = rate_intervals(found.truth, found.probabilities, found.patients, np.random.default_rng(0))
     classes, pooled = metrics["classes"], metrics["pooled"]
-    curves = roc_curves(truth, probabilities, classes)
+    curves = roc_curves(found)
     blocks: list[Block] = [Heading("Results"), metrics_table(metrics, majority, intervals)]
     blocks += [Heading("Each class", 3), class_table(pooled, intervals), Heading("ROC curves", 3)]
     blocks.append(_roc(curves) if curves else Paragraph("n/a: all tested images are of one class."))

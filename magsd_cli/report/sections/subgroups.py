@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from magsd_cli.metrics.intervals import rate_intervals
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
 from magsd_cli.render.document import Block, Caution, Heading, Paragraph, Table, interval_text, percent
 
@@ -28,17 +29,10 @@ AGE_BANDS = ((0, 18, "under 18"), (18, 40, "18-39"), (40, 65, "40-64"), (65, 200
 FEATURES = {"sex": "sex", "age": "age", "view": "view", "source": "source"}
 
 
-def subgroup_section(
-    about: pd.DataFrame,
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    patients: Sequence[str],
-    classes: Sequence[str],
-) -> list[Block]:
+def subgroup_section(about: pd.DataFrame, found: Predictions) -> list[Block]:
     """A table over the groups of each feature. about: the sample of each image (columns of `FEATURES`)."""
     rows: list[tuple[str, ...]] = []
     hidden = 0
-    groups = np.asarray(patients, object)
     for feature, words in FEATURES.items():
         names = _groups(about[feature], feature)
         for name in sorted(set(names)):
@@ -48,7 +42,7 @@ def subgroup_section(
             if own.sum() < LEAST:
                 hidden += 1
                 continue
-            rows.append(_row(f"{words}: {name}", truth[own], probabilities[own], list(groups[own]), classes))
+            rows.append(_row(f"{words}: {name}", found.where(own)))
     blocks: list[Block] = [Heading("Subgroups", 3)]
     if rows:
         caption = (
@@ -64,24 +58,16 @@ def subgroup_section(
     return blocks
 
 
-def held_out_section(
-    names: Sequence[str],
-    folds: npt.NDArray[np.int64],
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    patients: Sequence[str],
-    classes: Sequence[str],
-) -> list[Block]:
+def held_out_section(names: Sequence[str], found: Predictions) -> list[Block]:
     """Each source under the network that saw none of it: figures with intervals, and what it never learnt.
 
-    names: of the folds; folds, truth: int64 [N]; probabilities [N,K]; patients [N], "" where unknown.
+    names: of the folds.
     """
-    people = np.asarray(patients, object)
     rows, gaps = [], []
     for fold, name in enumerate(names):
-        own = folds == fold
-        rows.append(_row(name, truth[own], probabilities[own], list(people[own]), classes))
-        absent = [classes[k] for k in range(len(classes)) if not (truth[~own] == k).any()]
+        own = found.tested_in() == fold
+        rows.append(_row(name, found.where(own)))
+        absent = [label for k, label in enumerate(found.classes) if not (found.truth[~own] == k).any()]
         if absent:
             gaps.append(
                 f"All images of {', '.join(absent)} are from {name}: the network tested on it had never seen "
@@ -115,19 +101,13 @@ def _age_band(text: str) -> str:
     return next((name for low, high, name in AGE_BANDS if low <= age < high), "")
 
 
-def _row(
-    name: str,
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    patients: Sequence[str],
-    classes: Sequence[str],
-) -> tuple[str, ...]:
-    figures = summary(truth, probabilities, classes)
-    intervals = rate_intervals(truth, probabilities, patients, np.random.default_rng(0), DRAWS)
+def _row(name: str, own: Predictions) -> tuple[str, ...]:
+    figures = summary(own.truth, own.probabilities, own.classes)
+    intervals = rate_intervals(own.truth, own.probabilities, own.patients, np.random.default_rng(0), DRAWS)
     counts = " / ".join(str(row["n"]) for row in figures["per_class"])
     cells = []
     for metric in ("accuracy", "auc"):
         value = figures[metric]
         bounds = f" {interval_text(intervals[metric])}" if value is not None else ""
         cells.append(percent(value, figures["undefined"].get(metric), 1) + bounds)
-    return (name, str(len(truth)), counts, *cells)
+    return (name, str(len(own)), counts, *cells)

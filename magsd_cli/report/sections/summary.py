@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from magsd_cli import __version__
 from magsd_cli.evaluation.facts import majority_class
 from magsd_cli.evaluation.results import Evidence
 from magsd_cli.evaluation.shortcuts import Audit
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.render.document import (
     NOT_FOR_DIAGNOSIS,
     Block,
@@ -156,14 +157,14 @@ def opening(evidence: Evidence, audit: Audit) -> list[Block]:
 def cautions(evidence: Evidence) -> list[Caution]:
     """Everything that puts the figures of a run in doubt."""
     found: list[Caution | None] = []
-    table, samples, metrics = evidence.predictions, evidence.samples, evidence.metrics
-    if table is not None:
-        found += grouping_cautions(_grouping(table))
+    tested, samples, metrics = evidence.predictions, evidence.samples, evidence.metrics
+    if tested is not None:
+        found += grouping_cautions(_grouping(tested))
     elif not evidence.run.patients_known:
         found += grouping_cautions(Grouping(1, 1, 0))
-    if table is not None and samples is not None:
-        sources = samples.set_index("image_id")["source"].reindex(table["image_id"]).fillna("")
-        found.append(source_caution(list(table["label"]), list(sources)))
+    if tested is not None and samples is not None:
+        sources = samples.set_index("image_id")["source"].reindex(list(tested.image_ids)).fillna("")
+        found.append(source_caution(tested.labels, list(sources)))
     if metrics is not None:
         counts = {row["class"]: row["n"] for row in metrics["pooled"]["per_class"]}
         name = majority_class(counts)
@@ -172,20 +173,22 @@ def cautions(evidence: Evidence) -> list[Caution]:
     return [caution for caution in found if caution is not None]
 
 
-def _grouping(table: pd.DataFrame) -> Grouping:
-    known = table[table["patient_id"] != ""]
-    folds = known.groupby("patient_id")["fold"].nunique()
-    return Grouping(len(table) - len(known), len(table), int((folds > 1).sum()))
+def _grouping(tested: Predictions) -> Grouping:
+    pairs = {
+        (patient, fold) for patient, fold in zip(tested.patients, tested.tested_in(), strict=True) if patient
+    }
+    folds = Counter(patient for patient, _ in pairs)
+    return Grouping(tested.patients.count(""), len(tested), sum(count > 1 for count in folds.values()))
 
 
 def _headline(evidence: Evidence) -> str:
-    metrics, table = evidence.metrics, evidence.predictions
+    metrics, tested = evidence.metrics, evidence.predictions
     if metrics is None:
         return f"Figures are not available: {evidence.missing['metrics']}."
     pooled, mean, deviation = metrics["pooled"], metrics["mean"], metrics["std"]
     counts = {row["class"]: row["n"] for row in pooled["per_class"]}
     name = majority_class(counts)
-    patients = 0 if table is None else table.loc[table["patient_id"] != "", "patient_id"].nunique()
+    patients = 0 if tested is None else len({*tested.patients} - {""})
     of_patients = f" of {patients} patients" if patients else ""
     images = ", ".join(f"{key} {count}" for key, count in counts.items())
     return (

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.render.document import Paragraph, Table
 from magsd_cli.report.sections.operating_point import frozen_threshold_table, operating_section
 
@@ -58,7 +59,9 @@ def test_what_is_not_there_is_said() -> None:
 
 def test_the_threshold_is_tried_as_it_is_on_other_images() -> None:
     scores = np.array([0.1234, 0.9, 0.1, 0.1233])
-    table = frozen_threshold_table(_decision(), np.array([True, True, True, False]), scores, list("abcd"))
+    four, truth = tuple("abcd"), np.array([0, 0, 0, 1])
+    outside = Predictions(four, truth, np.stack([scores, 1 - scores], 1), None, four, ("COVID-19", "Normal"))
+    table = frozen_threshold_table(_decision(), outside)
     assert table.rows[0][:2] == ("at the stored threshold", "3")
     assert table.rows[0][2].startswith("66.67 [")
     assert table.rows[0][3].startswith("100.00 [")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
 from magsd_cli.report.sections.performance import class_table, metrics_table, roc_curves
 
@@ -21,6 +22,11 @@ def _metrics(truth: np.ndarray, probabilities: np.ndarray) -> dict:  # type: ign
         "std": {name: 0.01 if pooled[name] is not None else None for name in names},
         "pooled": pooled,
     }
+
+
+def _of(truth: np.ndarray, probabilities: np.ndarray) -> Predictions:  # type: ignore[type-arg]
+    unknown = ("",) * len(truth)
+    return Predictions(unknown, truth, probabilities, None, unknown, tuple(CLASSES))
 
 
 def _predictions(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
@@ -48,13 +54,13 @@ def test_an_absent_class_is_null_with_its_reason() -> None:
     table = class_table(summary(truth[keep], probabilities[keep], CLASSES))
     assert table.rows[2][1] == "0"
     assert table.rows[2][2] == "n/a (no image of this class)"
-    names = [curve.name for curve in roc_curves(truth[keep], probabilities[keep], CLASSES)]
+    names = [curve.name for curve in roc_curves(_of(truth[keep], probabilities[keep]))]
     assert names == ["a", "b", "macro (mean of the classes)"]
 
 
 def test_curves_have_scikit_learns_areas() -> None:
     truth, probabilities = _predictions()
-    *curves, macro = roc_curves(truth, probabilities, CLASSES)
+    *curves, macro = roc_curves(_of(truth, probabilities))
     areas = [sk.roc_auc_score(truth == k, probabilities[:, k]) for k in range(3)]
     assert [curve.area for curve in curves] == pytest.approx(areas)
     assert macro.area == pytest.approx(np.mean(areas))
@@ -62,4 +68,4 @@ def test_curves_have_scikit_learns_areas() -> None:
 
 
 def test_one_class_alone_has_no_curve() -> None:
-    assert roc_curves(np.zeros(4, np.int64), np.full((4, 3), 1 / 3), CLASSES) == []
+    assert roc_curves(_of(np.zeros(4, np.int64), np.full((4, 3), 1 / 3))) == []

@@ -5,11 +5,17 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score
 
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.render.document import Caution, Paragraph, Table
 from magsd_cli.report.sections.calibration import calibration_section
 from magsd_cli.report.sections.subgroups import held_out_section, subgroup_section
 
 CLASSES = ("a", "b")
+
+
+def _of(truth: np.ndarray, probabilities: np.ndarray, folds: np.ndarray | None = None) -> Predictions:  # type: ignore[type-arg]
+    unknown = ("",) * len(truth)
+    return Predictions(unknown, truth, probabilities, folds, unknown, CLASSES)
 
 
 def _data(count: int = 60) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
@@ -27,7 +33,7 @@ def _data(count: int = 60) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:  # ty
 
 def test_groups_with_n_and_interval_and_small_ones_hidden() -> None:
     about, truth, probabilities = _data()
-    blocks = subgroup_section(about, truth, probabilities, [""] * 60, CLASSES)
+    blocks = subgroup_section(about, _of(truth, probabilities))
     table = next(block for block in blocks if isinstance(block, Table))
     assert [row[0] for row in table.rows] == ["sex: F", "sex: M", "age: 40-64", "source: x"]
     own = np.asarray(about["sex"] == "F")
@@ -41,19 +47,19 @@ def test_groups_with_n_and_interval_and_small_ones_hidden() -> None:
 def test_nothing_known_is_said() -> None:
     about, truth, probabilities = _data()
     nothing = about.assign(sex="", age="", view="", source="")
-    words = [b.text for b in subgroup_section(nothing, truth, probabilities, [""] * 60, CLASSES)]  # type: ignore[union-attr]
+    words = [b.text for b in subgroup_section(nothing, _of(truth, probabilities))]  # type: ignore[union-attr]
     assert any("Not available" in text for text in words)
 
 
 def test_calibration_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("magsd_cli.render.charts.as_png", lambda _figure: b"png")
     _, truth, probabilities = _data()
-    blocks = calibration_section(truth, probabilities, [0, 1] * 30, [""] * 60)
+    blocks = calibration_section(_of(truth, probabilities, np.array([0, 1] * 30)))
     table = next(block for block in blocks if isinstance(block, Table))
     assert [row[0] for row in table.rows] == ["as the network says", "temperature fitted on the other folds"]
-    alone = calibration_section(truth, probabilities, [0] * 60, [""] * 60)
+    alone = calibration_section(_of(truth, probabilities, np.zeros(60, np.int64)))
     assert len(next(block for block in alone if isinstance(block, Table)).rows) == 1
-    assert len(calibration_section(truth[:0], probabilities[:0], [], [])) == 2
+    assert len(calibration_section(_of(truth[:0], probabilities[:0], truth[:0]))) == 2
 
 
 def test_each_source_held_out_with_what_it_never_learnt() -> None:
@@ -62,9 +68,7 @@ def test_each_source_held_out_with_what_it_never_learnt() -> None:
     truth[:40] = 0
     truth[:5] = 1
     rng = np.random.default_rng(0)
-    blocks = held_out_section(
-        ("north", "south"), folds, truth, rng.dirichlet(np.ones(2), 60), [""] * 60, CLASSES
-    )
+    blocks = held_out_section(("north", "south"), _of(truth, rng.dirichlet(np.ones(2), 60), folds))
     table = next(block for block in blocks if isinstance(block, Table))
     assert [row[:3] for row in table.rows] == [("north", "40", "35 / 5"), ("south", "20", "0 / 20")]
     assert "n/a" in table.rows[1][4]
