@@ -6,10 +6,8 @@ predictions; every figure beside them is cross-fitted: each fold by what the oth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +15,17 @@ import numpy.typing as npt
 from magsd_cli.artifacts.files import lock
 from magsd_cli.artifacts.model_file import deployed_path, replace_operating
 from magsd_cli.artifacts.operating_point import (
-    SCHEMA_VERSION,
+    Appearance,
+    CalibrationFigures,
+    Confidence,
+    Decision,
+    DecisionFigures,
+    OperatingPoint,
+    Plane,
+    Temperature,
     operating_path,
-    read_operating,
-    write_operating,
+    read_operating_point,
+    write_operating_point,
 )
 from magsd_cli.artifacts.runs import Run, lock_path
 from magsd_cli.console import say
@@ -115,7 +120,7 @@ def calibrate(*, run: Path | None, runs: Path, wish: Wish) -> Path:
     return operating_path(opened.path)
 
 
-def calibrate_run(run: Run, wish: Wish) -> dict[str, Any]:
+def calibrate_run(run: Run, wish: Wish) -> OperatingPoint:
     """Work out how the networks of `run` are to be used, write it beside them and return it."""
     evidence = gather(run.path)
     found = evidence.predictions
@@ -123,62 +128,60 @@ def calibrate_run(run: Run, wish: Wish) -> dict[str, Any]:
         raise ArtifactError(f"{run.path}: {evidence.missing['predictions']}; make the run again")
     model = evidence.hashes["networks that predicted"]
     earlier = _earlier(run, model)
-    values = {
-        "schema_version": SCHEMA_VERSION,
-        "model_sha256": model,
-        "temperature": _temperature(found),
-        "decision": _decision(found, run.path, _aim(wish, earlier, run.classes)),
-        "confidence": _confidence(found, _coverage(wish, earlier)),
-        "appearance": _appearance(evidence),
-    }
-    write_operating(run.path, values)
-    say(f"{operating_path(run.path)}: {in_words(values)}")
-    return values
+    point = OperatingPoint(
+        model_sha256=model,
+        temperature=_temperature(found),
+        decision=_decision(found, run.path, _aim(wish, earlier, run.classes)),
+        confidence=_confidence(found, _coverage(wish, earlier)),
+        appearance=_appearance(evidence),
+    )
+    write_operating_point(run.path, point)
+    say(f"{operating_path(run.path)}: {in_words(point)}")
+    return point
 
 
-def _earlier(run: Run, model: str) -> Mapping[str, Any]:
+def _earlier(run: Run, model: str) -> OperatingPoint | None:
     """What was stored for these networks; what cannot be read is made anew."""
     try:
-        return read_operating(run.path, model) or {}
+        return read_operating_point(run.path, model)
     except ArtifactError as error:
         say(f"{error}; it is replaced", level="warning")
-        return {}
+        return None
 
 
-def _aim(wish: Wish, earlier: Mapping[str, Any], classes: tuple[str, ...]) -> Aim | None:
+def _aim(wish: Wish, earlier: OperatingPoint | None, classes: tuple[str, ...]) -> Aim | None:
     if wish.positive is not None and wish.rate is not None and wish.value is not None:
         return Aim(classes.index(wish.positive), wish.rate, wish.value)
-    stored = earlier.get("decision")
-    return Aim(classes.index(stored["positive"]), stored["rate"], stored["value"]) if stored else None
+    stored = earlier.decision if earlier else None
+    return Aim(classes.index(stored.positive), stored.rate, stored.value) if stored else None
 
 
-def _coverage(wish: Wish, earlier: Mapping[str, Any]) -> float | None:
+def _coverage(wish: Wish, earlier: OperatingPoint | None) -> float | None:
     if wish.coverage is not None:
         return wish.coverage if wish.coverage < 1 else None
-    stored = earlier.get("confidence")
-    return float(stored["coverage"]) if stored else None
+    return earlier.confidence.coverage if earlier and earlier.confidence else None
 
 
-def _temperature(found: Predictions) -> dict[str, Any]:
+def _temperature(found: Predictions) -> Temperature:
     truth, scores, folds = found.truth, found.probabilities, found.tested_in()
     honest = cross_fitted(truth, scores, folds) if len(np.unique(folds)) > 1 else None
-    return {
-        "value": fit_temperature(truth, scores),
-        "images": len(truth),
-        "before": _calibration_figures(truth, scores),
-        "cross_fitted": None if honest is None else _calibration_figures(truth, honest),
-    }
+    return Temperature(
+        value=fit_temperature(truth, scores),
+        images=len(truth),
+        before=_calibration_figures(truth, scores),
+        cross_fitted=None if honest is None else _calibration_figures(truth, honest),
+    )
 
 
-def _calibration_figures(truth: npt.NDArray[np.int64], scores: Floats) -> dict[str, float]:
-    return {
-        "ece": expected_calibration_error(truth, scores),
-        "brier": brier(truth, scores),
-        "log_loss": log_loss(truth, scores),
-    }
+def _calibration_figures(truth: npt.NDArray[np.int64], scores: Floats) -> CalibrationFigures:
+    return CalibrationFigures(
+        ece=expected_calibration_error(truth, scores),
+        brier=brier(truth, scores),
+        log_loss=log_loss(truth, scores),
+    )
 
 
-def _decision(found: Predictions, run: Path, aim: Aim | None) -> dict[str, Any] | None:
+def _decision(found: Predictions, run: Path, aim: Aim | None) -> Decision | None:
     """The threshold for `aim`, what it achieves where it was chosen, and cross-fitted."""
     if aim is None:
         return None
@@ -189,37 +192,34 @@ def _decision(found: Predictions, run: Path, aim: Aim | None) -> dict[str, Any] 
     if threshold is None:
         raise ArtifactError(f"{run}: has no tested image of {name}, or none else; name another --positive")
     calls = cross_fitted_decisions(truth, scores, found.tested_in(), aim)
-    return {
-        "positive": name,
-        "rate": aim.rate,
-        "value": aim.value,
-        "threshold": threshold,
-        "apparent": _plain(achieved(positive, own >= threshold, patients)),
-        "cross_fitted": None if calls is None else _plain(achieved(positive, calls, patients)),
-        "images": len(truth),
-        "positives": int(positive.sum()),
-    }
+    return Decision.model_validate(
+        {
+            "positive": name,
+            "rate": aim.rate,
+            "value": aim.value,
+            "threshold": threshold,
+            "apparent": _figures(achieved(positive, own >= threshold, patients)),
+            "cross_fitted": None if calls is None else _figures(achieved(positive, calls, patients)),
+            "images": len(truth),
+            "positives": int(positive.sum()),
+        }
+    )
 
 
-def _plain(figures: Achieved) -> dict[str, Any]:
-    return {
-        SENSITIVITY: figures.sensitivity,
-        SPECIFICITY: figures.specificity,
-        f"{SENSITIVITY}_interval": list(figures.sensitivity_interval),
-        f"{SPECIFICITY}_interval": list(figures.specificity_interval),
-    }
+def _figures(found: Achieved) -> DecisionFigures:
+    return DecisionFigures.model_validate(found._asdict())
 
 
-def _confidence(found: Predictions, coverage: float | None) -> dict[str, Any] | None:
+def _confidence(found: Predictions, coverage: float | None) -> Confidence | None:
     """The least confidence that answers the share `coverage` of the out-of-fold images."""
     if coverage is None:
         return None
     temperature = fit_temperature(found.truth, found.probabilities)
     confidence = sharpen(found.probabilities, temperature).max(axis=1)
-    return {"coverage": coverage, "least": confidence_for(confidence, coverage)}
+    return Confidence(coverage=coverage, least=confidence_for(confidence, coverage))
 
 
-def _appearance(evidence: Evidence) -> dict[str, Any] | None:
+def _appearance(evidence: Evidence) -> Appearance | None:
     """How the run's images look, and the limit that few more than a twentieth of such images exceed."""
     cache = read_cache(evidence)
     if cache is None:
@@ -236,37 +236,35 @@ def _appearance(evidence: Evidence) -> dict[str, Any] | None:
     known = folds.loc[folds["patient_id"] != "", "patient_id"]
     patients = known.nunique() + len(folds) - len(known)
     limit, assured = tolerance_limit(distances, patients)
-    return {
-        "limit": limit,
-        "share": SHARE,
-        "assurance": ASSURANCE if assured else None,
-        "referred": float((distances > limit).mean()),
-        "by_class": {
-            name: [
-                int((distances[folds["label"] == name] > limit).sum()),
-                int((folds["label"] == name).sum()),
-            ]
-            for name in evidence.run.classes
+    own = {name: (folds["label"] == name).to_numpy() for name in evidence.run.classes}
+    return Appearance(
+        limit=limit,
+        share=SHARE,
+        assurance=ASSURANCE if assured else None,
+        referred=float((distances > limit).mean()),
+        by_class={
+            name: (int((distances[mine] > limit).sum()), int(mine.sum())) for name, mine in own.items()
         },
-        "images": len(folds),
-        "patients": int(patients),
-        "plane": appearance_to_values(fit_appearance(features)),
-    }
+        images=len(folds),
+        patients=int(patients),
+        plane=Plane(**appearance_to_values(fit_appearance(features))),
+    )
 
 
-def in_words(values: Mapping[str, Any]) -> str:
+def in_words(point: OperatingPoint) -> str:
     """One line for people."""
-    said = [f"temperature {values['temperature']['value']:.2f}"]
-    decision, confidence, appearance = (values[name] for name in ("decision", "confidence", "appearance"))
+    said = [f"temperature {point.temperature.value:.2f}"]
+    decision = point.decision
     if decision is not None:
-        figures = decision["cross_fitted"] or decision["apparent"]
-        rates = [f"{name} {_percent(figures[name])}" for name in (SENSITIVITY, SPECIFICITY)]
-        how = "cross-fitted" if decision["cross_fitted"] else "where it was chosen, which flatters"
-        said.append(f"{decision['positive']} from {decision['threshold']:.3f} ({', '.join(rates)} %, {how})")
-    if confidence is not None:
-        said.append(f"refers below a confidence of {confidence['least']:.3f}")
-    if appearance is not None:
-        said.append(f"refers {100 * appearance['referred']:.1f} % of such images as unlike the others")
+        figures = decision.cross_fitted or decision.apparent
+        sensitivity, specificity = _percent(figures.sensitivity), _percent(figures.specificity)
+        how = "cross-fitted" if decision.cross_fitted else "where it was chosen, which flatters"
+        rates = f"sensitivity {sensitivity}, specificity {specificity} %, {how}"
+        said.append(f"{decision.positive} from {decision.threshold:.3f} ({rates})")
+    if point.confidence is not None:
+        said.append(f"refers below a confidence of {point.confidence.least:.3f}")
+    if point.appearance is not None:
+        said.append(f"refers {100 * point.appearance.referred:.1f} % of such images as unlike the others")
     return ", ".join(said)
 
 

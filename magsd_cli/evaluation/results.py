@@ -15,7 +15,7 @@ import pandas as pd
 
 from magsd_cli.artifacts.cache import Cache, open_cache, read_samples, samples_path
 from magsd_cli.artifacts.files import check_hash, read_json, recorded_hashes, sha256_bytes
-from magsd_cli.artifacts.operating_point import read_operating
+from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_point
 from magsd_cli.artifacts.runs import (
     AGAIN,
     Run,
@@ -216,7 +216,7 @@ def _hashes(run: Run, model: str) -> dict[str, str]:
     return found
 
 
-def stored_operating(evidence: Evidence) -> dict[str, Any] | None:
+def stored_operating(evidence: Evidence) -> OperatingPoint | None:
     """The run's operating point, None where it is missing. Raises `ArtifactError` where it does not fit."""
     model = evidence.hashes.get("networks that predicted")
-    return None if model is None else read_operating(evidence.run.path, model)
+    return None if model is None else read_operating_point(evidence.run.path, model)

@@ -14,7 +14,7 @@ from magsd_cli import __version__
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.artifacts.files import check_hash, lock
 from magsd_cli.artifacts.model_file import deployed_path, open_deployed, replace_operating, write_deployed
-from magsd_cli.artifacts.operating_point import read_operating
+from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_point
 from magsd_cli.artifacts.runs import Run, find_cache, model_sha256
 from magsd_cli.console import say
 from magsd_cli.data.clahe import resize_images
@@ -68,6 +68,7 @@ def export_run(run: Run, path: Path, int8: float | None = None) -> None:
         for fold, network in zip(run.trained, ensemble.models, strict=True)
     }
     digest = model_sha256(run)
+    point = read_operating_point(run.path, digest)
     head = {
         "name": run.path.name,
         "version": __version__,
@@ -81,7 +82,7 @@ def export_run(run: Run, path: Path, int8: float | None = None) -> None:
         "recipe": run.recipe.model_dump(mode="json"),
         "recipe_sha256": run.recipe.hash(),
         "trained_on": fold_of_content(run),
-        "operating": read_operating(run.path, digest),
+        "operating": None if point is None else point.values(),
     }
     equal = f"{len(networks)} networks, equal to torch's on {len(images)} images to {TOLERANCE:g}"
     if int8 is not None:
@@ -92,7 +93,7 @@ def export_run(run: Run, path: Path, int8: float | None = None) -> None:
     say(f"{path}: {equal}")
 
 
-def deploy(run: Run, operating: Mapping[str, Any]) -> None:
+def deploy(run: Run, operating: OperatingPoint) -> None:
     """Give a finished run its model file, or the one that it has the `operating` point.
 
     A network that cannot be exported is no reason to fail its training: a warning says so, and predict runs

@@ -230,11 +230,9 @@ def _use(evidence: Evidence) -> dict[str, str]:
     }
     if stored is None:
         return facts
-    if stored["temperature"] is not None:
-        facts["calibration"] = "Temperature scaling fitted on out-of-fold predictions; see the report."
-    if stored["decision"] is not None:
-        decision = stored["decision"]
-        facts["output"] += f" A stored threshold decides about {decision['positive']}; see the report."
-    if stored["appearance"] is not None:
+    facts["calibration"] = "Temperature scaling fitted on out-of-fold predictions; see the report."
+    if stored.decision is not None:
+        facts["output"] += f" A stored threshold decides about {stored.decision.positive}; see the report."
+    if stored.appearance is not None:
         facts["poor_input"] += " Images unlike the training data are referred to a reader."
     return facts

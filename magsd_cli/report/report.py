@@ -145,7 +145,8 @@ def describe_run(
     shown = None if cache is None or evidence.predictions is None else gather_cases(evidence, cache)
     blocks: list[Block] = [*opening(evidence, audit), *_results(evidence, prevalence)]
     if external is not None:
-        decision = (stored_operating(evidence) or {}).get("decision")
+        point = stored_operating(evidence)
+        decision = point.decision if point else None
         model = evidence.hashes.get("networks that predicted", "")
         blocks += external_section(external, run.classes, decision, truth, model)
     blocks += audit_section(audit, run.classes, evidence.missing.get("cache", ""))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from magsd_cli.evaluation.external import read_labelled, read_labelled_csv
+from magsd_cli.evaluation.facts import Decision
 from magsd_cli.metrics.rates import summary
 from magsd_cli.render.document import Block, Bullets, Heading, Paragraph, Table
 from magsd_cli.report.sections.operating_point import frozen_threshold_table
@@ -16,7 +15,7 @@ from magsd_cli.report.sections.performance import class_table, overall_table
 def external_section(
     path: Path,
     classes: tuple[str, ...],
-    decision: Mapping[str, Any] | None = None,
+    decision: Decision | None = None,
     labels: Path | None = None,
     model_sha256: str = "",
 ) -> list[Block]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
+from operating_points import VALUES, operating_point
 
 from magsd_cli.render.document import Bullets, Figure, Paragraph, Table
 from magsd_cli.report.sections.abstention import abstention_section
@@ -13,13 +12,7 @@ from magsd_cli.report.sections.abstention import abstention_section
 RIGHT = np.array([True] * 12 + [False] * 4 + [True] * 4)
 CONFIDENCE = np.linspace(0.99, 0.4, 20)
 PATIENTS = [f"p{i}" for i in range(20)]
-STORED: dict[str, Any] = {
-    "confidence": {"coverage": 0.9, "least": 0.45},
-    "appearance": {
-        "limit": 2.5, "share": 0.05, "assurance": 0.95, "referred": 0.03, "images": 100, "patients": 80,
-        "by_class": {"COVID-19": [2, 20], "Normal": [1, 80], "Absent": [0, 0]},
-    },
-}  # fmt: skip
+STORED = operating_point(confidence={"coverage": 0.9, "least": 0.45})
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +42,12 @@ def test_what_is_not_there_is_said() -> None:
     blocks = abstention_section(None, "operating.json is missing", RIGHT, CONFIDENCE, PATIENTS)
     assert "not available: operating.json is missing" in str(blocks[1])
     assert any(isinstance(block, Figure) for block in blocks)  # coverage needs predictions alone
-    bare = abstention_section({"confidence": None, "appearance": None}, "", RIGHT, CONFIDENCE, PATIENTS)
+    nothing = operating_point(confidence=None, appearance=None)
+    bare = abstention_section(nothing, "", RIGHT, CONFIDENCE, PATIENTS)
     rules = " ".join(next(block for block in bare if isinstance(block, Bullets)).items)
     assert "is not checked" in rules
     assert "not asked for" in rules
-    few = {**STORED, "appearance": STORED["appearance"] | {"assurance": None}}
+    few = operating_point(appearance=VALUES["appearance"] | {"assurance": None})
     assert "80 patients are too few" in str(abstention_section(few, "", RIGHT, CONFIDENCE, PATIENTS)[1])
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from operating_points import decision, operating_point
 
 from magsd_cli.artifacts.tables import IN_TRAINING_DATA, PREDICTION, write_table
 from magsd_cli.errors import ArtifactError
@@ -50,11 +51,11 @@ def _labels(path: Path, *rows: str) -> Path:
 def test_the_table_is_scored_with_its_labels(tmp_path):
     rows = ("image0.png,bright,p0", "b/image1.png,dark,p1", "/other/a/image2.png,dark,p2")
     rows += ("image3.png,dark,p3", "image4.png,bright,p4", "image5.png,bright,p5")
-    decision = {"positive": "dark", "threshold": 0.35}
+    dark = operating_point(decision=decision(positive="dark", threshold=0.35)).decision
     blocks = external_section(
         _predictions(tmp_path / "preds.parquet"),
         CLASSES,
-        decision,
+        dark,
         _labels(tmp_path / "labels.csv", *rows),
         MODEL,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from operating_points import decision, operating_point
 
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.render.document import Paragraph, Table
@@ -15,13 +16,8 @@ CALLED = np.array([1] * 8 + [0] * 2 + [1] * 6 + [0] * 24, bool)
 PATIENTS = [f"p{i}" for i in range(40)]
 
 
-def _decision(**changes: Any) -> dict[str, Any]:
-    figures = {"sensitivity": 0.8, "specificity": 0.8}
-    figures |= {"sensitivity_interval": [0.5, 0.95], "specificity_interval": [0.6, 0.9]}
-    return {
-        "positive": "COVID-19", "rate": "sensitivity", "value": 0.9, "threshold": 0.1234, "images": 40,
-        "positives": 10, "cross_fitted": figures, "apparent": figures | {"sensitivity": 0.9},
-    } | changes  # fmt: skip
+def _decision(**changes: Any) -> Any:
+    return operating_point(decision=decision(**changes)).decision
 
 
 def _words(blocks: list[Any]) -> str:
