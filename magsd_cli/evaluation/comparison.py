@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from magsd_cli.artifacts.suites import SuiteRow, read_suite, suite_file
 from magsd_cli.errors import ArtifactError
+from magsd_cli.evaluation.cross_validation import RunMetrics
 from magsd_cli.evaluation.results import Evidence
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.models.build import build_model, multiply_adds, parameters
@@ -37,7 +37,7 @@ class Contender:
 
     name: str
     title: str
-    metrics: Mapping[str, Any] = field(repr=False)
+    metrics: RunMetrics = field(repr=False)
     digest: str
     predictions: Predictions | None = field(default=None, repr=False)
     rows: tuple[tuple[int, str], ...] = ()

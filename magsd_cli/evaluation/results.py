@@ -6,6 +6,7 @@ is refused: figures must not rest on it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from magsd_cli.artifacts.tables import (
     table_metadata,
 )
 from magsd_cli.errors import ArtifactError
-from magsd_cli.evaluation.cross_validation import cross_validated
+from magsd_cli.evaluation.cross_validation import FoldMetrics, RunMetrics, cross_validated
 from magsd_cli.metrics.predictions import Predictions
 
 TOLERANCE = 1e-6
@@ -49,7 +50,7 @@ class Evidence:
     """
 
     run: Run
-    metrics: dict[str, Any] | None
+    metrics: RunMetrics | None
     predictions: Predictions | None
     histories: dict[int, dict[str, list[float]]] = field(repr=False)
     samples: pd.DataFrame | None = field(repr=False)
@@ -86,13 +87,13 @@ def gather(path: Path) -> Evidence:
     )
 
 
-def _read_metrics(run: Run, missing: dict[str, str]) -> dict[str, Any] | None:
+def _read_metrics(run: Run, missing: dict[str, str]) -> RunMetrics | None:
     path = metrics_path(run.path)
     if not path.exists():
         missing["metrics"] = "metrics.json is missing"
         return None
     check_hash(path)
-    metrics: dict[str, Any] = read_json(path)
+    metrics: RunMetrics = read_json(path)
     if metrics.get("classes") != list(run.classes):
         raise ArtifactError(f"{path}: is of other classes than the run; {AGAIN}")
     return metrics
@@ -147,16 +148,20 @@ def _check_folds(path: Path, table: pd.DataFrame, folds: pd.DataFrame, trained: 
         raise ArtifactError(f"{path}: other images, labels or folds than in folds.parquet; {AGAIN}")
 
 
-def _check_metrics(run: Run, metrics: dict[str, Any], table: pd.DataFrame) -> None:
+def _check_metrics(run: Run, metrics: RunMetrics, table: pd.DataFrame) -> None:
     """metrics.json must follow from predictions.parquet."""
     fresh = cross_validated(table, run.classes)
     if metrics["pooled"]["confusion"] != fresh["pooled"]["confusion"] or not all(
-        _same(metrics[part].get(name), value)
-        for part in ("mean", "std", "pooled")
-        for name, value in fresh[part].items()
+        _same(stored.get(name), value)
+        for stored, found in zip(_parts(metrics), _parts(fresh), strict=True)
+        for name, value in found.items()
         if isinstance(value, float)
     ):
         raise ArtifactError(f"{metrics_path(run.path)}: does not follow from predictions.parquet; {AGAIN}")
+
+
+def _parts(metrics: FoldMetrics) -> tuple[Mapping[str, Any], ...]:
+    return metrics["mean"], metrics["std"], metrics["pooled"]
 
 
 def _same(one: float | None, other: float) -> bool:

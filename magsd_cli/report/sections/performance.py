@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from magsd_cli.evaluation.cross_validation import Rates, RunMetrics
 from magsd_cli.metrics.intervals import Interval, rate_intervals
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
@@ -24,9 +24,6 @@ from magsd_cli.render.document import (
 )
 from magsd_cli.render.fig6_roc import Curve, roc_figure
 from magsd_cli.render.fig8_confusion import confusion_figure
-
-Metrics = Mapping[str, Any]
-
 
 Intervals = Mapping[str, Interval]
 
@@ -48,7 +45,7 @@ BY_CLASS = {
 GRID = np.linspace(0, 1, 201)
 
 
-def metrics_table(metrics: Metrics, majority: str, intervals: Intervals | None = None) -> Table:
+def metrics_table(metrics: RunMetrics, majority: str, intervals: Intervals | None = None) -> Table:
     """The paper's form: mean ± standard deviation over the folds; below it each fold, and all images pooled.
 
     `intervals`: of the pooled figures, by metric. The last row is what calling every image `majority` would
@@ -83,7 +80,7 @@ def metrics_table(metrics: Metrics, majority: str, intervals: Intervals | None =
     return Table(caption, ("", "n", *(f"{name} (%)" for name in COLUMNS.values())), tuple(rows))
 
 
-def overall_table(pooled: Metrics, found: Predictions) -> tuple[Table, Intervals]:
+def overall_table(pooled: Rates, found: Predictions) -> tuple[Table, Intervals]:
     """The figures of one set of predictions with their intervals, and all intervals by metric."""
     intervals = rate_intervals(found.truth, found.probabilities, found.patients, np.random.default_rng(0))
     cells = tuple(percent(pooled[m], pooled["undefined"].get(m)) for m in COLUMNS)
@@ -96,12 +93,12 @@ def overall_table(pooled: Metrics, found: Predictions) -> tuple[Table, Intervals
     return Table(caption, head, (("all images", n, *cells), ("95 % interval", n, *bounds))), intervals
 
 
-def _reasons(metrics: Metrics) -> dict[str, str]:
+def _reasons(metrics: RunMetrics) -> dict[str, str]:
     """Why a metric is undefined in every fold: the first fold's reason."""
     return {m: fold["undefined"][m] for fold in metrics["folds"] for m in fold["undefined"]}
 
 
-def _constant(pooled: Metrics, classes: Sequence[str], majority: str) -> dict[str, Any]:
+def _constant(pooled: Rates, classes: Sequence[str], majority: str) -> Rates:
     """The rates of calling every image `majority`."""
     counts = [row["n"] for row in pooled["per_class"]]
     truth = np.repeat(np.arange(len(classes)), counts)
@@ -110,7 +107,7 @@ def _constant(pooled: Metrics, classes: Sequence[str], majority: str) -> dict[st
     return summary(truth, probabilities, classes)
 
 
-def class_table(pooled: Metrics, intervals: Intervals | None = None) -> Table:
+def class_table(pooled: Rates, intervals: Intervals | None = None) -> Table:
     """Each class against the rest, over all images pooled, with its interval where there is one."""
     rows = []
     for k, row in enumerate(pooled["per_class"]):
@@ -125,7 +122,7 @@ def class_table(pooled: Metrics, intervals: Intervals | None = None) -> Table:
     return Table(caption, ("class", "n", *BY_CLASS.values()), tuple(rows))
 
 
-def _why(pooled: Metrics, metric: str, row: Mapping[str, Any]) -> str | None:
+def _why(pooled: Rates, metric: str, row: Rates) -> str | None:
     """The reason that `summary` gives for this class and metric, without the class's name."""
     reason = pooled["undefined"].get(metric)
     return reason.rpartition(": ")[2] if reason and row[metric] is None else None
@@ -148,7 +145,7 @@ def roc_curves(found: Predictions) -> list[Curve]:
     return curves
 
 
-def performance_sections(metrics: Metrics, found: Predictions, majority: str) -> list[Block]:
+def performance_sections(metrics: RunMetrics, found: Predictions, majority: str) -> list[Block]:
     """The sections with the figures: overall, by class, ROC curves, confusion matrix."""
     intervals = rate_intervals(found.truth, found.probabilities, found.patients, np.random.default_rng(0))
     classes, pooled = metrics["classes"], metrics["pooled"]
