@@ -39,14 +39,26 @@ class ExternalPredictions:
     notes: tuple[str, ...] = ()
 
 
-def read_labelled(
+def read_external(
+    path: Path, truth: Path | None, classes: tuple[str, ...], model_sha256: str
+) -> ExternalPredictions:
+    """Outside images: the table that predict made in `path` with the CSV `truth`, or, without that, a CSV
+    `path` alone, with the columns label, p_<class> of every class and, if known, patient_id.
+
+    Raises `ArtifactError` for a file that cannot be read, a missing column, an unknown label or probabilities
+    that are none, with the row's number, and for predictions of other networks than `model_sha256`.
+    """
+    if truth is None:
+        return _read_csv(path, classes)
+    return _read_labelled(path, truth, classes, model_sha256)
+
+
+def _read_labelled(
     predictions: Path, truth: Path, classes: tuple[str, ...], model_sha256: str
 ) -> ExternalPredictions:
     """Join the table of `magsd predict` with a CSV of path, label and, if known, patient_id.
 
-    A path may be an end of the one in the table. Raises `ArtifactError`, with the row, for a table that is
-    damaged or of other networks than `model_sha256`, a CSV that cannot be read, a label that is no class, a
-    path that fits no row or several, and where nothing is left to score.
+    A path may be an end of the one in the table. One that fits no row or several is refused.
     """
     table = read_table(predictions, PREDICTION)
     if table_metadata(table).get("model_sha256") != model_sha256:
@@ -110,11 +122,8 @@ def _notes(rows: list[dict[str, Any]], labels: dict[int, Any], kept: list[int]) 
     return tuple(f"{count} {words}." for words, count in counts.items() if count)
 
 
-def read_labelled_csv(path: Path, classes: tuple[str, ...]) -> ExternalPredictions:
-    """Predictions on outside images with their labels, from one CSV; an image's id is its row.
-
-    Raises `ArtifactError` with the row's number.
-    """
+def _read_csv(path: Path, classes: tuple[str, ...]) -> ExternalPredictions:
+    """Predictions with their labels from one CSV; an image's id is its row."""
     try:
         table = pd.read_csv(path, dtype={"label": str, "patient_id": str}, encoding="utf-8-sig")
     except (OSError, ValueError) as error:

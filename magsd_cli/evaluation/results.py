@@ -16,6 +16,7 @@ import pandas as pd
 
 from magsd_cli.artifacts.cache import Cache, open_cache, read_samples, samples_path
 from magsd_cli.artifacts.files import check_hash, read_json, recorded_hashes, sha256_bytes
+from magsd_cli.artifacts.model_file import deployed_path
 from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_point
 from magsd_cli.artifacts.runs import (
     AGAIN,
@@ -46,7 +47,8 @@ TOLERANCE = 1e-6
 class Evidence:
     """A run's artifacts, each None (or empty) where it is missing; `missing` says why.
 
-    predictions: out of fold, in the order of the table.
+    predictions: out of fold, in the order of the table; tested: the sample of each of them. weights: whether
+    every fold's are there.
     """
 
     run: Run
@@ -58,6 +60,14 @@ class Evidence:
     provenance: dict[str, Any] | None
     hashes: dict[str, str]
     missing: dict[str, str]
+    tested: pd.DataFrame | None = field(default=None, repr=False)
+    weights: bool = False
+    model_file: Path | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images of each class were tested."""
+        return {row["class"]: row["n"] for row in self.metrics["pooled"]["per_class"]} if self.metrics else {}
 
 
 def gather(path: Path) -> Evidence:
@@ -74,16 +84,24 @@ def gather(path: Path) -> Evidence:
     if metrics is not None and table is not None:
         _check_metrics(run, metrics, table)
     cache, samples = _read_samples(run, missing)
+    predictions = None if table is None else out_of_fold_predictions(table, run.classes)
+    tested = None
+    if predictions is not None and samples is not None:
+        tested = samples.set_index("image_id").reindex(list(predictions.image_ids))
+    model_file = deployed_path(run.path)
     return Evidence(
         run=run,
         metrics=metrics,
-        predictions=None if table is None else out_of_fold_predictions(table, run.classes),
+        predictions=predictions,
         histories=_read_histories(run),
         samples=samples,
         cache=cache,
         provenance=_read_provenance(run),
         hashes=_hashes(run, model),
         missing=missing,
+        tested=tested,
+        weights=all(weights_path(run.path, fold).exists() for fold in run.trained),
+        model_file=model_file if model_file.exists() else None,
     )
 
 

@@ -46,8 +46,8 @@ def audit_shortcuts(evidence: Evidence, cache: Cache | None) -> Audit:
     found = evidence.predictions
     if found is None or len(found) == 0:
         return Audit()
-    names = _sources(found, evidence.samples)
-    association = _association(found, evidence.samples)
+    names = _sources(found, evidence.tested)
+    association = _association(found, evidence.tested)
     if cache is None:
         return Audit(association=association)
     views, removed = _views(cache)
@@ -100,21 +100,19 @@ def _shortcuts(
     return tuple(found)
 
 
-def _sources(tested: Predictions, samples: pd.DataFrame | None) -> npt.NDArray[np.str_]:
+def _sources(found: Predictions, tested: pd.DataFrame | None) -> npt.NDArray[np.str_]:
     """The source of each tested image [N]; those of few images under one name."""
-    if samples is None:
-        return np.full(len(tested), UNKNOWN)
-    found = samples.set_index("image_id")["source"].reindex(list(tested.image_ids))
-    found = found.fillna("").replace("", UNKNOWN)
-    counts = found.map(found.value_counts())
-    return found.where(counts >= LEAST, OTHERS).to_numpy(np.str_)
+    if tested is None:
+        return np.full(len(found), UNKNOWN)
+    sources = tested["source"].fillna("").replace("", UNKNOWN)
+    counts = sources.map(sources.value_counts())
+    return sources.where(counts >= LEAST, OTHERS).to_numpy(np.str_)
 
 
-def _association(tested: Predictions, samples: pd.DataFrame | None) -> Association | None:
-    if samples is None:
+def _association(found: Predictions, tested: pd.DataFrame | None) -> Association | None:
+    if tested is None:
         return None
-    sources = samples.set_index("image_id")["source"].reindex(list(tested.image_ids)).fillna("")
-    return measure_association(tested.labels, list(sources), tested.patients)
+    return measure_association(found.labels, list(tested["source"].fillna("")), found.patients)
 
 
 def border_features(images: Images) -> Floats:

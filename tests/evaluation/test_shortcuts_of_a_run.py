@@ -47,7 +47,7 @@ def _audit(folder: Path, images: list[np.ndarray], about: pd.DataFrame) -> Audit
         patients,
         CLASSES,
     )
-    evidence: Any = SimpleNamespace(predictions=predictions, samples=frame)
+    evidence: Any = SimpleNamespace(predictions=predictions, tested=frame)
     return audit_shortcuts(evidence, cache)
 
 

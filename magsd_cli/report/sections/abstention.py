@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.evaluation.facts import Appearance, OperatingPoint
+from magsd_cli.evaluation.facts import Appearance, Facts, OperatingPoint
 from magsd_cli.metrics.abstention import area_under_curve, confidence_for, coverage_curve, error_interval
 from magsd_cli.metrics.intervals import wilson
 from magsd_cli.render.charts import coverage_figure
@@ -22,30 +22,25 @@ from magsd_cli.render.document import (
     percent,
 )
 
+MISSING = "operating.json is missing; make it with `magsd calibrate RUN`"
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 
-def abstention_section(
-    stored: OperatingPoint | None,
-    missing: str,
-    right: npt.NDArray[np.bool_],
-    confidence: npt.NDArray[np.float64],
-    groups: Sequence[str],
-) -> list[Block]:
-    """What the stored operating point refers (None: why in `missing`), and coverage against error.
-
-    right: whether each answer is [N]; confidence: of each, calibrated by the other folds [N]; groups: the
-    patient of each image.
-    """
+def abstention_section(facts: Facts) -> list[Block]:
+    """What the stored operating point refers, and coverage against error, calibrated by the other folds."""
+    found, stored = facts.calibrated, facts.operating_point
+    if facts.scored is None or found is None:
+        return []
     blocks: list[Block] = [Heading("Leaving images to a reader", 3)]
     if stored is None:
-        blocks.append(Paragraph(f"What predict refers is not available: {missing}."))
+        blocks.append(Paragraph(f"What predict refers is not available: {MISSING}."))
     else:
         blocks.append(Bullets(tuple(_rules(stored))))
         blocks += _by_class(stored.appearance)
-    if len(right) == 0:
+    if len(found) == 0:
         return [*blocks, Paragraph("n/a: no image was tested.")]
-    return [*blocks, _coverage_table(right, confidence, groups), _curve(right, confidence)]
+    right, confidence = found.called == found.truth, found.confidence
+    return [*blocks, _coverage_table(right, confidence, found.patients), _curve(right, confidence)]
 
 
 def _rules(stored: OperatingPoint) -> list[str]:

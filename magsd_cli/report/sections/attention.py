@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from magsd_cli.evaluation.attention import Chosen, ShownCases
-from magsd_cli.evaluation.results import Evidence
+from magsd_cli.evaluation.attention import Chosen
+from magsd_cli.evaluation.facts import Facts
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.render.charts import Case, gallery_figure, shorten
 from magsd_cli.render.document import (
@@ -35,15 +35,14 @@ GALLERY_RULE = (
 )
 
 
-def attention_section(evidence: Evidence, shown: ShownCases | None) -> list[Block]:
+def attention_section(facts: Facts) -> list[Block]:
     """A few cases with the attention of the network that never saw them, and a gallery of many."""
-    if evidence.predictions is None:
-        return [Heading(TITLE), not_available(evidence.missing["predictions"])]
-    if shown is None:
-        return [Heading(TITLE), not_available(evidence.missing["cache"])]
+    found, shown = facts.predictions, facts.attention
+    if found is None or shown is None:
+        missing = "predictions" if found is None else "cache"
+        return [Heading(TITLE), not_available(facts.results.missing[missing])]
     pixels, maps = shown.pixels, shown.maps
     cases = [Case(case_title(case), pixels[case.row], maps.get(case.row)) for case in shown.chosen]
-    found = evidence.predictions
     gallery = Gallery(
         found.classes,
         tuple(_gallery_case(found, row, thumbnail(pixels[row], maps.get(row))) for row in shown.gallery),

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from magsd_cli.evaluation.results import Evidence
-from magsd_cli.localization.folder import read_localizations
+from magsd_cli.evaluation.facts import Facts
 from magsd_cli.localization.pictures import iou_histogram
 from magsd_cli.localization.scores import CONTROLS, figures_by_kind
 from magsd_cli.localization.words import KINDS, MEASURES, Row, interval_words, sentence, threshold_words
@@ -95,17 +93,18 @@ def localization_blocks(name: str, rows: Sequence[Row], panel: bytes | None, num
     return blocks
 
 
-def localization_section(evidence: Evidence, folders: Iterable[Path]) -> list[Block]:
-    """What `magsd localize` found with the networks of this run, from ``localize/*`` in `folders`."""
-    model = evidence.hashes.get("networks that predicted", "")
+def localization_section(facts: Facts) -> list[Block]:
+    """What `magsd localize` found with the networks of this run."""
+    results = facts.results
+    model = results.hashes.get("networks that predicted", "")
     blocks: list[Block] = [Heading("Localization")]
-    for number, found in enumerate(read_localizations(folders)):
+    for number, found in enumerate(facts.localizations):
         if found.problem is not None:
             blocks.append(Caution(f"A localization could not be read: {found.problem}"))
         elif found.model_sha256 == model:
             blocks += localization_blocks(found.name, found.rows, found.panel, number)
     if len(blocks) == 1:
-        command = shlex.join(["magsd", "localize", "IMAGES", "--model", str(evidence.run.path)])
+        command = shlex.join(["magsd", "localize", "IMAGES", "--model", str(results.run.path)])
         blocks.append(not_available("nothing was localized with this run"))
         blocks.append(Commands((f"{command} --boxes boxes.csv --masks masks/ --lungs lungs/",)))
     return blocks

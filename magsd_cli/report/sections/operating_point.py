@@ -7,41 +7,35 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.evaluation.facts import Decision
-from magsd_cli.evaluation.results import Evidence, stored_operating
-from magsd_cli.metrics.calibration import cross_fitted
+from magsd_cli.evaluation.facts import Decision, Facts
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.thresholds import (
     SENSITIVITY,
     SPECIFICITY,
-    Aim,
     achieved,
-    cross_fitted_decisions,
     predictive_intervals,
     predictive_values,
 )
 from magsd_cli.render.document import Block, Heading, Paragraph, Table, interval_text, not_available, percent
-from magsd_cli.report.sections.abstention import abstention_section
+from magsd_cli.report.sections.abstention import MISSING
 
 TITLE = "Operating point"
 HOW = "`magsd calibrate RUN --positive CLASS --target-sensitivity 0.95` chooses one"
 HONEST = "each fold by the threshold of the others"
-MISSING = "operating.json is missing; make it with `magsd calibrate RUN`"
 
 
-def operating_section(
-    decision: Decision | None,
-    positive: npt.NDArray[np.bool_],
-    called: npt.NDArray[np.bool_] | None,
-    groups: Sequence[str],
-    prevalence: float | None,
-) -> list[Block]:
-    """The stored `decision`, and predictive values of the cross-fitted calls at `prevalence`.
+def operating_point_section(facts: Facts) -> list[Block]:
+    """The stored decision, and predictive values of the cross-fitted calls at the stated prevalence.
 
-    positive: whether each image is of the class [N]; called: whether it is called so by the other folds'
-    threshold [N], None where there is no other fold; groups: the patient of each image.
+    Figures are computed anew from the run's predictions.
     """
+    found, point = facts.scored, facts.operating_point
+    if found is None:
+        return []
     blocks: list[Block] = [Heading(TITLE, 3)]
+    if point is None:
+        return [*blocks, not_available(MISSING)]
+    decision, called, prevalence = point.decision, facts.decisions, facts.prevalence
     if decision is None:
         return [*blocks, not_available(f"no threshold has been chosen; {HOW}")]
     name = decision.positive
@@ -54,7 +48,8 @@ def operating_section(
     blocks += [Paragraph(words), _achieved_table(decision), Paragraph(_optimism(decision))]
     if called is None:
         return [*blocks, Paragraph("PPV and NPV need figures from other folds than the threshold's.")]
-    blocks.append(_predictive_table(name, positive, called, groups, prevalence))
+    positive = found.truth == found.classes.index(name)
+    blocks.append(_predictive_table(name, positive, called, found.patients, prevalence))
     if prevalence is None:
         blocks.append(
             Paragraph(
@@ -139,32 +134,3 @@ def _predictive_table(
         f"percent, from the sensitivity and specificity of {HONEST}."
     )
     return Table(caption, (f"{name} is how common", "PPV (%)", "NPV (%)"), tuple(rows))
-
-
-def operating_sections(evidence: Evidence, prevalence: float | None = None) -> list[Block]:
-    """Operating point and referral of a run that has predictions. Figures are computed anew from these.
-
-    Raises `ArtifactError` where operating.json is damaged or of other networks.
-    """
-    found = evidence.predictions
-    assert found is not None
-    stored = stored_operating(evidence)
-    truth, scores, folds, patients = found.truth, found.probabilities, found.tested_in(), found.patients
-    honest = cross_fitted(truth, scores, folds)
-    blocks: list[Block] = []
-    if stored is None:
-        blocks += [Heading(TITLE, 3), not_available(MISSING)]
-    else:
-        aim = _aim(stored.decision, evidence.run.classes)
-        positive = truth == (aim.positive if aim else 0)
-        called = cross_fitted_decisions(truth, scores, folds, aim) if aim else None
-        blocks += operating_section(stored.decision, positive, called, patients, prevalence)
-    return blocks + abstention_section(
-        stored, MISSING, honest.argmax(axis=1) == truth, honest.max(axis=1), patients
-    )
-
-
-def _aim(decision: Decision | None, classes: tuple[str, ...]) -> Aim | None:
-    if decision is None:
-        return None
-    return Aim(classes.index(decision.positive), decision.rate, decision.value)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from magsd_cli.evaluation.cross_validation import Rates, RunMetrics
+from magsd_cli.evaluation.facts import Facts
 from magsd_cli.metrics.intervals import Interval, rate_intervals
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
@@ -20,6 +21,7 @@ from magsd_cli.render.document import (
     Table,
     interval_text,
     mean_and_deviation,
+    not_available,
     percent,
 )
 from magsd_cli.render.fig6_roc import Curve, roc_figure
@@ -145,12 +147,16 @@ def roc_curves(found: Predictions) -> list[Curve]:
     return curves
 
 
-def performance_sections(metrics: RunMetrics, found: Predictions, majority: str) -> list[Block]:
-    """The sections with the figures: overall, by class, ROC curves, confusion matrix."""
+def performance_section(facts: Facts) -> list[Block]:
+    """The figures: overall, by class, ROC curves, confusion matrix."""
+    metrics, found, missing = facts.results.metrics, facts.predictions, facts.results.missing
+    if metrics is None or found is None:
+        reasons = [missing[name] for name in ("metrics", "predictions") if name in missing]
+        return [Heading("Results"), not_available("; ".join(reasons))]
     intervals = rate_intervals(found.truth, found.probabilities, found.patients, np.random.default_rng(0))
     classes, pooled = metrics["classes"], metrics["pooled"]
     curves = roc_curves(found)
-    blocks: list[Block] = [Heading("Results"), metrics_table(metrics, majority, intervals)]
+    blocks: list[Block] = [Heading("Results"), metrics_table(metrics, facts.majority, intervals)]
     blocks += [Heading("Each class", 3), class_table(pooled, intervals), Heading("ROC curves", 3)]
     blocks.append(_roc(curves) if curves else Paragraph("n/a: all tested images are of one class."))
     blocks += [Heading("Confusion matrix", 3), confusion(pooled["confusion"], classes)]
@@ -184,8 +190,11 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure
     )
 
 
-def training_section(histories: Mapping[int, Mapping[str, Sequence[float]]]) -> list[Block]:
+def training_section(facts: Facts) -> list[Block]:
     """The training curves of the folds whose history is there. They are of training images: no result."""
+    histories = facts.results.histories
+    if not histories:
+        return [Heading("Training curves"), not_available("no fold has a history.parquet")]
     epochs = {fold: len(history["loss"]) for fold, history in histories.items()}
     last = "; ".join(
         f"fold {fold + 1}: loss {history['loss'][-1]:.3f} after {epochs[fold]} epochs"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.evaluation.facts import Facts
 from magsd_cli.metrics.intervals import rate_intervals
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
@@ -29,8 +29,11 @@ AGE_BANDS = ((0, 18, "under 18"), (18, 40, "18-39"), (40, 65, "40-64"), (65, 200
 FEATURES = {"sex": "sex", "age": "age", "view": "view", "source": "source"}
 
 
-def subgroup_section(about: pd.DataFrame, found: Predictions) -> list[Block]:
-    """A table over the groups of each feature. about: the sample of each image (columns of `FEATURES`)."""
+def subgroup_section(facts: Facts) -> list[Block]:
+    """A table over the groups of each feature."""
+    found, about = facts.scored, facts.results.tested
+    if found is None or about is None:
+        return []
     rows: list[tuple[str, ...]] = []
     hidden = 0
     for feature, words in FEATURES.items():
@@ -58,13 +61,13 @@ def subgroup_section(about: pd.DataFrame, found: Predictions) -> list[Block]:
     return blocks
 
 
-def held_out_section(names: Sequence[str], found: Predictions) -> list[Block]:
-    """Each source under the network that saw none of it: figures with intervals, and what it never learnt.
-
-    names: of the folds.
-    """
+def held_out_section(facts: Facts) -> list[Block]:
+    """Each source under the network that saw none of it: figures with intervals, and what it never learnt."""
+    found, sources = facts.scored, facts.results.run.held_out
+    if found is None or not sources:
+        return []
     rows, gaps = [], []
-    for fold, name in enumerate(names):
+    for fold, name in enumerate(sources):
         own = found.tested_in() == fold
         rows.append(_row(name, found.where(own)))
         absent = [label for k, label in enumerate(found.classes) if not (found.truth[~own] == k).any()]

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from facts import some_predictions
 from sklearn import metrics as sk
 
-from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
 from magsd_cli.report.sections.performance import class_table, metrics_table, roc_curves
 
@@ -22,11 +22,6 @@ def _metrics(truth: np.ndarray, probabilities: np.ndarray) -> dict:  # type: ign
         "std": {name: 0.01 if pooled[name] is not None else None for name in names},
         "pooled": pooled,
     }
-
-
-def _of(truth: np.ndarray, probabilities: np.ndarray) -> Predictions:  # type: ignore[type-arg]
-    unknown = ("",) * len(truth)
-    return Predictions(unknown, truth, probabilities, None, unknown, tuple(CLASSES))
 
 
 def _predictions(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
@@ -54,13 +49,13 @@ def test_an_absent_class_is_null_with_its_reason() -> None:
     table = class_table(summary(truth[keep], probabilities[keep], CLASSES))
     assert table.rows[2][1] == "0"
     assert table.rows[2][2] == "n/a (no image of this class)"
-    names = [curve.name for curve in roc_curves(_of(truth[keep], probabilities[keep]))]
+    names = [curve.name for curve in roc_curves(some_predictions(truth[keep], probabilities[keep], CLASSES))]
     assert names == ["a", "b", "macro (mean of the classes)"]
 
 
 def test_curves_have_scikit_learns_areas() -> None:
     truth, probabilities = _predictions()
-    *curves, macro = roc_curves(_of(truth, probabilities))
+    *curves, macro = roc_curves(some_predictions(truth, probabilities, CLASSES))
     areas = [sk.roc_auc_score(truth == k, probabilities[:, k]) for k in range(3)]
     assert [curve.area for curve in curves] == pytest.approx(areas)
     assert macro.area == pytest.approx(np.mean(areas))
@@ -68,4 +63,4 @@ def test_curves_have_scikit_learns_areas() -> None:
 
 
 def test_one_class_alone_has_no_curve() -> None:
-    assert roc_curves(_of(np.zeros(4, np.int64), np.full((4, 3), 1 / 3))) == []
+    assert roc_curves(some_predictions(np.zeros(4, np.int64), np.full((4, 3), 1 / 3), CLASSES)) == []
