@@ -7,7 +7,7 @@ from typing import Any
 
 from magsd_cli.artifacts.runs import Run
 from magsd_cli.evaluation.facts import Facts
-from magsd_cli.evaluation.results import Evidence
+from magsd_cli.evaluation.results import Results
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.recipe import Recipe
 
@@ -33,6 +33,6 @@ def some_facts(predictions: Predictions | None = None, **changes: Any) -> Facts:
         "provenance": None, "hashes": {}, "missing": {},
     }  # fmt: skip
     for known in (run, results):
-        fields = Run if known is run else Evidence
+        fields = Run if known is run else Results
         known |= {name: changes.pop(name) for name in list(changes) if name in fields.__dataclass_fields__}
-    return Facts(Evidence(run=Run(**run), **results), predictions=predictions, **changes)
+    return Facts(Results(run=Run(**run), **results), predictions=predictions, **changes)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from magsd_cli.artifacts.cache import Cache
 from magsd_cli.artifacts.runs import weights_path
 from magsd_cli.errors import ArtifactError
-from magsd_cli.evaluation.results import Evidence
+from magsd_cli.evaluation.results import Results
 from magsd_cli.inference.torch_engine import load_ensemble, predict_images
 from magsd_cli.metrics.predictions import Predictions
 
@@ -84,32 +84,32 @@ def gallery_rows(
     return (wrong[:kept] + called_right)[:most]
 
 
-def gather_cases(evidence: Evidence, cache: Cache) -> ShownCases:
+def gather_cases(results: Results, cache: Cache) -> ShownCases:
     """The cases that the report of a run with predictions shows, their pixels from its `cache`.
 
     Raises `ArtifactError` where the networks do not give the run's predictions.
     """
-    assert evidence.predictions is not None
-    found = evidence.predictions
+    assert results.predictions is not None
+    found = results.predictions
     chosen = choose_cases(found)
     gallery = gallery_rows(found.called == found.truth, found.confidence, found.image_ids)
     place = {image_id: i for i, image_id in enumerate(cache.image_ids)}
     rows = sorted({*gallery, *(case.row for case in chosen)})
     pixels = {row: cache.images[place[found.image_ids[row]], 0] for row in rows}
-    maps, reason = attention_by_row(evidence, pixels)
+    maps, reason = attention_by_row(results, pixels)
     return ShownCases(tuple(chosen), tuple(gallery), pixels, maps, reason)
 
 
 def attention_by_row(
-    evidence: Evidence, pixels: dict[int, npt.NDArray[np.uint8]]
+    results: Results, pixels: dict[int, npt.NDArray[np.uint8]]
 ) -> tuple[dict[int, npt.NDArray[np.float32]], str]:
     """Attention by row of the predictions, from the network of the image's own fold; and why there is none.
 
     pixels: the prepared image [S,S] of each wanted row.
     """
-    run = evidence.run
-    assert evidence.predictions is not None
-    tested_in = evidence.predictions.tested_in()
+    run = results.run
+    assert results.predictions is not None
+    tested_in = results.predictions.tested_in()
     fold_of = {row: int(tested_in[row]) for row in pixels}
     folds = sorted(set(fold_of.values()))
     if not all(weights_path(run.path, fold).exists() for fold in folds):
@@ -119,7 +119,7 @@ def attention_by_row(
         own = [row for row in pixels if fold_of[row] == fold]
         images = np.stack([pixels[row] for row in own])[:, None]
         found = predict_images(load_ensemble(run, [fold]), images, with_attention=True)
-        expected = evidence.predictions.probabilities[own]
+        expected = results.predictions.probabilities[own]
         if float(np.abs(found.probabilities - expected).max()) > TOLERANCE:
             raise ArtifactError(
                 f"{weights_path(run.path, fold)}: does not give the predictions of predictions.parquet; "

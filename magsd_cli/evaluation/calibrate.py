@@ -30,7 +30,7 @@ from magsd_cli.artifacts.operating_point import (
 from magsd_cli.artifacts.runs import Run, lock_path
 from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError, UsageError
-from magsd_cli.evaluation.results import Evidence, gather, read_cache
+from magsd_cli.evaluation.results import Results, read_cache, read_results
 from magsd_cli.inference.model import open_trained
 from magsd_cli.inference.out_of_distribution import (
     appearance_features,
@@ -40,22 +40,22 @@ from magsd_cli.inference.out_of_distribution import (
 )
 from magsd_cli.metrics.abstention import ASSURANCE, SHARE, confidence_for, tolerance_limit
 from magsd_cli.metrics.calibration import (
+    apply_temperature,
     brier,
     cross_fitted,
     expected_calibration_error,
     fit_temperature,
     log_loss,
-    sharpen,
 )
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.thresholds import (
     SENSITIVITY,
     SPECIFICITY,
     Achieved,
-    Aim,
+    ThresholdTarget,
     achieved,
+    choose_threshold,
     cross_fitted_decisions,
-    threshold_for,
 )
 
 MOST_IMAGES = 5000  # that the appearance is fitted on: more say nothing new and cost time
@@ -122,18 +122,18 @@ def calibrate(*, run: Path | None, runs: Path, wish: Wish) -> Path:
 
 def calibrate_run(run: Run, wish: Wish) -> OperatingPoint:
     """Work out how the networks of `run` are to be used, write it beside them and return it."""
-    evidence = gather(run.path)
-    found = evidence.predictions
+    results = read_results(run.path)
+    found = results.predictions
     if found is None:
-        raise ArtifactError(f"{run.path}: {evidence.missing['predictions']}; make the run again")
-    model = evidence.hashes["networks that predicted"]
+        raise ArtifactError(f"{run.path}: {results.missing['predictions']}; make the run again")
+    model = results.hashes["networks that predicted"]
     earlier = _earlier(run, model)
     point = OperatingPoint(
         model_sha256=model,
         temperature=_temperature(found),
-        decision=_decision(found, run.path, _aim(wish, earlier, run.classes)),
+        decision=_decision(found, run.path, _target(wish, earlier, run.classes)),
         confidence=_confidence(found, _coverage(wish, earlier)),
-        appearance=_appearance(evidence),
+        appearance=_appearance(results),
     )
     write_operating_point(run.path, point)
     say(f"{operating_path(run.path)}: {in_words(point)}")
@@ -149,11 +149,11 @@ def _earlier(run: Run, model: str) -> OperatingPoint | None:
         return None
 
 
-def _aim(wish: Wish, earlier: OperatingPoint | None, classes: tuple[str, ...]) -> Aim | None:
+def _target(wish: Wish, earlier: OperatingPoint | None, classes: tuple[str, ...]) -> ThresholdTarget | None:
     if wish.positive is not None and wish.rate is not None and wish.value is not None:
-        return Aim(classes.index(wish.positive), wish.rate, wish.value)
+        return ThresholdTarget(classes.index(wish.positive), wish.rate, wish.value)
     stored = earlier.decision if earlier else None
-    return Aim(classes.index(stored.positive), stored.rate, stored.value) if stored else None
+    return ThresholdTarget(classes.index(stored.positive), stored.rate, stored.value) if stored else None
 
 
 def _coverage(wish: Wish, earlier: OperatingPoint | None) -> float | None:
@@ -164,12 +164,12 @@ def _coverage(wish: Wish, earlier: OperatingPoint | None) -> float | None:
 
 def _temperature(found: Predictions) -> Temperature:
     truth, scores, folds = found.truth, found.probabilities, found.tested_in()
-    honest = cross_fitted(truth, scores, folds) if len(np.unique(folds)) > 1 else None
+    scaled = cross_fitted(truth, scores, folds) if len(np.unique(folds)) > 1 else None
     return Temperature(
         value=fit_temperature(truth, scores),
         images=len(truth),
         before=_calibration_figures(truth, scores),
-        cross_fitted=None if honest is None else _calibration_figures(truth, honest),
+        cross_fitted=None if scaled is None else _calibration_figures(truth, scaled),
     )
 
 
@@ -181,22 +181,22 @@ def _calibration_figures(truth: npt.NDArray[np.int64], scores: Floats) -> Calibr
     )
 
 
-def _decision(found: Predictions, run: Path, aim: Aim | None) -> Decision | None:
-    """The threshold for `aim`, what it achieves where it was chosen, and cross-fitted."""
-    if aim is None:
+def _decision(found: Predictions, run: Path, target: ThresholdTarget | None) -> Decision | None:
+    """The threshold for `target`, what it achieves where it was chosen, and cross-fitted."""
+    if target is None:
         return None
     truth, scores, patients = found.truth, found.probabilities, found.patients
-    name, positive = found.classes[aim.positive], truth == aim.positive
-    own = sharpen(scores, fit_temperature(truth, scores))[:, aim.positive]
-    threshold = threshold_for(positive, own, aim.rate, aim.value)
+    name, positive = found.classes[target.positive], truth == target.positive
+    own = apply_temperature(scores, fit_temperature(truth, scores))[:, target.positive]
+    threshold = choose_threshold(positive, own, target.rate, target.value)
     if threshold is None:
         raise ArtifactError(f"{run}: has no tested image of {name}, or none else; name another --positive")
-    calls = cross_fitted_decisions(truth, scores, found.tested_in(), aim)
+    calls = cross_fitted_decisions(truth, scores, found.tested_in(), target)
     return Decision.model_validate(
         {
             "positive": name,
-            "rate": aim.rate,
-            "value": aim.value,
+            "rate": target.rate,
+            "value": target.value,
             "threshold": threshold,
             "apparent": _figures(achieved(positive, own >= threshold, patients)),
             "cross_fitted": None if calls is None else _figures(achieved(positive, calls, patients)),
@@ -215,19 +215,19 @@ def _confidence(found: Predictions, coverage: float | None) -> Confidence | None
     if coverage is None:
         return None
     temperature = fit_temperature(found.truth, found.probabilities)
-    confidence = sharpen(found.probabilities, temperature).max(axis=1)
+    confidence = apply_temperature(found.probabilities, temperature).max(axis=1)
     return Confidence(coverage=coverage, least=confidence_for(confidence, coverage))
 
 
-def _appearance(evidence: Evidence) -> Appearance | None:
+def _appearance(results: Results) -> Appearance | None:
     """How the run's images look, and the limit that few more than a twentieth of such images exceed."""
-    cache = read_cache(evidence)
+    cache = read_cache(results)
     if cache is None:
-        say(f"{evidence.missing['cache']}; so predict cannot tell what is no chest film", level="warning")
+        say(f"{results.missing['cache']}; so predict cannot tell what is no chest film", level="warning")
         return None
-    folds = evidence.run.folds()
+    folds = results.run.folds()
     if len(folds) > MOST_IMAGES:
-        folds = folds.sample(MOST_IMAGES, random_state=evidence.run.recipe.seed)
+        folds = folds.sample(MOST_IMAGES, random_state=results.run.recipe.seed)
     features = appearance_features(cache.images[folds["index"].to_numpy()])
     distances = cross_fitted_unlikeness(features, folds["fold"].to_numpy())
     if distances is None:
@@ -236,7 +236,7 @@ def _appearance(evidence: Evidence) -> Appearance | None:
     known = folds.loc[folds["patient_id"] != "", "patient_id"]
     patients = known.nunique() + len(folds) - len(known)
     limit, assured = tolerance_limit(distances, patients)
-    own = {name: (folds["label"] == name).to_numpy() for name in evidence.run.classes}
+    own = {name: (folds["label"] == name).to_numpy() for name in results.run.classes}
     return Appearance(
         limit=limit,
         share=SHARE,

@@ -13,12 +13,12 @@ from magsd_cli.artifacts.operating_point import Appearance, Decision, OperatingP
 from magsd_cli.artifacts.runs import Run
 from magsd_cli.evaluation.attention import ShownCases, gather_cases
 from magsd_cli.evaluation.external import ExternalPredictions, read_external
-from magsd_cli.evaluation.results import Evidence, read_cache, stored_operating
-from magsd_cli.evaluation.shortcuts import Audit, audit_shortcuts
+from magsd_cli.evaluation.results import Results, read_cache, stored_operating
+from magsd_cli.evaluation.shortcuts import ShortcutAudit, audit_shortcuts
 from magsd_cli.localization.folder import Localization, read_localizations
 from magsd_cli.metrics.calibration import cross_fitted
 from magsd_cli.metrics.predictions import Predictions
-from magsd_cli.metrics.thresholds import Aim, cross_fitted_decisions
+from magsd_cli.metrics.thresholds import ThresholdTarget, cross_fitted_decisions
 
 __all__ = ["Appearance", "Decision", "Facts", "OperatingPoint", "Run", "gather_facts"]
 
@@ -33,14 +33,14 @@ class Facts:
     that is decided about, where the model is to be used.
     """
 
-    results: Evidence
+    results: Results
     cache: Cache | None = field(default=None, repr=False)
     predictions: Predictions | None = None
     calibrated: Predictions | None = None
     operating_point: OperatingPoint | None = None
     decisions: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
     majority: str = ""
-    shortcuts: Audit = field(default_factory=Audit)
+    shortcuts: ShortcutAudit = field(default_factory=ShortcutAudit)
     attention: ShownCases | None = None
     external: ExternalPredictions | None = None
     localizations: tuple[Localization, ...] = ()
@@ -53,7 +53,7 @@ class Facts:
 
 
 def gather_facts(
-    results: Evidence,
+    results: Results,
     runs: Path,
     external: Path | None = None,
     truth: Path | None = None,
@@ -92,5 +92,5 @@ def _calibrated(found: Predictions) -> Predictions:
 
 
 def _decisions(found: Predictions, decision: Decision) -> npt.NDArray[np.bool_] | None:
-    aim = Aim(found.classes.index(decision.positive), decision.rate, decision.value)
-    return cross_fitted_decisions(found.truth, found.probabilities, found.tested_in(), aim)
+    target = ThresholdTarget(found.classes.index(decision.positive), decision.rate, decision.value)
+    return cross_fitted_decisions(found.truth, found.probabilities, found.tested_in(), target)

@@ -44,7 +44,7 @@ TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Results:
     """A run's artifacts, each None (or empty) where it is missing; `missing` says why.
 
     predictions: out of fold, in the order of the table; tested: the sample of each of them. weights: whether
@@ -70,7 +70,7 @@ class Evidence:
         return {row["class"]: row["n"] for row in self.metrics["pooled"]["per_class"]} if self.metrics else {}
 
 
-def gather(path: Path) -> Evidence:
+def read_results(path: Path) -> Results:
     """Read and check what the run in folder `path` left.
 
     Raises `ArtifactError` when it is no run or not finished, or an artifact is damaged or does not fit.
@@ -89,7 +89,7 @@ def gather(path: Path) -> Evidence:
     if predictions is not None and samples is not None:
         tested = samples.set_index("image_id").reindex(list(predictions.image_ids))
     model_file = deployed_path(run.path)
-    return Evidence(
+    return Results(
         run=run,
         metrics=metrics,
         predictions=predictions,
@@ -210,13 +210,13 @@ def _read_samples(run: Run, missing: dict[str, str]) -> tuple[Path | None, pd.Da
     return cache, read_samples(table.with_name(table.name.removesuffix(".samples.parquet") + ".h5"))
 
 
-def read_cache(evidence: Evidence) -> Cache | None:
+def read_cache(results: Results) -> Cache | None:
     """The cache of a run, read into memory; None where it is missing. Raises `ArtifactError`."""
-    if evidence.cache is None:
+    if results.cache is None:
         return None
-    cache = open_cache(evidence.cache)
-    if cache.digest != evidence.run.cache_digest:
-        raise ArtifactError(f"{evidence.cache}: is another cache than the run's; {AGAIN}")
+    cache = open_cache(results.cache)
+    if cache.digest != results.run.cache_digest:
+        raise ArtifactError(f"{results.cache}: is another cache than the run's; {AGAIN}")
     return cache
 
 
@@ -239,7 +239,7 @@ def _hashes(run: Run, model: str) -> dict[str, str]:
     return found
 
 
-def stored_operating(evidence: Evidence) -> OperatingPoint | None:
+def stored_operating(results: Results) -> OperatingPoint | None:
     """The run's operating point, None where it is missing. Raises `ArtifactError` where it does not fit."""
-    model = evidence.hashes.get("networks that predicted")
-    return None if model is None else read_operating_point(evidence.run.path, model)
+    model = results.hashes.get("networks that predicted")
+    return None if model is None else read_operating_point(results.run.path, model)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from magsd_cli.artifacts.cache import Cache
 from magsd_cli.artifacts.cache_truth import read_masks
-from magsd_cli.evaluation.results import Evidence
+from magsd_cli.evaluation.results import Results
 from magsd_cli.metrics.association import corrected_cramers_v, cramers_v
 from magsd_cli.metrics.intervals import Interval, bootstrap, rate_intervals
 from magsd_cli.metrics.predictions import Predictions
@@ -37,26 +37,26 @@ LEFT = 0.25  # of a cell that must be left, for the cell to count
 DRAWS = 500
 
 
-def audit_shortcuts(evidence: Evidence, cache: Cache | None) -> Audit:
+def audit_shortcuts(results: Results, cache: Cache | None) -> ShortcutAudit:
     """What the tested images give away without their lungs, of their class and their source.
 
     Without the cache or the predictions only what the tables hold is there; raises `ArtifactError` for
     damaged lung masks.
     """
-    found = evidence.predictions
+    found = results.predictions
     if found is None or len(found) == 0:
-        return Audit()
-    names = _sources(found, evidence.tested)
-    association = _association(found, evidence.tested)
+        return ShortcutAudit()
+    names = _sources(found, results.tested)
+    association = _association(found, results.tested)
     if cache is None:
-        return Audit(association=association)
+        return ShortcutAudit(association=association)
     views, removed = _views(cache)
     place = {image_id: i for i, image_id in enumerate(cache.image_ids)}
     images = cache.images[[place[image_id] for image_id in found.image_ids]]
     features = {view: (measure(images), lungless) for view, (measure, lungless) in views.items()}
     sources, source = np.unique(names, return_inverse=True)
     by_source = replace(found, truth=source, classes=tuple(str(name) for name in sources))
-    return Audit(
+    return ShortcutAudit(
         by_class=_shortcuts(features, found),
         by_source=_shortcuts(features, by_source) if len(sources) > 1 else (),
         sources=by_source.classes,
@@ -216,7 +216,7 @@ class Association:
 
 
 @dataclass(frozen=True)
-class Audit:
+class ShortcutAudit:
     """What was found of shortcuts to class and source; `removed` says what "lungs removed" means."""
 
     by_class: tuple[Shortcut, ...] = ()

@@ -19,7 +19,7 @@ from magsd_cli.artifacts.runs import Run, find_cache, model_sha256
 from magsd_cli.console import say
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError, DeviceError, UsageError
-from magsd_cli.evaluation.results import gather, read_cache
+from magsd_cli.evaluation.results import read_cache, read_results
 from magsd_cli.export.onnx_network import TOLERANCE, export_network, quantize
 from magsd_cli.inference.model import fold_of_content, open_trained
 from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
@@ -137,15 +137,15 @@ def quantize_run(
 
     Raises `ArtifactError` where out-of-fold accuracy or AUC falls by `margin` or more, or cannot be measured.
     """
-    evidence = gather(path)
-    cache = read_cache(evidence)
-    tested = evidence.predictions
+    results = read_results(path)
+    cache = read_cache(results)
+    tested = results.predictions
     if cache is None or tested is None:
-        reason = evidence.missing["cache" if cache is None else "predictions"]
+        reason = results.missing["cache" if cache is None else "predictions"]
         raise ArtifactError(
             f"{path}: int8 is judged on the run's own images: {reason}; export without --int8"
         )
-    run, folds = evidence.run, evidence.run.folds().set_index("image_id")
+    run, folds = results.run, results.run.folds().set_index("image_id")
     smaller = {}
     after = np.zeros_like(tested.probabilities)
     for fold, network in networks.items():

@@ -16,7 +16,7 @@ from magsd_cli.artifacts.tables import probability_column
 from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.model import Model
 from magsd_cli.inference.out_of_distribution import Appearance, appearance_from_values
-from magsd_cli.metrics.calibration import sharpen
+from magsd_cli.metrics.calibration import apply_temperature
 
 Floats = npt.NDArray[np.floating]
 
@@ -77,7 +77,7 @@ def appearance_of(model: Model) -> Appearance | None:
 def mean_probabilities(members: Floats, temperature: float | None) -> npt.NDArray[np.float32]:
     """The mean over M networks [M,K] of their probabilities at `temperature` (None: as they are), [K]."""
     # In float64 the mean of five rows still sums to 1 within one float32 rounding.
-    scores = members.astype(np.float64) if temperature is None else sharpen(members, temperature)
+    scores = members.astype(np.float64) if temperature is None else apply_temperature(members, temperature)
     result: npt.NDArray[np.float32] = scores.mean(axis=0).astype(np.float32)
     return result
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from magsd_cli.evaluation.facts import Facts, OperatingPoint, Run
-from magsd_cli.evaluation.results import Evidence
+from magsd_cli.evaluation.results import Results
 from magsd_cli.render.document import (
     NOT_FOR_DIAGNOSIS,
     Block,
@@ -155,7 +155,7 @@ def _data(samples: pd.DataFrame | None, classes: tuple[str, ...]) -> dict[str, s
     return said
 
 
-def _network(results: Evidence) -> dict[str, str]:
+def _network(results: Results) -> dict[str, str]:
     recipe = results.run.recipe
     model, train = recipe.model, recipe.train
     name = f"MAG-SD, backbone {model.backbone}" if model.name == "magsd" else model.name
@@ -185,7 +185,7 @@ def _network(results: Evidence) -> dict[str, str]:
     return said
 
 
-def _tested(results: Evidence) -> dict[str, str]:
+def _tested(results: Results) -> dict[str, str]:
     metrics = results.metrics
     if metrics is None:
         return {}

@@ -12,7 +12,7 @@ from magsd_cli.console import say
 from magsd_cli.errors import UsageError
 from magsd_cli.evaluation.comparison import rows_of_suites
 from magsd_cli.evaluation.facts import Facts, gather_facts
-from magsd_cli.evaluation.results import gather
+from magsd_cli.evaluation.results import read_results
 from magsd_cli.render.document import Block, Document
 from magsd_cli.render.html import render_html
 from magsd_cli.render.markdown import render_markdown
@@ -92,7 +92,7 @@ def report(
     place = out or (given[0] if len(given) == 1 else runs / COMPARISONS / _short_hash(paths))
     folder = place.parent if place.suffix == ".md" else place
     with lock(folder / ".report.lock"):
-        found = [gather(path) for path in paths]
+        found = [read_results(path) for path in paths]
         if several:
             return _write(compare_runs(found, rows, commands), place)
         facts = gather_facts(found[0], runs, external, truth, prevalence)

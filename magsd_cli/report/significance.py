@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from magsd_cli.evaluation.comparison import Contender
+from magsd_cli.evaluation.comparison import ComparedRun
 from magsd_cli.metrics.significance import Comparison, compare_rates, holm
 from magsd_cli.render.document import Block, Heading, Paragraph, Table
 
 SEED = 0
 
 
-def contrast_blocks(runs: Sequence[Contender]) -> list[Block]:
+def contrast_blocks(runs: Sequence[ComparedRun]) -> list[Block]:
     """The table of paired differences from the run with the highest pooled accuracy, on the same images."""
     known = [run for run in runs if run.predictions is not None]
     heading = Heading("Differences from the best run")
@@ -43,7 +43,7 @@ def contrast_blocks(runs: Sequence[Contender]) -> list[Block]:
     return [heading, Table(caption, head, tuple(rows))]
 
 
-def _same_images(run: Contender, best: Contender) -> bool:
+def _same_images(run: ComparedRun, best: ComparedRun) -> bool:
     return (
         run.predictions is not None
         and best.predictions is not None
@@ -52,7 +52,7 @@ def _same_images(run: Contender, best: Contender) -> bool:
     )
 
 
-def _against(run: Contender, best: Contender) -> dict[str, Comparison]:
+def _against(run: ComparedRun, best: ComparedRun) -> dict[str, Comparison]:
     assert run.predictions is not None
     assert best.predictions is not None
     ours, theirs = run.predictions, best.predictions

@@ -27,8 +27,8 @@ from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.evaluation.calibrate import Wish, calibrate, wish_for
 from magsd_cli.evaluation.cross_validation import score
 from magsd_cli.inference.predict import predict
-from magsd_cli.metrics.calibration import fit_temperature, sharpen
-from magsd_cli.metrics.thresholds import SENSITIVITY, threshold_for
+from magsd_cli.metrics.calibration import apply_temperature, fit_temperature
+from magsd_cli.metrics.thresholds import SENSITIVITY, choose_threshold
 
 WISH = Wish("COVID-19", SENSITIVITY, 0.9)
 
@@ -74,12 +74,12 @@ def test_what_is_stored_follows_from_the_predictions(run: Path) -> None:
     assert stored.temperature.value == pytest.approx(temperature)
     assert stored.temperature.cross_fitted is not None
     assert stored.temperature.cross_fitted.log_loss < stored.temperature.before.log_loss
-    calibrated = sharpen(scores, temperature)
+    calibrated = apply_temperature(scores, temperature)
     decision = stored.decision
     assert decision is not None
     assert stored.confidence is not None
     assert stored.appearance is not None
-    expected = threshold_for(truth == 0, calibrated[:, 0], SENSITIVITY, 0.9)
+    expected = choose_threshold(truth == 0, calibrated[:, 0], SENSITIVITY, 0.9)
     assert decision.threshold == pytest.approx(expected)
     assert decision.apparent.sensitivity >= 0.9
     assert decision.apparent.specificity == pytest.approx((calibrated[truth == 1, 0] < expected).mean())

@@ -37,8 +37,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     )
     scores = run_session(open_session(NETWORKS[0]), images, False).probabilities.astype(np.float64)
     tested = Predictions(ids, np.arange(COUNT) % 2, scores, tested_in, ("",) * COUNT, CLASSES)
-    evidence = SimpleNamespace(run=run, predictions=tested, missing={})
-    monkeypatch.setattr(room, "gather", lambda _: evidence)
+    results = SimpleNamespace(run=run, predictions=tested, missing={})
+    monkeypatch.setattr(room, "read_results", lambda _: results)
     monkeypatch.setattr(room, "read_cache", lambda _: SimpleNamespace(images=images))
     seen: list[np.ndarray] = []
     becomes(monkeypatch, None, seen)
@@ -76,7 +76,7 @@ def test_a_fall_is_refused_with_its_figures(shown: list[np.ndarray], monkeypatch
 def test_without_the_cache_it_cannot_be_judged(
     shown: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room.gather(Path()).missing["cache"] = "the cache is gone"
+    room.read_results(Path()).missing["cache"] = "the cache is gone"
     monkeypatch.setattr(room, "read_cache", lambda _: None)
     with pytest.raises(ArtifactError, match="the cache is gone; export without --int8"):
         quantize_run(Path("run"), NETWORKS, 0.01)

@@ -23,7 +23,7 @@ from magsd_cli.errors import ArtifactError, LockedError, UsageError
 from magsd_cli.evaluation.calibrate import Wish, calibrate
 from magsd_cli.evaluation.external import read_external
 from magsd_cli.evaluation.facts import gather_facts
-from magsd_cli.evaluation.results import gather
+from magsd_cli.evaluation.results import read_results
 from magsd_cli.recipe import load_recipe
 from magsd_cli.render.document import Paragraph
 from magsd_cli.report.report import report
@@ -181,7 +181,7 @@ def test_the_operating_point_and_what_it_means_where_it_is_used(run: Path) -> No
 
 def test_without_weights_there_is_no_attention(run: Path) -> None:
     _remove(weights_path(run, 0))
-    blocks = attention_section(gather_facts(gather(run), run.parent))
+    blocks = attention_section(gather_facts(read_results(run), run.parent))
     words = " ".join(block.text for block in blocks if isinstance(block, Paragraph))
     assert "Attention is not available: a fold's weights are missing" in words
 

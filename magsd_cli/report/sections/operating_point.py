@@ -21,7 +21,7 @@ from magsd_cli.report.sections.abstention import MISSING
 
 TITLE = "Operating point"
 HOW = "`magsd calibrate RUN --positive CLASS --target-sensitivity 0.95` chooses one"
-HONEST = "each fold by the threshold of the others"
+CROSS_FITTED = "each fold by the threshold of the others"
 
 
 def operating_point_section(facts: Facts) -> list[Block]:
@@ -80,7 +80,7 @@ def frozen_threshold_table(decision: Decision, outside: Predictions) -> Table:
 
 def _achieved_table(decision: Decision) -> Table:
     rows = []
-    kinds = ((HONEST, decision.cross_fitted), ("where it was chosen (flatters)", decision.apparent))
+    kinds = ((CROSS_FITTED, decision.cross_fitted), ("where it was chosen (flatters)", decision.apparent))
     for title, figures in kinds:
         if figures is not None:
             sensitivity = f"{percent(figures.sensitivity)} {interval_text(figures.sensitivity_interval)}"
@@ -94,12 +94,12 @@ def _achieved_table(decision: Decision) -> Table:
 
 
 def _optimism(decision: Decision) -> str:
-    fair, apparent = decision.cross_fitted, decision.apparent
-    if fair is None:
+    cross_fitted, apparent = decision.cross_fitted, decision.apparent
+    if cross_fitted is None:
         return "With one fold alone nothing says how much the figures flatter where the threshold was chosen."
     pairs = {
-        SENSITIVITY: (apparent.sensitivity, fair.sensitivity),
-        SPECIFICITY: (apparent.specificity, fair.specificity),
+        SENSITIVITY: (apparent.sensitivity, cross_fitted.sensitivity),
+        SPECIFICITY: (apparent.specificity, cross_fitted.specificity),
     }
     said = [
         f"{rate} {100 * (there - elsewhere):+.1f} percentage points"
@@ -131,6 +131,6 @@ def _predictive_table(
         rows.append((f"{title}: {100 * share:.3g} %", *cells))
     caption = (
         f"Of images called {name} the share that is (PPV), of the others the share that is not (NPV), in "
-        f"percent, from the sensitivity and specificity of {HONEST}."
+        f"percent, from the sensitivity and specificity of {CROSS_FITTED}."
     )
     return Table(caption, (f"{name} is how common", "PPV (%)", "NPV (%)"), tuple(rows))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from facts import some_facts
 
-from magsd_cli.evaluation.shortcuts import Audit, Shortcut, measure_association, measure_shortcut
+from magsd_cli.evaluation.shortcuts import Shortcut, ShortcutAudit, measure_association, measure_shortcut
 from magsd_cli.metrics.intervals import Interval
 from magsd_cli.render.document import Table
 from magsd_cli.report.sections.shortcuts import shortcut_cautions, shortcut_section
@@ -50,7 +50,9 @@ def test_association_of_source_and_class() -> None:
 
 
 def test_the_section_with_and_without_figures() -> None:
-    audit = Audit((_shortcut(0.8),), (_shortcut(0.6),), ("north", "south"), None, "Lungs removed: it.")
+    audit = ShortcutAudit(
+        (_shortcut(0.8),), (_shortcut(0.6),), ("north", "south"), None, "Lungs removed: it."
+    )
     classes, sources = (
         b for b in shortcut_section(some_facts(shortcuts=audit, classes=CLASSES)) if isinstance(b, Table)
     )
