@@ -59,8 +59,6 @@ from magsd_cli.metrics.thresholds import (
 )
 
 MOST_IMAGES = 5000  # that the appearance is fitted on: more say nothing new and cost time
-
-
 Floats = npt.NDArray[np.float64]
 
 

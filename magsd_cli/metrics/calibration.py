@@ -14,14 +14,8 @@ import numpy.typing as npt
 from magsd_cli.metrics.intervals import DRAWS, Integers, Interval, percentile_interval, weight_chunks
 
 Floats = npt.NDArray[np.float64]
-
-
 BINS = 10
-
-
 LEAST = 1e-12
-
-
 _RANGE = (0.05, 20.0)
 
 

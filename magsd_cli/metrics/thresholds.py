@@ -16,11 +16,7 @@ from magsd_cli.metrics.calibration import apply_temperature, fit_temperature
 from magsd_cli.metrics.intervals import Integers, Interval, bootstrap, share_interval, weighted_share
 
 Floats = npt.NDArray[np.float64]
-
-
 Booleans = npt.NDArray[np.bool_]
-
-
 SENSITIVITY, SPECIFICITY = "sensitivity", "specificity"
 
 

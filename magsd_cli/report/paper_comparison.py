@@ -20,7 +20,6 @@ TITLES = {
     8: "Table 8: the regularization",
 }
 
-
 METRICS = ("accuracy", "sensitivity", "specificity", "f1")
 
 

@@ -29,10 +29,8 @@ from magsd_cli.render.fig8_confusion import confusion_figure
 
 Intervals = Mapping[str, Interval]
 
-
 #: The paper's columns, and AUC.
 COLUMNS = {"accuracy": "ACC", "sensitivity": "SEN", "specificity": "SPC", "f1": "F1", "auc": "AUC"}
-
 
 BY_CLASS = {
     "sensitivity": "sensitivity",
@@ -42,7 +40,6 @@ BY_CLASS = {
     "f1": "F1",
     "auc": "AUC",
 }
-
 
 GRID = np.linspace(0, 1, 201)
 

@@ -22,7 +22,6 @@ from magsd_cli.render.document import (
 #: From this AUC on (the lower end of its interval) what holds no lung tells a class well enough to worry.
 TELLING = 0.75
 
-
 ATTENTION = (
     "How much of the networks' attention lies inside the lungs, against their share of the image, stands "
     "under Localization where `magsd localize --lungs` has measured it."

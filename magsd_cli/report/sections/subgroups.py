@@ -18,14 +18,8 @@ if TYPE_CHECKING:
 
 
 LEAST = 10
-
-
 DRAWS = 500
-
-
 AGE_BANDS = ((0, 18, "under 18"), (18, 40, "18-39"), (40, 65, "40-64"), (65, 200, "65 and over"))
-
-
 FEATURES = {"sex": "sex", "age": "age", "view": "view", "source": "source"}
 
 
