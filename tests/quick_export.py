@@ -24,7 +24,11 @@ def write_stand_in(run: Any, operating: Any) -> None:
     from magsd_cli.artifacts.model_file import deployed_path, write_deployed
     from magsd_cli.artifacts.runs import model_sha256
 
-    head = HEAD | {"model_sha256": model_sha256(run), "classes": list(run.classes), "operating": operating}
+    head = HEAD | {
+        "model_sha256": model_sha256(run),
+        "classes": list(run.classes),
+        "operating": operating.values(),
+    }
     write_deployed(deployed_path(run.path), head, {fold: tiny_onnx() for fold in run.trained})
 
 

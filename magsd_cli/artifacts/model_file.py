@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from magsd_cli.artifacts.files import hashed_path, sha256_bytes
-from magsd_cli.artifacts.operating_point import check_operating
+from magsd_cli.artifacts.operating_point import OperatingPoint, check_operating_point
 from magsd_cli.errors import ArtifactError
 
 SCHEMA_VERSION = 1
@@ -35,7 +35,7 @@ class Deployed:
     """What a model file says of itself. `networks`: fold -> hash of its member.
 
     `trained_on`: content hash of each image of the run -> the fold whose network never saw it.
-    `operating`: as `artifacts.operating` has it; None in a file that was made without. `precision`: what the
+    `operating`: None in a file that was made without. `precision`: what the
     networks compute in, "fp32" or "int8".
     """
 
@@ -53,7 +53,7 @@ class Deployed:
     recipe_sha256: str
     networks: dict[int, str] = field(repr=False)
     trained_on: dict[str, int] | None = field(repr=False)
-    operating: dict[str, Any] | None = field(repr=False, default=None)
+    operating: OperatingPoint | None = field(repr=False, default=None)
     precision: str = "fp32"
 
 
@@ -109,18 +109,18 @@ def open_deployed(path: Path) -> Deployed:
         ) from error
 
 
-def _operating(values: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
+def _operating(values: Mapping[str, Any], path: Path) -> OperatingPoint | None:
     stored = values.get("operating")
-    return None if stored is None else check_operating(stored, path, values["model_sha256"])
+    return None if stored is None else check_operating_point(stored, path, values["model_sha256"])
 
 
-def replace_operating(path: Path, operating: Mapping[str, Any]) -> None:
+def replace_operating(path: Path, operating: OperatingPoint) -> None:
     """Write the model file `path` again with another operating point and the same networks.
 
     Raises `ArtifactError` when it is damaged or of other networks than `operating`, `OutputError`.
     """
     model = open_deployed(path)
-    checked = check_operating(operating, path, model.model_sha256)
+    checked = check_operating_point(operating.values(), path, model.model_sha256).values()
     head = {**json.loads(_read(path, HEAD)), "operating": checked}
     write_deployed(path, head, {fold: read_network(model, fold) for fold in model.networks})
 

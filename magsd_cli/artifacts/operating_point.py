@@ -1,26 +1,123 @@
 """How a run's networks are used: ``operating.json`` with the temperature, the threshold, and what to refer.
 
-It belongs to the networks whose hash it names, and travels inside their model file.
+It belongs to the networks whose hash it names, and travels inside their model file. The fields of each part
+stand in the order in which JSON keeps them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from magsd_cli.artifacts.files import check_hash, read_json, sha256_bytes
 from magsd_cli.artifacts.runs import write_json_hashed
 from magsd_cli.errors import ArtifactError
 
 SCHEMA_VERSION = 1
-
-
-PARTS = ("temperature", "decision", "confidence", "appearance")
-
-
 AGAIN = "run `magsd calibrate` again"
+Bounds = tuple[float | None, float | None]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CalibrationFigures(_Part):
+    """Brier score, expected calibration error (0..1) and log loss (nats) of one set of probabilities."""
+
+    brier: float
+    ece: float
+    log_loss: float
+
+
+class Temperature(_Part):
+    """What the logits are divided by, fitted on `images`; the figures before it, and cross-fitted."""
+
+    before: CalibrationFigures
+    cross_fitted: CalibrationFigures | None
+    images: int
+    value: float
+
+
+class DecisionFigures(_Part):
+    """Sensitivity and specificity in 0..1 with their 95% intervals; None where undefined."""
+
+    sensitivity: float | None
+    sensitivity_interval: Bounds
+    specificity: float | None
+    specificity_interval: Bounds
+
+
+class Decision(_Part):
+    """The threshold on the probability of class `positive`, for a `rate` of at least `value`.
+
+    `apparent`: what it achieves on the `images` (`positives` of them of the class) where it was chosen.
+    """
+
+    apparent: DecisionFigures
+    cross_fitted: DecisionFigures | None
+    images: int
+    positive: str
+    positives: int
+    rate: Literal["sensitivity", "specificity"]
+    threshold: float
+    value: float
+
+
+class Confidence(_Part):
+    """The least confidence that answers the share `coverage` of the images."""
+
+    coverage: float
+    least: float
+
+
+class Plane(_Part):
+    """The plane of the training images' variation, as `inference.out_of_distribution` makes it."""
+
+    components: list[list[float]]
+    mean: list[float]
+    residual: float
+    scale: list[float]
+    variances: list[float]
+
+
+class Appearance(_Part):
+    """The distance from the training images over which an image is referred, and how many of them are.
+
+    `assurance` that at most `share` of new patients' images are, None where `patients` are too few for it.
+    `by_class`: how many of the run's own are referred, and how many there are.
+    """
+
+    assurance: float | None
+    by_class: dict[str, tuple[int, int]]
+    images: int
+    limit: float
+    patients: int
+    plane: Plane
+    referred: float
+    share: float
+
+
+class OperatingPoint(_Part):
+    """How the networks of `model_sha256` are used. A part is None that was not asked for, or cannot be."""
+
+    appearance: Appearance | None
+    confidence: Confidence | None
+    decision: Decision | None
+    model_sha256: str
+    schema_version: int = SCHEMA_VERSION
+    temperature: Temperature
+
+    def values(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return self.model_dump(mode="json")
+
+    def sha256(self) -> str:
+        """The hash of what predict does with its answers."""
+        return sha256_bytes(json.dumps(self.values(), sort_keys=True).encode())
 
 
 def operating_path(run: Path) -> Path:
@@ -28,15 +125,12 @@ def operating_path(run: Path) -> Path:
     return run / "operating.json"
 
 
-def write_operating(run: Path, values: Mapping[str, Any]) -> None:
-    """Write `values`: `schema_version`, `model_sha256`, and the four `PARTS`, None where there is none.
-
-    Raises `OutputError`.
-    """
-    write_json_hashed(operating_path(run), values)
+def write_operating_point(run: Path, point: OperatingPoint) -> None:
+    """Write the operating point of a run. Raises `OutputError`."""
+    write_json_hashed(operating_path(run), point.values())
 
 
-def read_operating(run: Path, model_sha256: str) -> dict[str, Any] | None:
+def read_operating_point(run: Path, model_sha256: str) -> OperatingPoint | None:
     """What the run's file says, or None without one.
 
     Raises `ArtifactError` when it is damaged, of a later schema, or of other networks than `model_sha256`.
@@ -45,24 +139,20 @@ def read_operating(run: Path, model_sha256: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     check_hash(path)
-    return check_operating(read_json(path), path, model_sha256)
+    return check_operating_point(read_json(path), path, model_sha256)
 
 
-def check_operating(values: Any, where: Path, model_sha256: str) -> dict[str, Any]:
-    """`values` if they are what `write_operating` writes, of these networks. Raises `ArtifactError`."""
+def check_operating_point(values: object, where: Path, model_sha256: str) -> OperatingPoint:
+    """`values`, read from `where`, as the operating point of these networks. Raises `ArtifactError`."""
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ArtifactError(f"{where}: was made by a later magsd; install a newer one")
     try:
-        if values["schema_version"] > SCHEMA_VERSION:
-            raise ArtifactError(f"{where}: was made by a later magsd; install a newer one")
-        of, parts = values["model_sha256"], {part: values[part] for part in PARTS}
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{where}: is no operating point ({error}); run `magsd calibrate` again"
-        ) from error
-    if of != model_sha256:
-        raise ArtifactError(f"{where}: is of other networks than these; run `magsd calibrate` again")
-    return {**parts, "model_sha256": of, "schema_version": SCHEMA_VERSION}
-
-
-def operating_sha256(values: Mapping[str, Any] | None) -> str:
-    """A hash of what predict does with its answers; "" without an operating point."""
-    return "" if values is None else sha256_bytes(json.dumps(values, sort_keys=True).encode())
+        point = OperatingPoint.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = ": ".join(filter(None, (".".join(str(key) for key in first["loc"]), first["msg"])))
+        raise ArtifactError(f"{where}: is no operating point ({reason}); {AGAIN}") from error
+    if point.model_sha256 != model_sha256:
+        raise ArtifactError(f"{where}: is of other networks than these; {AGAIN}")
+    return point

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +11,9 @@ import numpy.typing as npt
 from magsd_cli.artifacts.cache import Cache
 from magsd_cli.artifacts.runs import weights_path
 from magsd_cli.errors import ArtifactError
-from magsd_cli.evaluation.results import Evidence
+from magsd_cli.evaluation.results import Results
 from magsd_cli.inference.torch_engine import load_ensemble, predict_images
-
-if TYPE_CHECKING:
-    import pandas as pd
-
+from magsd_cli.metrics.predictions import Predictions
 
 MOST_CLASSES = 6
 MOST = 200  # cases: a page of about 2 MB, which opens on a phone
@@ -53,32 +49,22 @@ class ShownCases:
     without_attention: str = ""
 
 
-def choose_cases(
-    predictions: pd.DataFrame, confidence: Sequence[float], classes: Sequence[str]
-) -> list[Chosen]:
+def choose_cases(predictions: Predictions) -> list[Chosen]:
     """Of each class (of the first `MOST_CLASSES`) the surest right call and the surest wrong one.
 
-    confidence: the probability of the predicted class, a row each. Ties go to the first image id.
+    Ties go to the first image id.
     """
-    table = predictions[["image_id", "label", "predicted", "fold"]].assign(
-        confidence=list(confidence), row=range(len(predictions))
-    )
-    table = table.sort_values(["confidence", "image_id"], ascending=[False, True], kind="stable")
+    called, confidence, folds = predictions.called, predictions.confidence, predictions.tested_in()
+    surest = sorted(range(len(predictions)), key=lambda i: (-float(confidence[i]), predictions.image_ids[i]))
     chosen = []
-    for name in list(classes)[:MOST_CLASSES]:
-        own = table[table["label"] == name]
+    for k, name in enumerate(predictions.classes[:MOST_CLASSES]):
+        own = [row for row in surest if predictions.truth[row] == k]
         for right in (True, False):
-            kind = own[(own["predicted"] == name) == right]
-            if len(kind):
-                chosen.append(_chosen(kind.iloc[0]))
+            for row in [row for row in own if (called[row] == k) == right][:1]:
+                image_id, fold = predictions.image_ids[row], int(folds[row])
+                predicted = predictions.classes[called[row]]
+                chosen.append(Chosen(row, image_id, fold, name, predicted, float(confidence[row])))
     return chosen
-
-
-def _chosen(row: pd.Series) -> Chosen:
-    return Chosen(
-        int(row["row"]), str(row["image_id"]), int(row["fold"]),
-        str(row["label"]), str(row["predicted"]), float(row["confidence"]),
-    )  # fmt: skip
 
 
 def gallery_rows(
@@ -98,36 +84,33 @@ def gallery_rows(
     return (wrong[:kept] + called_right)[:most]
 
 
-def gather_cases(evidence: Evidence, cache: Cache) -> ShownCases:
+def gather_cases(results: Results, cache: Cache) -> ShownCases:
     """The cases that the report of a run with predictions shows, their pixels from its `cache`.
 
     Raises `ArtifactError` where the networks do not give the run's predictions.
     """
-    assert evidence.predictions is not None
-    assert evidence.probabilities is not None
-    table = evidence.predictions
-    confidence = evidence.probabilities.max(axis=1)
-    chosen = choose_cases(table, list(confidence), evidence.run.classes)
-    right = (table["label"] == table["predicted"]).to_numpy(np.bool_)
-    gallery = gallery_rows(right, confidence, list(table["image_id"]))
+    assert results.predictions is not None
+    found = results.predictions
+    chosen = choose_cases(found)
+    gallery = gallery_rows(found.called == found.truth, found.confidence, found.image_ids)
     place = {image_id: i for i, image_id in enumerate(cache.image_ids)}
     rows = sorted({*gallery, *(case.row for case in chosen)})
-    pixels = {row: cache.images[place[table["image_id"].iloc[row]], 0] for row in rows}
-    maps, reason = attention_by_row(evidence, pixels)
+    pixels = {row: cache.images[place[found.image_ids[row]], 0] for row in rows}
+    maps, reason = attention_by_row(results, pixels)
     return ShownCases(tuple(chosen), tuple(gallery), pixels, maps, reason)
 
 
 def attention_by_row(
-    evidence: Evidence, pixels: dict[int, npt.NDArray[np.uint8]]
+    results: Results, pixels: dict[int, npt.NDArray[np.uint8]]
 ) -> tuple[dict[int, npt.NDArray[np.float32]], str]:
     """Attention by row of the predictions, from the network of the image's own fold; and why there is none.
 
     pixels: the prepared image [S,S] of each wanted row.
     """
-    run = evidence.run
-    assert evidence.predictions is not None
-    assert evidence.probabilities is not None
-    fold_of = {row: int(evidence.predictions["fold"].iloc[row]) for row in pixels}
+    run = results.run
+    assert results.predictions is not None
+    tested_in = results.predictions.tested_in()
+    fold_of = {row: int(tested_in[row]) for row in pixels}
     folds = sorted(set(fold_of.values()))
     if not all(weights_path(run.path, fold).exists() for fold in folds):
         return {}, "a fold's weights are missing"
@@ -136,7 +119,7 @@ def attention_by_row(
         own = [row for row in pixels if fold_of[row] == fold]
         images = np.stack([pixels[row] for row in own])[:, None]
         found = predict_images(load_ensemble(run, [fold]), images, with_attention=True)
-        expected = evidence.probabilities[own]
+        expected = results.predictions.probabilities[own]
         if float(np.abs(found.probabilities - expected).max()) > TOLERANCE:
             raise ArtifactError(
                 f"{weights_path(run.path, fold)}: does not give the predictions of predictions.parquet; "

@@ -6,10 +6,8 @@ predictions; every figure beside them is cross-fitted: each fold by what the oth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +15,22 @@ import numpy.typing as npt
 from magsd_cli.artifacts.files import lock
 from magsd_cli.artifacts.model_file import deployed_path, replace_operating
 from magsd_cli.artifacts.operating_point import (
-    SCHEMA_VERSION,
+    Appearance,
+    CalibrationFigures,
+    Confidence,
+    Decision,
+    DecisionFigures,
+    OperatingPoint,
+    Plane,
+    Temperature,
     operating_path,
-    read_operating,
-    write_operating,
+    read_operating_point,
+    write_operating_point,
 )
 from magsd_cli.artifacts.runs import Run, lock_path
 from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError, UsageError
-from magsd_cli.evaluation.results import Evidence, gather, read_cache
+from magsd_cli.evaluation.results import Results, read_cache, read_results
 from magsd_cli.inference.model import open_trained
 from magsd_cli.inference.out_of_distribution import (
     appearance_features,
@@ -35,26 +40,25 @@ from magsd_cli.inference.out_of_distribution import (
 )
 from magsd_cli.metrics.abstention import ASSURANCE, SHARE, confidence_for, tolerance_limit
 from magsd_cli.metrics.calibration import (
+    apply_temperature,
     brier,
     cross_fitted,
     expected_calibration_error,
     fit_temperature,
     log_loss,
-    sharpen,
 )
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.thresholds import (
     SENSITIVITY,
     SPECIFICITY,
     Achieved,
-    Aim,
+    ThresholdTarget,
     achieved,
+    choose_threshold,
     cross_fitted_decisions,
-    threshold_for,
 )
 
 MOST_IMAGES = 5000  # that the appearance is fitted on: more say nothing new and cost time
-
-
 Floats = npt.NDArray[np.float64]
 
 
@@ -114,128 +118,116 @@ def calibrate(*, run: Path | None, runs: Path, targets: CalibrationTargets) -> P
     return operating_path(opened.path)
 
 
-def calibrate_run(run: Run, targets: CalibrationTargets) -> dict[str, Any]:
+def calibrate_run(run: Run, targets: CalibrationTargets) -> OperatingPoint:
     """Work out how the networks of `run` are to be used, write it beside them and return it."""
-    evidence = gather(run.path)
-    if evidence.predictions is None or evidence.probabilities is None:
-        raise ArtifactError(f"{run.path}: {evidence.missing['predictions']}; make the run again")
-    model = evidence.hashes["networks that predicted"]
+    results = read_results(run.path)
+    found = results.predictions
+    if found is None:
+        raise ArtifactError(f"{run.path}: {results.missing['predictions']}; make the run again")
+    model = results.hashes["networks that predicted"]
     earlier = _earlier(run, model)
-    values = {
-        "schema_version": SCHEMA_VERSION,
-        "model_sha256": model,
-        "temperature": _temperature(evidence),
-        "decision": _decision(evidence, _aim(targets, earlier, run.classes)),
-        "confidence": _confidence(evidence, _coverage(targets, earlier)),
-        "appearance": _appearance(evidence),
-    }
-    write_operating(run.path, values)
-    say(f"{operating_path(run.path)}: {in_words(values)}")
-    return values
+    point = OperatingPoint(
+        model_sha256=model,
+        temperature=_temperature(found),
+        decision=_decision(found, run.path, _target(targets, earlier, run.classes)),
+        confidence=_confidence(found, _coverage(targets, earlier)),
+        appearance=_appearance(results),
+    )
+    write_operating_point(run.path, point)
+    say(f"{operating_path(run.path)}: {in_words(point)}")
+    return point
 
 
-def _earlier(run: Run, model: str) -> Mapping[str, Any]:
+def _earlier(run: Run, model: str) -> OperatingPoint | None:
     """What was stored for these networks; what cannot be read is made anew."""
     try:
-        return read_operating(run.path, model) or {}
+        return read_operating_point(run.path, model)
     except ArtifactError as error:
         say(f"{error}; it is replaced", level="warning")
-        return {}
+        return None
 
 
-def _aim(targets: CalibrationTargets, earlier: Mapping[str, Any], classes: tuple[str, ...]) -> Aim | None:
+def _target(
+    targets: CalibrationTargets, earlier: OperatingPoint | None, classes: tuple[str, ...]
+) -> ThresholdTarget | None:
     if targets.positive is not None and targets.rate is not None and targets.value is not None:
-        return Aim(classes.index(targets.positive), targets.rate, targets.value)
-    stored = earlier.get("decision")
-    return Aim(classes.index(stored["positive"]), stored["rate"], stored["value"]) if stored else None
+        return ThresholdTarget(classes.index(targets.positive), targets.rate, targets.value)
+    stored = earlier.decision if earlier else None
+    return ThresholdTarget(classes.index(stored.positive), stored.rate, stored.value) if stored else None
 
 
-def _coverage(targets: CalibrationTargets, earlier: Mapping[str, Any]) -> float | None:
+def _coverage(targets: CalibrationTargets, earlier: OperatingPoint | None) -> float | None:
     if targets.coverage is not None:
         return targets.coverage if targets.coverage < 1 else None
-    stored = earlier.get("confidence")
-    return float(stored["coverage"]) if stored else None
+    return earlier.confidence.coverage if earlier and earlier.confidence else None
 
 
-def _parts(evidence: Evidence) -> tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.int64], list[str]]:
-    """Truth [N], probabilities as the networks say [N,K], folds [N] and patients [N]."""
-    assert evidence.predictions is not None
-    assert evidence.probabilities is not None
-    table = evidence.predictions
-    return evidence.truth(), evidence.probabilities, table["fold"].to_numpy(np.int64), [*table["patient_id"]]
+def _temperature(found: Predictions) -> Temperature:
+    truth, scores, folds = found.truth, found.probabilities, found.tested_in()
+    scaled = cross_fitted(truth, scores, folds) if len(np.unique(folds)) > 1 else None
+    return Temperature(
+        value=fit_temperature(truth, scores),
+        images=len(truth),
+        before=_calibration_figures(truth, scores),
+        cross_fitted=None if scaled is None else _calibration_figures(truth, scaled),
+    )
 
 
-def _temperature(evidence: Evidence) -> dict[str, Any]:
-    truth, scores, folds, _ = _parts(evidence)
-    honest = cross_fitted(truth, scores, folds) if len(np.unique(folds)) > 1 else None
-    return {
-        "value": fit_temperature(truth, scores),
-        "images": len(truth),
-        "before": _calibration_figures(truth, scores),
-        "cross_fitted": None if honest is None else _calibration_figures(truth, honest),
-    }
+def _calibration_figures(truth: npt.NDArray[np.int64], scores: Floats) -> CalibrationFigures:
+    return CalibrationFigures(
+        ece=expected_calibration_error(truth, scores),
+        brier=brier(truth, scores),
+        log_loss=log_loss(truth, scores),
+    )
 
 
-def _calibration_figures(truth: npt.NDArray[np.int64], scores: Floats) -> dict[str, float]:
-    return {
-        "ece": expected_calibration_error(truth, scores),
-        "brier": brier(truth, scores),
-        "log_loss": log_loss(truth, scores),
-    }
-
-
-def _decision(evidence: Evidence, aim: Aim | None) -> dict[str, Any] | None:
-    """The threshold for `aim`, what it achieves where it was chosen, and cross-fitted."""
-    if aim is None:
+def _decision(found: Predictions, run: Path, target: ThresholdTarget | None) -> Decision | None:
+    """The threshold for `target`, what it achieves where it was chosen, and cross-fitted."""
+    if target is None:
         return None
-    truth, scores, folds, patients = _parts(evidence)
-    name, positive = evidence.run.classes[aim.positive], truth == aim.positive
-    own = sharpen(scores, fit_temperature(truth, scores))[:, aim.positive]
-    threshold = threshold_for(positive, own, aim.rate, aim.value)
+    truth, scores, patients = found.truth, found.probabilities, found.patients
+    name, positive = found.classes[target.positive], truth == target.positive
+    own = apply_temperature(scores, fit_temperature(truth, scores))[:, target.positive]
+    threshold = choose_threshold(positive, own, target.rate, target.value)
     if threshold is None:
-        raise ArtifactError(
-            f"{evidence.run.path}: has no tested image of {name}, or none else; name another --positive"
-        )
-    calls = cross_fitted_decisions(truth, scores, folds, aim)
-    return {
-        "positive": name,
-        "rate": aim.rate,
-        "value": aim.value,
-        "threshold": threshold,
-        "apparent": _plain(achieved(positive, own >= threshold, patients)),
-        "cross_fitted": None if calls is None else _plain(achieved(positive, calls, patients)),
-        "images": len(truth),
-        "positives": int(positive.sum()),
-    }
+        raise ArtifactError(f"{run}: has no tested image of {name}, or none else; name another --positive")
+    calls = cross_fitted_decisions(truth, scores, found.tested_in(), target)
+    return Decision.model_validate(
+        {
+            "positive": name,
+            "rate": target.rate,
+            "value": target.value,
+            "threshold": threshold,
+            "apparent": _figures(achieved(positive, own >= threshold, patients)),
+            "cross_fitted": None if calls is None else _figures(achieved(positive, calls, patients)),
+            "images": len(truth),
+            "positives": int(positive.sum()),
+        }
+    )
 
 
-def _plain(figures: Achieved) -> dict[str, Any]:
-    return {
-        SENSITIVITY: figures.sensitivity,
-        SPECIFICITY: figures.specificity,
-        f"{SENSITIVITY}_interval": list(figures.sensitivity_interval),
-        f"{SPECIFICITY}_interval": list(figures.specificity_interval),
-    }
+def _figures(found: Achieved) -> DecisionFigures:
+    return DecisionFigures.model_validate(found._asdict())
 
 
-def _confidence(evidence: Evidence, coverage: float | None) -> dict[str, Any] | None:
+def _confidence(found: Predictions, coverage: float | None) -> Confidence | None:
     """The least confidence that answers the share `coverage` of the out-of-fold images."""
     if coverage is None:
         return None
-    truth, scores, _, _ = _parts(evidence)
-    confidence = sharpen(scores, fit_temperature(truth, scores)).max(axis=1)
-    return {"coverage": coverage, "least": confidence_for(confidence, coverage)}
+    temperature = fit_temperature(found.truth, found.probabilities)
+    confidence = apply_temperature(found.probabilities, temperature).max(axis=1)
+    return Confidence(coverage=coverage, least=confidence_for(confidence, coverage))
 
 
-def _appearance(evidence: Evidence) -> dict[str, Any] | None:
+def _appearance(results: Results) -> Appearance | None:
     """How the run's images look, and the limit that few more than a twentieth of such images exceed."""
-    cache = read_cache(evidence)
+    cache = read_cache(results)
     if cache is None:
-        say(f"{evidence.missing['cache']}; so predict cannot tell what is no chest film", level="warning")
+        say(f"{results.missing['cache']}; so predict cannot tell what is no chest film", level="warning")
         return None
-    folds = evidence.run.folds()
+    folds = results.run.folds()
     if len(folds) > MOST_IMAGES:
-        folds = folds.sample(MOST_IMAGES, random_state=evidence.run.recipe.seed)
+        folds = folds.sample(MOST_IMAGES, random_state=results.run.recipe.seed)
     features = appearance_features(cache.images[folds["index"].to_numpy()])
     distances = cross_fitted_unlikeness(features, folds["fold"].to_numpy())
     if distances is None:
@@ -244,37 +236,35 @@ def _appearance(evidence: Evidence) -> dict[str, Any] | None:
     known = folds.loc[folds["patient_id"] != "", "patient_id"]
     patients = known.nunique() + len(folds) - len(known)
     limit, assured = tolerance_limit(distances, patients)
-    return {
-        "limit": limit,
-        "share": SHARE,
-        "assurance": ASSURANCE if assured else None,
-        "referred": float((distances > limit).mean()),
-        "by_class": {
-            name: [
-                int((distances[folds["label"] == name] > limit).sum()),
-                int((folds["label"] == name).sum()),
-            ]
-            for name in evidence.run.classes
+    own = {name: (folds["label"] == name).to_numpy() for name in results.run.classes}
+    return Appearance(
+        limit=limit,
+        share=SHARE,
+        assurance=ASSURANCE if assured else None,
+        referred=float((distances > limit).mean()),
+        by_class={
+            name: (int((distances[mine] > limit).sum()), int(mine.sum())) for name, mine in own.items()
         },
-        "images": len(folds),
-        "patients": int(patients),
-        "plane": appearance_to_values(fit_appearance(features)),
-    }
+        images=len(folds),
+        patients=int(patients),
+        plane=Plane(**appearance_to_values(fit_appearance(features))),
+    )
 
 
-def in_words(values: Mapping[str, Any]) -> str:
+def in_words(point: OperatingPoint) -> str:
     """One line for people."""
-    said = [f"temperature {values['temperature']['value']:.2f}"]
-    decision, confidence, appearance = (values[name] for name in ("decision", "confidence", "appearance"))
+    said = [f"temperature {point.temperature.value:.2f}"]
+    decision = point.decision
     if decision is not None:
-        figures = decision["cross_fitted"] or decision["apparent"]
-        rates = [f"{name} {_percent(figures[name])}" for name in (SENSITIVITY, SPECIFICITY)]
-        how = "cross-fitted" if decision["cross_fitted"] else "where it was chosen, which flatters"
-        said.append(f"{decision['positive']} from {decision['threshold']:.3f} ({', '.join(rates)} %, {how})")
-    if confidence is not None:
-        said.append(f"refers below a confidence of {confidence['least']:.3f}")
-    if appearance is not None:
-        said.append(f"refers {100 * appearance['referred']:.1f} % of such images as unlike the others")
+        figures = decision.cross_fitted or decision.apparent
+        sensitivity, specificity = _percent(figures.sensitivity), _percent(figures.specificity)
+        how = "cross-fitted" if decision.cross_fitted else "where it was chosen, which flatters"
+        rates = f"sensitivity {sensitivity}, specificity {specificity} %, {how}"
+        said.append(f"{decision.positive} from {decision.threshold:.3f} ({rates})")
+    if point.confidence is not None:
+        said.append(f"refers below a confidence of {point.confidence.least:.3f}")
+    if point.appearance is not None:
+        said.append(f"refers {100 * point.appearance.referred:.1f} % of such images as unlike the others")
     return ", ".join(said)
 
 

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from magsd_cli.artifacts.suites import SuiteRow, read_suite, suite_file
 from magsd_cli.errors import ArtifactError
-from magsd_cli.evaluation.results import Evidence
+from magsd_cli.evaluation.cross_validation import RunMetrics
+from magsd_cli.evaluation.results import Results
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.models.build import build_model, multiply_adds, parameters
 from magsd_cli.recipe import Recipe, load_recipe, recipe_names, recipe_paper, resolved_keys
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a run said of its images, sorted by image: truth int64 [N], probabilities [N, K], patients."""
-
-    image_ids: tuple[str, ...]
-    truth: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float64]
-    patients: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -41,18 +29,17 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A run in a comparison: its metrics, its answers, which images it was tested on (a digest).
+class ComparedRun:
+    """A run in a comparison: its metrics, the digest of its cache, its predictions in the order of image ids.
 
     `rows` are the (table, row) of the paper that it stands for.
     """
 
     name: str
     title: str
-    metrics: Mapping[str, Any] = field(repr=False)
+    metrics: RunMetrics = field(repr=False)
     digest: str
-    folds: str
-    answers: Answers | None = field(default=None, repr=False)
+    predictions: Predictions | None = field(default=None, repr=False)
     rows: tuple[tuple[int, str], ...] = ()
     cost: Cost | None = None
 
@@ -110,41 +97,28 @@ def _distance(recipe: Recipe, others: Sequence[Recipe]) -> int:
     return sum(value != this.get(key) for other in others for key, value in resolved_keys(other))
 
 
-def compared_run(evidence: Evidence, rows: Sequence[SuiteRow], own: Sequence[tuple[int, str]]) -> Contender:
+def compared_run(results: Results, rows: Sequence[SuiteRow], own: Sequence[tuple[int, str]]) -> ComparedRun:
     """One run as a comparison needs it; `rows` are what it stands for in a suite, `own` in the paper."""
-    assert evidence.metrics is not None
-    answers = None
-    folds = ""
-    if evidence.predictions is not None and evidence.probabilities is not None:
-        table = evidence.predictions.reset_index(drop=True).sort_values("image_id")
-        folds = hashlib.sha256(table[["image_id", "fold"]].to_numpy(np.str_).tobytes()).hexdigest()
-        order = table.index.to_numpy()
-        answers = Answers(
-            tuple(table["image_id"]),
-            evidence.truth()[order],
-            evidence.probabilities[order],
-            tuple(table["patient_id"]),
-        )
-    recipe = evidence.run.recipe
+    assert results.metrics is not None
+    recipe = results.run.recipe
     named = [(row.table, row.row) for row in rows if row.table is not None and row.row is not None] or own
-    return Contender(
-        name=evidence.run.path.name,
+    return ComparedRun(
+        name=results.run.path.name,
         title=rows[0].title if rows else recipe.title or recipe.model.name,
-        metrics=evidence.metrics,
-        digest=evidence.run.cache_digest,
-        folds=folds,
-        answers=answers,
+        metrics=results.metrics,
+        digest=results.run.cache_digest,
+        predictions=None if results.predictions is None else results.predictions.by_image(),
         rows=tuple(named),
-        cost=_cost(evidence),
+        cost=_cost(results),
     )
 
 
-def _cost(evidence: Evidence) -> Cost:
-    run = evidence.run
+def _cost(results: Results) -> Cost:
+    run = results.run
     settings = run.recipe.model.model_copy(update={"weights": "none"})
     with torch.device("meta"):
         model = build_model(settings, len(run.classes), seed=0)
-    seconds = [time for history in evidence.histories.values() for time in history.get("seconds", ())]
+    seconds = [time for history in results.histories.values() for time in history.get("seconds", ())]
     return Cost(
         parameters=parameters(model),
         multiply_adds=multiply_adds(model, run.recipe.image.size),
@@ -153,7 +127,7 @@ def _cost(evidence: Evidence) -> Cost:
     )
 
 
-def with_distinct_titles(runs: Sequence[Contender]) -> list[Contender]:
+def with_distinct_titles(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
     """Runs of the same title get their names behind it."""
     titles = [run.title for run in runs]
     alike = {title for title in titles if titles.count(title) > 1}

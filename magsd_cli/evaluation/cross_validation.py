@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,30 @@ from magsd_cli.artifacts.tables import OUT_OF_FOLD, probability_column, read_par
 from magsd_cli.metrics.intervals import DRAWS, LEVEL, rate_intervals
 from magsd_cli.metrics.rates import METRICS, summary
 
+Rates = dict[str, Any]  #: as `metrics.rates.summary` gives them
 
-def score(run: Run) -> dict[str, Any]:
+
+class FoldMetrics(TypedDict):
+    """The metrics that follow from an out-of-fold table alone; None where one is undefined."""
+
+    classes: list[str]
+    folds: list[Rates]
+    mean: dict[str, float | None]
+    std: dict[str, float | None]
+    std_divisor: str
+    pooled: Rates
+    undefined: dict[str, str]
+
+
+class RunMetrics(FoldMetrics):
+    """What ``metrics.json`` holds."""
+
+    pooled_intervals: dict[str, Any]
+    kind: str
+    patients_known: bool
+
+
+def score(run: Run) -> RunMetrics:
     """Join the folds' predictions into the out-of-fold table, and write it and the metrics. Returns these.
 
     Raises `ArtifactError` when a fold's predictions or weights are damaged, or an image was tested twice.
@@ -41,7 +63,8 @@ def score(run: Run) -> dict[str, Any]:
     }
     with hashed_path(predictions_path(run.path)) as temporary:
         temporary.write_bytes(table_bytes(table, OUT_OF_FOLD, metadata))
-    metrics = cross_validated(table, run.classes, run.held_out) | {
+    metrics: RunMetrics = {
+        **cross_validated(table, run.classes, run.held_out),
         "pooled_intervals": pooled_intervals(table, run.classes),
         "kind": run.kind,
         "patients_known": run.patients_known,
@@ -52,7 +75,7 @@ def score(run: Run) -> dict[str, Any]:
 
 def cross_validated(
     table: pd.DataFrame, classes: tuple[str, ...], held_out: tuple[str, ...] = ()
-) -> dict[str, Any]:
+) -> FoldMetrics:
     """Metrics of an out-of-fold table: `folds` (a list), their `mean` and `std`, and `pooled` over all.
 
     `std` is the sample standard deviation over the folds (divisor: folds - 1), None for fewer than two. A
@@ -100,7 +123,7 @@ def pooled_intervals(table: pd.DataFrame, classes: tuple[str, ...], seed: int = 
     return {**{metric: bounds[metric] for metric in METRICS}, "per_class": per_class, **how}
 
 
-def _summary(table: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, Any]:
+def _summary(table: pd.DataFrame, classes: tuple[str, ...]) -> Rates:
     return summary(*_arrays(table, classes), classes)
 
 
@@ -110,7 +133,7 @@ def _arrays(table: pd.DataFrame, classes: tuple[str, ...]) -> tuple[Any, Any]:
     return table["label"].map(number).to_numpy(), probabilities
 
 
-def in_words(metrics: dict[str, Any]) -> str:
+def in_words(metrics: FoldMetrics) -> str:
     """The headline of a run's metrics, in percent: mean over the folds with its standard deviation."""
     parts = []
     for metric in ("accuracy", "sensitivity", "specificity", "f1", "auc"):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from magsd_cli.artifacts.tables import (
@@ -24,26 +23,44 @@ from magsd_cli.data.layouts.listing import class_name
 from magsd_cli.data.layouts.table import strict_rows
 from magsd_cli.data.unicode_forms import same_path
 from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.metrics.predictions import Predictions
 
 COLUMNS = ("path", "label")
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Class numbers [N], probabilities [N,K], each image's patient ("" unknown), and what was left out."""
+class ExternalPredictions:
+    """Predictions on outside images, of no fold; which file they are from, and what was left out of it.
 
-    truth: npt.NDArray[np.int64] = field(repr=False)
-    probabilities: npt.NDArray[np.float64] = field(repr=False)
-    patients: list[str] = field(repr=False)
+    `by_this_run`: whether the file says so itself.
+    """
+
+    path: Path
+    predictions: Predictions
+    by_this_run: bool
     notes: tuple[str, ...] = ()
 
 
-def read_labelled(predictions: Path, truth: Path, classes: tuple[str, ...], model_sha256: str) -> Labelled:
+def read_external(
+    path: Path, truth: Path | None, classes: tuple[str, ...], model_sha256: str
+) -> ExternalPredictions:
+    """Outside images: the table that predict made in `path` with the CSV `truth`, or, without that, a CSV
+    `path` alone, with the columns label, p_<class> of every class and, if known, patient_id.
+
+    Raises `ArtifactError` for a file that cannot be read, a missing column, an unknown label or probabilities
+    that are none, with the row's number, and for predictions of other networks than `model_sha256`.
+    """
+    if truth is None:
+        return _read_csv(path, classes)
+    return _read_labelled(path, truth, classes, model_sha256)
+
+
+def _read_labelled(
+    predictions: Path, truth: Path, classes: tuple[str, ...], model_sha256: str
+) -> ExternalPredictions:
     """Join the table of `magsd predict` with a CSV of path, label and, if known, patient_id.
 
-    A path may be an end of the one in the table. Raises `ArtifactError`, with the row, for a table that is
-    damaged or of other networks than `model_sha256`, a CSV that cannot be read, a label that is no class, a
-    path that fits no row or several, and where nothing is left to score.
+    A path may be an end of the one in the table. One that fits no row or several is refused.
     """
     table = read_table(predictions, PREDICTION)
     if table_metadata(table).get("model_sha256") != model_sha256:
@@ -59,12 +76,15 @@ def read_labelled(predictions: Path, truth: Path, classes: tuple[str, ...], mode
         raise ArtifactError(
             f"{truth}: none of its images was predicted and is new to the model; nothing to score"
         )
-    return Labelled(
+    found = Predictions(
+        tuple(rows[i]["path"] for i in kept),
         np.array([labels[i][0] for i in kept], np.int64),
         class_probabilities(table, classes).astype(np.float64)[kept],
-        [labels[i][1] for i in kept],
-        _notes(rows, labels, kept),
+        None,
+        tuple(labels[i][1] for i in kept),
+        classes,
     )
+    return ExternalPredictions(predictions, found, True, _notes(rows, labels, kept))
 
 
 def _usable(row: dict[str, Any]) -> bool:
@@ -105,11 +125,8 @@ def _notes(rows: list[dict[str, Any]], labels: dict[int, Any], kept: list[int]) 
     return tuple(f"{count} {words}." for words, count in counts.items() if count)
 
 
-def read_labelled_csv(path: Path, classes: tuple[str, ...]) -> Labelled:
-    """Predictions on outside images with their labels, from one CSV.
-
-    Raises `ArtifactError` with the row's number.
-    """
+def _read_csv(path: Path, classes: tuple[str, ...]) -> ExternalPredictions:
+    """Predictions with their labels from one CSV; an image's id is its row."""
     try:
         table = pd.read_csv(path, dtype={"label": str, "patient_id": str}, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -135,4 +152,12 @@ def read_labelled_csv(path: Path, classes: tuple[str, ...]) -> Labelled:
                 f"--external {path}: row {row}: its probabilities do not sum to 1; mend the row"
             )
     patients = table["patient_id"].fillna("") if "patient_id" in table else pd.Series([""] * len(table))
-    return Labelled(np.asarray(labels, np.int64), values, [str(patient) for patient in patients])
+    found = Predictions(
+        tuple(f"row {row + 2}" for row in range(len(table))),
+        np.asarray(labels, np.int64),
+        values,
+        None,
+        tuple(str(patient) for patient in patients),
+        classes,
+    )
+    return ExternalPredictions(path, found, False)

@@ -6,17 +6,18 @@ is refused: figures must not rest on it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from magsd_cli.artifacts.cache import Cache, open_cache, read_samples, samples_path
 from magsd_cli.artifacts.files import check_hash, read_json, recorded_hashes, sha256_bytes
-from magsd_cli.artifacts.operating_point import read_operating
+from magsd_cli.artifacts.model_file import deployed_path
+from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_point
 from magsd_cli.artifacts.runs import (
     AGAIN,
     Run,
@@ -30,48 +31,46 @@ from magsd_cli.artifacts.runs import (
 )
 from magsd_cli.artifacts.tables import (
     OUT_OF_FOLD,
-    class_probabilities,
+    probability_column,
     read_parquet,
     read_table,
     table_metadata,
 )
 from magsd_cli.errors import ArtifactError
-from magsd_cli.evaluation.cross_validation import cross_validated
+from magsd_cli.evaluation.cross_validation import FoldMetrics, RunMetrics, cross_validated
+from magsd_cli.metrics.predictions import Predictions
 
 TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Results:
     """A run's artifacts, each None (or empty) where it is missing; `missing` says why.
 
-    predictions has the columns of the out-of-fold table; probabilities float64 [N,K] go with it.
+    predictions: out of fold, in the order of the table; tested: the sample of each of them. weights: whether
+    every fold's are there.
     """
 
     run: Run
-    metrics: dict[str, Any] | None
-    predictions: pd.DataFrame | None = field(repr=False)
-    probabilities: npt.NDArray[np.float64] | None = field(repr=False)
+    metrics: RunMetrics | None
+    predictions: Predictions | None
     histories: dict[int, dict[str, list[float]]] = field(repr=False)
     samples: pd.DataFrame | None = field(repr=False)
     cache: Path | None
     provenance: dict[str, Any] | None
     hashes: dict[str, str]
     missing: dict[str, str]
+    tested: pd.DataFrame | None = field(default=None, repr=False)
+    weights: bool = False
+    model_file: Path | None = None
 
-    def truth(self) -> npt.NDArray[np.int64]:
-        """The true class number of each prediction, [N]."""
-        assert self.predictions is not None
-        return class_numbers(self.predictions["label"], self.run.classes)
-
-
-def class_numbers(labels: pd.Series[str], classes: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """Labels as class numbers [N]."""
-    number = {name: k for k, name in enumerate(classes)}
-    return np.array([number[label] for label in labels], np.int64)
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images of each class were tested."""
+        return {row["class"]: row["n"] for row in self.metrics["pooled"]["per_class"]} if self.metrics else {}
 
 
-def gather(path: Path) -> Evidence:
+def read_results(path: Path) -> Results:
     """Read and check what the run in folder `path` left.
 
     Raises `ArtifactError` when it is no run or not finished, or an artifact is damaged or does not fit.
@@ -79,46 +78,64 @@ def gather(path: Path) -> Evidence:
     run = open_run(path)
     missing: dict[str, str] = {}
     metrics = _read_metrics(run, missing)
-    predictions, probabilities, model = _read_predictions(run, missing)
-    if metrics is None and predictions is None:
+    table, model = _read_table(run, missing)
+    if metrics is None and table is None:
         raise ArtifactError(f"{path}: has no results; finish it with `magsd {run.kind} --resume {path}`")
-    if metrics is not None and predictions is not None:
-        _check_metrics(run, metrics, predictions)
+    if metrics is not None and table is not None:
+        _check_metrics(run, metrics, table)
     cache, samples = _read_samples(run, missing)
-    return Evidence(
+    predictions = None if table is None else out_of_fold_predictions(table, run.classes)
+    tested = None
+    if predictions is not None and samples is not None:
+        tested = samples.set_index("image_id").reindex(list(predictions.image_ids))
+    model_file = deployed_path(run.path)
+    return Results(
         run=run,
         metrics=metrics,
         predictions=predictions,
-        probabilities=probabilities,
         histories=_read_histories(run),
         samples=samples,
         cache=cache,
         provenance=_read_provenance(run),
         hashes=_hashes(run, model),
         missing=missing,
+        tested=tested,
+        weights=all(weights_path(run.path, fold).exists() for fold in run.trained),
+        model_file=model_file if model_file.exists() else None,
     )
 
 
-def _read_metrics(run: Run, missing: dict[str, str]) -> dict[str, Any] | None:
+def _read_metrics(run: Run, missing: dict[str, str]) -> RunMetrics | None:
     path = metrics_path(run.path)
     if not path.exists():
         missing["metrics"] = "metrics.json is missing"
         return None
     check_hash(path)
-    metrics: dict[str, Any] = read_json(path)
+    metrics: RunMetrics = read_json(path)
     if metrics.get("classes") != list(run.classes):
         raise ArtifactError(f"{path}: is of other classes than the run; {AGAIN}")
     return metrics
 
 
-def _read_predictions(
-    run: Run, missing: dict[str, str]
-) -> tuple[pd.DataFrame | None, npt.NDArray[np.float64] | None, str]:
-    """The out-of-fold table as a frame, its probabilities, and the hash of the networks that made it."""
+def out_of_fold_predictions(table: pd.DataFrame, classes: tuple[str, ...]) -> Predictions:
+    """The predictions of an out-of-fold table, in its order."""
+    number = {name: k for k, name in enumerate(classes)}
+    return Predictions(
+        image_ids=tuple(table["image_id"]),
+        truth=np.array([number[label] for label in table["label"]], np.int64),
+        probabilities=table[[probability_column(name) for name in classes]].to_numpy(np.float64),
+        folds=table["fold"].to_numpy(np.int64),
+        patients=tuple(table["patient_id"]),
+        classes=classes,
+    )
+
+
+def _read_table(run: Run, missing: dict[str, str]) -> tuple[pd.DataFrame | None, str]:
+    """The out-of-fold table, and the hash of the networks that made it."""
     path = predictions_path(run.path)
     if not path.exists():
         missing["predictions"] = "predictions.parquet is missing"
-        return None, None, ""
+        return None, ""
     table = read_table(path, OUT_OF_FOLD)
     about = table_metadata(table)
     expected = {
@@ -137,7 +154,7 @@ def _read_predictions(
     frame: pd.DataFrame = table.to_pandas()
     if folds_path(run.path).exists():
         _check_folds(path, frame, run.folds(), run.trained)
-    return frame, class_probabilities(table, run.classes).astype(np.float64), str(about["model_sha256"])
+    return frame, str(about["model_sha256"])
 
 
 def _check_folds(path: Path, table: pd.DataFrame, folds: pd.DataFrame, trained: tuple[int, ...]) -> None:
@@ -149,16 +166,20 @@ def _check_folds(path: Path, table: pd.DataFrame, folds: pd.DataFrame, trained: 
         raise ArtifactError(f"{path}: other images, labels or folds than in folds.parquet; {AGAIN}")
 
 
-def _check_metrics(run: Run, metrics: dict[str, Any], table: pd.DataFrame) -> None:
+def _check_metrics(run: Run, metrics: RunMetrics, table: pd.DataFrame) -> None:
     """metrics.json must follow from predictions.parquet."""
     fresh = cross_validated(table, run.classes)
     if metrics["pooled"]["confusion"] != fresh["pooled"]["confusion"] or not all(
-        _same(metrics[part].get(name), value)
-        for part in ("mean", "std", "pooled")
-        for name, value in fresh[part].items()
+        _same(stored.get(name), value)
+        for stored, found in zip(_parts(metrics), _parts(fresh), strict=True)
+        for name, value in found.items()
         if isinstance(value, float)
     ):
         raise ArtifactError(f"{metrics_path(run.path)}: does not follow from predictions.parquet; {AGAIN}")
+
+
+def _parts(metrics: FoldMetrics) -> tuple[Mapping[str, Any], ...]:
+    return metrics["mean"], metrics["std"], metrics["pooled"]
 
 
 def _same(one: float | None, other: float) -> bool:
@@ -189,13 +210,13 @@ def _read_samples(run: Run, missing: dict[str, str]) -> tuple[Path | None, pd.Da
     return cache, read_samples(table.with_name(table.name.removesuffix(".samples.parquet") + ".h5"))
 
 
-def read_cache(evidence: Evidence) -> Cache | None:
+def read_cache(results: Results) -> Cache | None:
     """The cache of a run, read into memory; None where it is missing. Raises `ArtifactError`."""
-    if evidence.cache is None:
+    if results.cache is None:
         return None
-    cache = open_cache(evidence.cache)
-    if cache.digest != evidence.run.cache_digest:
-        raise ArtifactError(f"{evidence.cache}: is another cache than the run's; {AGAIN}")
+    cache = open_cache(results.cache)
+    if cache.digest != results.run.cache_digest:
+        raise ArtifactError(f"{results.cache}: is another cache than the run's; {AGAIN}")
     return cache
 
 
@@ -218,7 +239,7 @@ def _hashes(run: Run, model: str) -> dict[str, str]:
     return found
 
 
-def stored_operating(evidence: Evidence) -> dict[str, Any] | None:
+def stored_operating(results: Results) -> OperatingPoint | None:
     """The run's operating point, None where it is missing. Raises `ArtifactError` where it does not fit."""
-    model = evidence.hashes.get("networks that predicted")
-    return None if model is None else read_operating(evidence.run.path, model)
+    model = results.hashes.get("networks that predicted")
+    return None if model is None else read_operating_point(results.run.path, model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ import pandas as pd
 
 from magsd_cli.artifacts.cache import Cache
 from magsd_cli.artifacts.cache_truth import read_masks
-from magsd_cli.evaluation.results import Evidence
+from magsd_cli.evaluation.results import Results
 from magsd_cli.metrics.association import corrected_cramers_v, cramers_v
 from magsd_cli.metrics.intervals import Interval, bootstrap, rate_intervals
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.roc import one_vs_rest_auc
 
 Images = npt.NDArray[np.uint8]
@@ -36,28 +37,29 @@ LEFT = 0.25  # of a cell that must be left, for the cell to count
 DRAWS = 500
 
 
-def audit_shortcuts(evidence: Evidence, cache: Cache | None) -> Audit:
+def audit_shortcuts(results: Results, cache: Cache | None) -> ShortcutAudit:
     """What the tested images give away without their lungs, of their class and their source.
 
     Without the cache or the predictions only what the tables hold is there; raises `ArtifactError` for
     damaged lung masks.
     """
-    table = evidence.predictions
-    if table is None or len(table) == 0:
-        return Audit()
-    names = _sources(table, evidence.samples)
-    association = _association(table, evidence.samples)
+    found = results.predictions
+    if found is None or len(found) == 0:
+        return ShortcutAudit()
+    names = _sources(found, results.tested)
+    association = _association(found, results.tested)
     if cache is None:
-        return Audit(association=association)
+        return ShortcutAudit(association=association)
     views, removed = _views(cache)
     place = {image_id: i for i, image_id in enumerate(cache.image_ids)}
-    images = cache.images[[place[image_id] for image_id in table["image_id"]]]
+    images = cache.images[[place[image_id] for image_id in found.image_ids]]
     features = {view: (measure(images), lungless) for view, (measure, lungless) in views.items()}
     sources, source = np.unique(names, return_inverse=True)
-    return Audit(
-        by_class=_shortcuts(features, evidence.truth(), table, len(evidence.run.classes)),
-        by_source=_shortcuts(features, source, table, len(sources)) if len(sources) > 1 else (),
-        sources=tuple(str(name) for name in sources),
+    by_source = replace(found, truth=source, classes=tuple(str(name) for name in sources))
+    return ShortcutAudit(
+        by_class=_shortcuts(features, found),
+        by_source=_shortcuts(features, by_source) if len(sources) > 1 else (),
+        sources=by_source.classes,
         association=association,
         removed=removed,
     )
@@ -87,34 +89,30 @@ def _lungs(path: Path) -> Images | None:
 
 
 def _shortcuts(
-    features: dict[str, tuple[npt.NDArray[np.float64], bool]],
-    truth: npt.NDArray[np.int64],
-    table: pd.DataFrame,
-    classes: int,
+    features: dict[str, tuple[npt.NDArray[np.float64], bool]], tested: Predictions
 ) -> tuple[Shortcut, ...]:
-    folds = table["fold"].to_numpy(np.int64)
+    """What each view tells of `tested`'s true classes, over its images, folds and patients."""
     found = []
     for view, (values, lungless) in features.items():
-        probabilities = out_of_fold(values, truth, folds, classes)
+        probabilities = out_of_fold(values, tested.truth, tested.tested_in(), len(tested.classes))
         if probabilities is not None:
-            found.append(measure_shortcut(view, truth, probabilities, list(table["patient_id"]), lungless))
+            found.append(measure_shortcut(view, tested.truth, probabilities, tested.patients, lungless))
     return tuple(found)
 
 
-def _sources(table: pd.DataFrame, samples: pd.DataFrame | None) -> npt.NDArray[np.str_]:
+def _sources(found: Predictions, tested: pd.DataFrame | None) -> npt.NDArray[np.str_]:
     """The source of each tested image [N]; those of few images under one name."""
-    if samples is None:
-        return np.full(len(table), UNKNOWN)
-    found = samples.set_index("image_id")["source"].reindex(table["image_id"]).fillna("").replace("", UNKNOWN)
-    counts = found.map(found.value_counts())
-    return found.where(counts >= LEAST, OTHERS).to_numpy(np.str_)
+    if tested is None:
+        return np.full(len(found), UNKNOWN)
+    sources = tested["source"].fillna("").replace("", UNKNOWN)
+    counts = sources.map(sources.value_counts())
+    return sources.where(counts >= LEAST, OTHERS).to_numpy(np.str_)
 
 
-def _association(table: pd.DataFrame, samples: pd.DataFrame | None) -> Association | None:
-    if samples is None:
+def _association(found: Predictions, tested: pd.DataFrame | None) -> Association | None:
+    if tested is None:
         return None
-    sources = samples.set_index("image_id")["source"].reindex(table["image_id"]).fillna("")
-    return measure_association(list(table["label"]), list(sources), list(table["patient_id"]))
+    return measure_association(found.labels, list(tested["source"].fillna("")), found.patients)
 
 
 def border_features(images: Images) -> Floats:
@@ -218,7 +216,7 @@ class Association:
 
 
 @dataclass(frozen=True)
-class Audit:
+class ShortcutAudit:
     """What was found of shortcuts to class and source; `removed` says what "lungs removed" means."""
 
     by_class: tuple[Shortcut, ...] = ()

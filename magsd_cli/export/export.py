@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ from magsd_cli import __version__
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.artifacts.files import check_hash, lock
 from magsd_cli.artifacts.model_file import deployed_path, open_deployed, replace_operating, write_deployed
-from magsd_cli.artifacts.operating_point import read_operating
+from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_point
 from magsd_cli.artifacts.runs import Run, find_cache, model_sha256
 from magsd_cli.console import say
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError, DeviceError, UsageError
-from magsd_cli.evaluation.results import gather, read_cache
+from magsd_cli.evaluation.results import read_cache, read_results
 from magsd_cli.export.onnx_network import TOLERANCE, export_network, quantize
 from magsd_cli.inference.model import fold_of_content, open_trained
 from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
 from magsd_cli.inference.torch_engine import load_ensemble
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
 
 CHECKED = 16  # images on which torch and ONNX Runtime must agree
@@ -66,6 +68,7 @@ def export_run(run: Run, path: Path, int8: float | None = None) -> None:
         for fold, network in zip(run.trained, ensemble.models, strict=True)
     }
     digest = model_sha256(run)
+    point = read_operating_point(run.path, digest)
     head = {
         "name": run.path.name,
         "version": __version__,
@@ -79,7 +82,7 @@ def export_run(run: Run, path: Path, int8: float | None = None) -> None:
         "recipe": run.recipe.model_dump(mode="json"),
         "recipe_sha256": run.recipe.hash(),
         "trained_on": fold_of_content(run),
-        "operating": read_operating(run.path, digest),
+        "operating": None if point is None else point.values(),
     }
     equal = f"{len(networks)} networks, equal to torch's on {len(images)} images to {TOLERANCE:g}"
     if int8 is not None:
@@ -90,7 +93,7 @@ def export_run(run: Run, path: Path, int8: float | None = None) -> None:
     say(f"{path}: {equal}")
 
 
-def deploy(run: Run, operating: Mapping[str, Any]) -> None:
+def deploy(run: Run, operating: OperatingPoint) -> None:
     """Give a finished run its model file, or the one that it has the `operating` point.
 
     A network that cannot be exported is no reason to fail its training: a warning says so, and predict runs
@@ -134,29 +137,27 @@ def quantize_run(
 
     Raises `ArtifactError` where out-of-fold accuracy or AUC falls by `margin` or more, or cannot be measured.
     """
-    evidence = gather(path)
-    cache = read_cache(evidence)
-    table = evidence.predictions
-    if cache is None or table is None or evidence.probabilities is None:
-        reason = evidence.missing["cache" if cache is None else "predictions"]
+    results = read_results(path)
+    cache = read_cache(results)
+    tested = results.predictions
+    if cache is None or tested is None:
+        reason = results.missing["cache" if cache is None else "predictions"]
         raise ArtifactError(
             f"{path}: int8 is judged on the run's own images: {reason}; export without --int8"
         )
-    run, folds = evidence.run, evidence.run.folds().set_index("image_id")
+    run, folds = results.run, results.run.folds().set_index("image_id")
     smaller = {}
-    found = np.zeros_like(evidence.probabilities)
+    after = np.zeros_like(tested.probabilities)
     for fold, network in networks.items():
         trained_on = folds.loc[folds["fold"] != fold, "index"].to_numpy()
         smaller[fold] = quantize(network, _spread(cache.images, trained_on, run.recipe.image.size))
         ensemble = OnnxEnsemble((open_session(smaller[fold]),), run.recipe.image.size, (fold,))
-        mine = (table["fold"] == fold).to_numpy()
-        unseen = cache.images[folds.loc[table.loc[mine, "image_id"], "index"].to_numpy()]
-        found[mine] = predict_onnx(ensemble, unseen).probabilities
-    truth = evidence.truth()
-    before = _figures(truth, evidence.probabilities, run.classes)
-    after = _figures(truth, found, run.classes)
-    _judge(before, after, margin, len(truth), str(path))
-    return smaller, {"margin": margin, "images": len(truth), "fp32": before, "int8": after}
+        mine = tested.tested_in() == fold
+        unseen = cache.images[folds.loc[np.array(tested.image_ids)[mine], "index"].to_numpy()]
+        after[mine] = predict_onnx(ensemble, unseen).probabilities
+    fp32, int8 = _figures(tested), _figures(replace(tested, probabilities=after))
+    _judge(fp32, int8, margin, len(tested), str(path))
+    return smaller, {"margin": margin, "images": len(tested), "fp32": fp32, "int8": int8}
 
 
 def _spread(images: npt.NDArray[np.uint8], among: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.uint8]:
@@ -165,11 +166,9 @@ def _spread(images: npt.NDArray[np.uint8], among: npt.NDArray[np.int64], size: i
     return resize_images(images[np.sort(chosen)], size)
 
 
-def _figures(
-    truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating], classes: tuple[str, ...]
-) -> Figures:
+def _figures(predictions: Predictions) -> Figures:
     """Pooled accuracy and macro AUC; NaN where one is undefined."""
-    found = summary(truth, probabilities, classes)
+    found = summary(predictions.truth, predictions.probabilities, predictions.classes)
     return {name: float("nan") if found[name] is None else float(found[name]) for name in JUDGED}
 
 

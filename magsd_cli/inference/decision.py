@@ -6,19 +6,17 @@ images that it never saw. No image is unseen by several networks, so the mean ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.artifacts.operating_point import operating_sha256
 from magsd_cli.artifacts.tables import probability_column
 from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.model import Model
 from magsd_cli.inference.out_of_distribution import Appearance, appearance_from_values
-from magsd_cli.metrics.calibration import sharpen
+from magsd_cli.metrics.calibration import apply_temperature
 
 Floats = npt.NDArray[np.floating]
 
@@ -47,22 +45,18 @@ def rules_of(model: Model, raw: bool = False) -> Rules:
 
     Raises `ArtifactError` where they do not fit its classes.
     """
-    values = model.operating
-    if values is None:
+    point = model.operating
+    if point is None:
         return Rules(model.classes)
-    try:
-        decision, confidence = values["decision"] or {}, values["confidence"] or {}
-        rules = Rules(
-            model.classes,
-            float(values["temperature"]["value"]),
-            raw,
-            decision.get("positive"),
-            float(decision.get("threshold", 0)),
-            float(confidence.get("least", 0)),
-            None if values["appearance"] is None else float(values["appearance"]["limit"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{model.name}: {_BROKEN} ({type(error).__name__}); {_AGAIN}") from error
+    rules = Rules(
+        model.classes,
+        point.temperature.value,
+        raw,
+        point.decision.positive if point.decision else None,
+        point.decision.threshold if point.decision else 0.0,
+        point.confidence.least if point.confidence else 0.0,
+        point.appearance.limit if point.appearance else None,
+    )
     if rules.positive is not None and rules.positive not in rules.classes:
         raise ArtifactError(f"{model.name}: {_BROKEN} (class {rules.positive}); {_AGAIN}")
     return rules
@@ -73,17 +67,17 @@ _BROKEN, _AGAIN = "its operating point does not fit", "run `magsd calibrate` aga
 
 def appearance_of(model: Model) -> Appearance | None:
     """How the images look that `model` was trained on, where that is stored. Raises `ArtifactError`."""
-    stored = (model.operating or {}).get("appearance")
+    stored = model.operating.appearance if model.operating else None
     try:
-        return None if stored is None else appearance_from_values(stored["plane"])
-    except (KeyError, TypeError, ValueError) as error:
+        return None if stored is None else appearance_from_values(stored.plane.model_dump())
+    except ValueError as error:
         raise ArtifactError(f"{model.name}: {_BROKEN} ({error}); {_AGAIN}") from error
 
 
 def mean_probabilities(members: Floats, temperature: float | None) -> npt.NDArray[np.float32]:
     """The mean over M networks [M,K] of their probabilities at `temperature` (None: as they are), [K]."""
     # In float64 the mean of five rows still sums to 1 within one float32 rounding.
-    scores = members.astype(np.float64) if temperature is None else sharpen(members, temperature)
+    scores = members.astype(np.float64) if temperature is None else apply_temperature(members, temperature)
     result: npt.NDArray[np.float32] = scores.mean(axis=0).astype(np.float32)
     return result
 
@@ -129,12 +123,12 @@ def _decision(calibrated: Floats, rules: Rules) -> str | None:
 
 def in_metadata(model: Model, rules: Rules) -> dict[str, Any]:
     """What a prediction table says of how its rows came about."""
-    values: Mapping[str, Any] = model.operating or {}
-    decision = {k: v for k, v in (values.get("decision") or {}).items() if k in _OF_A_DECISION}
+    point = model.operating
+    decided = point.decision if point else None
     return {
         "temperature": None if rules.raw else rules.temperature,
-        "operating_sha256": operating_sha256(model.operating),
-        "decision": decision or None,
+        "operating_sha256": point.sha256() if point else "",
+        "decision": decided.model_dump(mode="json", include=_OF_A_DECISION) if decided else None,
         "refers": {
             UNLIKE: rules.limit,
             DISAGREE: "no class has more than half of the networks' votes",
@@ -143,4 +137,4 @@ def in_metadata(model: Model, rules: Rules) -> dict[str, Any]:
     }
 
 
-_OF_A_DECISION = ("positive", "rate", "value", "threshold", "cross_fitted")
+_OF_A_DECISION = {"positive", "rate", "value", "threshold", "cross_fitted"}

@@ -8,7 +8,7 @@ from typing import Any
 
 from magsd_cli.artifacts.files import check_hash
 from magsd_cli.artifacts.model_file import Deployed, deployed_path, open_deployed
-from magsd_cli.artifacts.operating_point import read_operating
+from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_point
 from magsd_cli.artifacts.runs import (
     Run,
     find_cache,
@@ -36,7 +36,7 @@ class Model:
     recipe_sha256: str
     run: Run | None
     deployed: Deployed | None
-    operating: dict[str, Any] | None = field(repr=False, default=None)
+    operating: OperatingPoint | None = field(repr=False, default=None)
 
     def fold_of_content(self) -> dict[str, int] | None:
         """Content hash of each image of its run -> the fold whose network never saw it; None if unknown."""
@@ -104,7 +104,7 @@ def _of_run(run: Run) -> Model:
     recipe = run.recipe.model_dump(mode="json")
     digest, recipe_digest = model_sha256(run), run.recipe.hash()
     name = run.path.name
-    operating = read_operating(run.path, digest)
+    operating = read_operating_point(run.path, digest)
     return Model(
         name, digest, run.classes, run.trained, preparation, recipe, recipe_digest, run, None, operating
     )
@@ -122,7 +122,7 @@ def _of_deployed(deployed: Deployed, run: Run | None) -> Model:
         run,
         deployed,
         # A run's own file is newer than what was exported from it.
-        (read_operating(run.path, deployed.model_sha256) if run else None) or deployed.operating,
+        (read_operating_point(run.path, deployed.model_sha256) if run else None) or deployed.operating,
     )
 
 

@@ -15,8 +15,6 @@ import numpy.typing as npt
 from magsd_cli.metrics.intervals import Interval, share_interval
 
 Floats = npt.NDArray[np.float64]
-
-
 SHARE, ASSURANCE = 0.05, 0.95
 
 

@@ -14,14 +14,8 @@ import numpy.typing as npt
 from magsd_cli.metrics.intervals import DRAWS, Integers, Interval, percentile_interval, weight_chunks
 
 Floats = npt.NDArray[np.float64]
-
-
 BINS = 10
-
-
 LEAST = 1e-12
-
-
 _RANGE = (0.05, 20.0)
 
 
@@ -63,7 +57,7 @@ def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLik
     return float((count[used] * np.abs(share[used] - mean[used])).sum() / max(1, count.sum()))
 
 
-def sharpen(probabilities: npt.ArrayLike, temperature: float) -> Floats:
+def apply_temperature(probabilities: npt.ArrayLike, temperature: float) -> Floats:
     """softmax(log p / T): what dividing the logits by the temperature T gives, [N,K]."""
     logits = np.log(np.clip(np.asarray(probabilities, np.float64), LEAST, 1)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -82,7 +76,7 @@ def fit_temperature(truth: npt.ArrayLike, probabilities: npt.ArrayLike) -> float
     low, high = np.log(_RANGE)
 
     def loss(log_temperature: float) -> float:
-        return log_loss(truth, sharpen(probabilities, float(np.exp(log_temperature))))
+        return log_loss(truth, apply_temperature(probabilities, float(np.exp(log_temperature))))
 
     left, right = high - golden * (high - low), low + golden * (high - low)
     at_left, at_right = loss(left), loss(right)
@@ -110,7 +104,7 @@ def cross_fitted(truth: npt.ArrayLike, probabilities: npt.ArrayLike, folds: npt.
         return result
     for fold in np.unique(parts):
         own = parts == fold
-        result[own] = sharpen(scores[own], fit_temperature(labels[~own], scores[~own]))
+        result[own] = apply_temperature(scores[own], fit_temperature(labels[~own], scores[~own]))
     return result
 
 

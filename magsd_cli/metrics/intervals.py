@@ -17,17 +17,9 @@ from magsd_cli.metrics.rates import RATES, accuracy, class_counts
 from magsd_cli.metrics.roc import weighted_auc
 
 Floats = npt.NDArray[np.float64]
-
-
 Integers = npt.NDArray[np.int64]
-
-
 LEVEL = 0.95
-
-
 DRAWS = 2000
-
-
 CHUNK = 2_000_000  # weights held at a time
 
 

@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 Mask = npt.NDArray[np.bool_]
-
-
 Box = tuple[float, float, float, float]
 
 

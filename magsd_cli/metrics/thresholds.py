@@ -12,19 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.metrics.calibration import fit_temperature, sharpen
+from magsd_cli.metrics.calibration import apply_temperature, fit_temperature
 from magsd_cli.metrics.intervals import Integers, Interval, bootstrap, share_interval, weighted_share
 
 Floats = npt.NDArray[np.float64]
-
-
 Booleans = npt.NDArray[np.bool_]
-
-
 SENSITIVITY, SPECIFICITY = "sensitivity", "specificity"
 
 
-class Aim(NamedTuple):
+class ThresholdTarget(NamedTuple):
     """Class number `positive` is to be found with at least `value` of `rate` (sensitivity or specificity)."""
 
     positive: int
@@ -41,7 +37,7 @@ class Achieved(NamedTuple):
     specificity_interval: Interval
 
 
-def threshold_for(positive: npt.ArrayLike, scores: npt.ArrayLike, rate: str, value: float) -> float | None:
+def choose_threshold(positive: npt.ArrayLike, scores: npt.ArrayLike, rate: str, value: float) -> float | None:
     """The threshold that gives at least `value` of `rate` on these images, and most of the other rate.
 
     positive: bool [N]; scores: [N] in 0..1; an image counts as found where score >= threshold. It lies midway
@@ -64,7 +60,7 @@ def threshold_for(positive: npt.ArrayLike, scores: npt.ArrayLike, rate: str, val
 
 
 def cross_fitted_decisions(
-    truth: npt.ArrayLike, probabilities: npt.ArrayLike, folds: npt.ArrayLike, aim: Aim
+    truth: npt.ArrayLike, probabilities: npt.ArrayLike, folds: npt.ArrayLike, target: ThresholdTarget
 ) -> Booleans | None:
     """Whether each image is called positive [N] by the temperature and threshold that the other folds chose.
 
@@ -79,11 +75,11 @@ def cross_fitted_decisions(
     for fold in np.unique(parts):
         own = parts == fold
         temperature = fit_temperature(labels[~own], scores[~own])
-        known = sharpen(scores[~own], temperature)[:, aim.positive]
-        threshold = threshold_for(labels[~own] == aim.positive, known, aim.rate, aim.value)
+        known = apply_temperature(scores[~own], temperature)[:, target.positive]
+        threshold = choose_threshold(labels[~own] == target.positive, known, target.rate, target.value)
         if threshold is None:
             return None
-        called[own] = sharpen(scores[own], temperature)[:, aim.positive] >= threshold
+        called[own] = apply_temperature(scores[own], temperature)[:, target.positive] >= threshold
     return called
 
 

@@ -21,17 +21,9 @@ from matplotlib.ticker import MaxNLocator
 from magsd_cli.console import printable
 
 Floats = npt.NDArray[np.float64]
-
-
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-
-
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
-
-
 DPI = 110
-
-
 _META = {"Software": None}  # the same figures give the same bytes
 
 

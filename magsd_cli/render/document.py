@@ -122,10 +122,6 @@ class Document:
         """The pictures, in order."""
         return (block for block in self.blocks if isinstance(block, Figure))
 
-    def headings(self) -> Iterator[Heading]:
-        """The sections' titles, in order."""
-        return (block for block in self.blocks if isinstance(block, Heading))
-
 
 def not_available(reason: str) -> Paragraph:
     """Says that a section's artifact is not there."""

@@ -28,14 +28,8 @@ from magsd_cli.render.overlays import (
 )
 
 TILE = 210  # pixels of a tile's side
-
-
 COLUMNS = ("image", "truth", "attention", "prediction")
-
-
 HEAD, FOOT = 30, 26
-
-
 FILLED = 0.4  # opacity of a filled region: the lung must stay visible under it
 
 

@@ -25,13 +25,8 @@ from magsd_cli.render.document import (
 )
 
 STYLE = Path(__file__).with_name("report.css")
-
-
 SCRIPT = Path(__file__).with_name("gallery.js")
-
-
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">

@@ -20,10 +20,7 @@ from magsd_cli.render.document import (
 )
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
-
-
 _ANGLES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-
 
 #: What would begin a heading, a list, a quote or a rule at the start of a line.
 _LINE_START = re.compile(r"^(\d*)(#{1,6}(?=\s)|[-+](?=\s)|=+$|(?<=\d)[.)](?=\s)|---+$)")

@@ -13,12 +13,12 @@ from magsd_cli import __version__
 from magsd_cli.artifacts.suites import SuiteRow, suite_file
 from magsd_cli.errors import ArtifactError
 from magsd_cli.evaluation.comparison import (
-    Contender,
+    ComparedRun,
     compared_run,
     papers_rows,
     with_distinct_titles,
 )
-from magsd_cli.evaluation.results import Evidence
+from magsd_cli.evaluation.results import Results
 from magsd_cli.render.document import (
     NOT_FOR_DIAGNOSIS,
     Block,
@@ -42,12 +42,12 @@ from magsd_cli.report.significance import contrast_blocks
 EMPHASISED = 3  # Fig. 6: "Top-3 highest AUC values and their ROC curves are emphasized"
 
 
-def comparison_blocks(runs: Sequence[Contender]) -> list[Block]:
+def comparison_blocks(runs: Sequence[ComparedRun]) -> list[Block]:
     """Cautions and the table of all runs: mean ± SD over the folds."""
     return [*_cautions(runs), Heading("Results"), comparison_table(runs)]
 
 
-def picture_blocks(runs: Sequence[Contender]) -> list[Block]:
+def picture_blocks(runs: Sequence[ComparedRun]) -> list[Block]:
     """Fig. 6 and Fig. 8: macro ROC curves in one picture, confusion matrices side by side."""
     blocks: list[Block] = []
     curves = [(run.title, curve) for run in runs if (curve := _macro_curve(run)) is not None]
@@ -60,7 +60,7 @@ def picture_blocks(runs: Sequence[Contender]) -> list[Block]:
     return blocks
 
 
-def _confusions(runs: Sequence[Contender], classes: tuple[str, ...], number: int) -> Figure:
+def _confusions(runs: Sequence[ComparedRun], classes: tuple[str, ...], number: int) -> Figure:
     matrices = {run.title: np.asarray(run.metrics["pooled"]["confusion"]) for run in runs}
     words = "; ".join(f"{title}: {_called_right(matrix, classes)}" for title, matrix in matrices.items())
     return Figure(
@@ -75,7 +75,7 @@ def _called_right(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> str:
     return ", ".join(f"{name} {matrix[k, k]} of {matrix[k].sum()}" for k, name in enumerate(classes))
 
 
-def cost_table(runs: Sequence[Contender]) -> Table:
+def cost_table(runs: Sequence[ComparedRun]) -> Table:
     """Parameters, multiply-adds and training time of each run."""
     rows = []
     for run in runs:
@@ -100,25 +100,29 @@ def cost_table(runs: Sequence[Contender]) -> Table:
     return Table(caption, head, tuple(rows))
 
 
-def _cautions(runs: Sequence[Contender]) -> list[Block]:
+def _cautions(runs: Sequence[ComparedRun]) -> list[Block]:
     found = []
     if len({_images(run) for run in runs}) > 1:
         found.append(
             "The runs were not tested on the same images: their figures cannot be compared directly."
         )
-    elif len({run.folds for run in runs}) > 1:
+    elif len({_folds(run) for run in runs}) > 1:
         found.append("The runs have the same images but other folds: small differences may come from that.")
     if any(not run.metrics.get("patients_known", True) for run in runs):
         found.append("Patients are unknown in at least one run: its figures may be too good.")
     return [Caution(text) for text in found]
 
 
-def _images(run: Contender) -> tuple[str, ...]:
+def _images(run: ComparedRun) -> tuple[str, ...]:
     """What a run was tested on: its images, or, where its predictions are gone, its cache."""
-    return (run.digest,) if run.answers is None else run.answers.image_ids
+    return (run.digest,) if run.predictions is None else run.predictions.image_ids
 
 
-def comparison_table(runs: Sequence[Contender]) -> Table:
+def _folds(run: ComparedRun) -> tuple[int, ...]:
+    return () if run.predictions is None else tuple(run.predictions.tested_in().tolist())
+
+
+def comparison_table(runs: Sequence[ComparedRun]) -> Table:
     """A row a run, in the paper's layout; the best mean of each column is marked with a star."""
     best = {
         metric: max((run.metrics["mean"][metric] or 0.0 for run in runs), default=0.0) for metric in COLUMNS
@@ -137,10 +141,10 @@ def comparison_table(runs: Sequence[Contender]) -> Table:
     return Table(caption, ("recipe", "run", "n", *(f"{name} (%)" for name in COLUMNS.values())), tuple(rows))
 
 
-def _macro_curve(run: Contender) -> Curve | None:
-    if run.answers is None:
+def _macro_curve(run: ComparedRun) -> Curve | None:
+    if run.predictions is None:
         return None
-    curves = roc_curves(run.answers.truth, run.answers.probabilities, tuple(run.metrics["classes"]))
+    curves = roc_curves(run.predictions)
     return curves[-1] if curves else None
 
 
@@ -161,23 +165,23 @@ def _roc(curves: Sequence[tuple[str, Curve]]) -> Figure:
 
 
 def compare_runs(
-    found: Sequence[Evidence], rows: Mapping[Path, Sequence[SuiteRow]], commands: Sequence[str]
+    found: Sequence[Results], rows: Mapping[Path, Sequence[SuiteRow]], commands: Sequence[str]
 ) -> Document:
     """The comparison of several runs; `rows` are what they stand for in a suite.
 
     Raises `ArtifactError` for a run without metrics.
     """
-    for evidence in found:
-        if evidence.metrics is None:
-            raise ArtifactError(f"{evidence.run.path}: {evidence.missing['metrics']}; leave the run out")
-    named = papers_rows([evidence.run.recipe for evidence in found])
+    for results in found:
+        if results.metrics is None:
+            raise ArtifactError(f"{results.run.path}: {results.missing['metrics']}; leave the run out")
+    named = papers_rows([results.run.recipe for results in found])
     runs = with_distinct_titles(
         [
-            compared_run(evidence, rows.get(evidence.run.path, ()), own)
-            for evidence, own in zip(found, named, strict=True)
+            compared_run(results, rows.get(results.run.path, ()), own)
+            for results, own in zip(found, named, strict=True)
         ]
     )
-    folders = [str(evidence.run.path) for evidence in found]
+    folders = [str(results.run.path) for results in found]
     again = Commands((shlex.join(["magsd", "report", *folders]),))
     blocks: list[Block] = [
         *_opening(
@@ -200,14 +204,14 @@ def compare_runs(
     return Document(f"Comparison of {len(found)} runs", tuple(blocks))
 
 
-def _opening(found: Sequence[Evidence], commands: Sequence[Commands]) -> list[Block]:
+def _opening(found: Sequence[Results], commands: Sequence[Commands]) -> list[Block]:
     """Command line, hardware and budget come first: they say what the figures can mean."""
-    recipes = [evidence.run.recipe for evidence in found]
+    recipes = [results.run.recipe for results in found]
     machines = {
         f"{session['machine']['cores']} cores ({session['machine']['processor']}), "
         f"{', '.join(session['devices'])}"
-        for evidence in found
-        for session in (evidence.provenance or {}).get("sessions", [])
+        for results in found
+        for session in (results.provenance or {}).get("sessions", [])
     }
     budget = (
         f"Epochs {_span([r.train.epochs for r in recipes])}, images of "
@@ -229,9 +233,9 @@ def _opening(found: Sequence[Evidence], commands: Sequence[Commands]) -> list[Bl
     return opening
 
 
-def _typed(found: Sequence[Evidence]) -> list[Commands]:
+def _typed(found: Sequence[Results]) -> list[Commands]:
     """The command lines that made the runs, each once."""
-    sessions = [session for evidence in found for session in (evidence.provenance or {}).get("sessions", [])]
+    sessions = [session for results in found for session in (results.provenance or {}).get("sessions", [])]
     lines = dict.fromkeys(shlex.join(["magsd", *session["command"][1:]]) for session in sessions)
     return [Commands(tuple(lines))] if lines else []
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from magsd_cli.artifacts.model_file import deployed_path
-from magsd_cli.artifacts.runs import weights_path
-from magsd_cli.evaluation.results import Evidence, stored_operating
+from magsd_cli.evaluation.facts import Facts, OperatingPoint, Run
+from magsd_cli.evaluation.results import Results
 from magsd_cli.render.document import (
     NOT_FOR_DIAGNOSIS,
     Block,
@@ -28,6 +27,7 @@ from magsd_cli.render.document import (
     percent,
     text_table,
 )
+from magsd_cli.report.sections.summary import cautions
 
 ITEMS = Path(__file__).with_name("checklists.csv")
 NOT_REPORTED = "not reported"
@@ -47,14 +47,14 @@ SECTIONS = {
 HEAD_FIGURES = ("accuracy", "sensitivity", "specificity", "f1", "auc")
 
 
-def model_card(name: str, facts: Mapping[str, str], cautions: Sequence[Caution]) -> Document:
+def model_card(name: str, sentences: Mapping[str, str], warnings: Sequence[Caution]) -> Document:
     """The card of the run called `name`.
 
-    facts: sentences by the keys of the column `fact` in checklists.csv; one that is absent or empty is not
-    reported. cautions: what the report warns of.
+    sentences: by the keys of the column `fact` in checklists.csv; one that is absent or empty is not
+    reported. warnings: what the report warns of.
     """
-    warned = tuple(caution.text for caution in cautions)
-    known = {**facts, "limitations": facts.get("limitations", "") or " ".join(warned)}
+    warned = tuple(caution.text for caution in warnings)
+    known = {**sentences, "limitations": sentences.get("limitations", "") or " ".join(warned)}
     blocks: list[Block] = [Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device.")]
     for heading, keys in SECTIONS.items():
         blocks += [Heading(heading), Bullets(tuple(known[key] for key in keys if known.get(key)))]
@@ -72,36 +72,36 @@ def model_card(name: str, facts: Mapping[str, str], cautions: Sequence[Caution])
     return Document(f"Model card: {name}", tuple(blocks))
 
 
-def checklist(guideline: str, facts: Mapping[str, str]) -> Table:
+def checklist(guideline: str, sentences: Mapping[str, str]) -> Table:
     """The items of `guideline` (a key of `GUIDELINES`) with what is known of each."""
     with ITEMS.open(encoding="utf-8", newline="") as file:
         items = [row for row in csv.DictReader(file) if row["guideline"] == guideline]
-    rows = [(row["item"], row["words"], facts.get(row["fact"], "") or NOT_REPORTED) for row in items]
+    rows = [(row["item"], row["words"], sentences.get(row["fact"], "") or NOT_REPORTED) for row in items]
     filled = sum(row[2] != NOT_REPORTED for row in rows)
     return text_table(f"{filled} of {len(rows)} items are filled.", ("item", "asks for", "here"), rows)
 
 
-def describe_card(evidence: Evidence, cautions: Sequence[Caution]) -> Document:
-    """The model card of a run; `cautions` as its report has them. Raises `ArtifactError` as `gather` does."""
-    facts = {
-        **_design(evidence),
-        **_data(evidence.samples, evidence.run.classes),
-        **_network(evidence),
-        **_tested(evidence),
-        **_use(evidence),
+def describe_card(facts: Facts) -> Document:
+    """The model card of a run, with the warnings of its report."""
+    run = facts.results.run
+    sentences = {
+        **_design(run),
+        **_data(facts.results.samples, run.classes),
+        **_network(facts.results),
+        **_tested(facts.results),
+        **_use(len(run.trained), facts.operating_point),
     }
-    return model_card(evidence.run.path.name, facts, cautions)
+    return model_card(run.path.name, sentences, cautions(facts))
 
 
-def _design(evidence: Evidence) -> dict[str, str]:
-    run = evidence.run
+def _design(run: Run) -> dict[str, str]:
     classes = ", ".join(run.classes)
     parts = (
         f"{run.fold_count} parts; each network was tested on one part and trained on the others"
         if run.kind == "cv"
         else f"a {run.fold_count}th part was tested, the rest trained on"
     )
-    facts = {
+    said = {
         "title": f"Development of a neural network that tells {classes} apart on chest X-rays, with internal "
         "cross-validation.",
         "use": "Research on such networks. Not for diagnosis, triage or any decision about a patient. Who "
@@ -118,11 +118,11 @@ def _design(evidence: Evidence) -> dict[str, str]:
         "data_id": f"The cache's digest is {run.cache_digest}; `magsd prepare` on the same files gives it.",
     }
     if run.patients_known:
-        facts["disjoint"] = "Patients: all images of one are in the same part."
-        facts["deidentified"] = "Ids of patients from DICOM headers are keyed hashes; other ids as given."
+        said["disjoint"] = "Patients: all images of one are in the same part."
+        said["deidentified"] = "Ids of patients from DICOM headers are keyed hashes; other ids as given."
     else:
-        facts["disjoint"] = "Images; patients are not known, so one may be in two parts."
-    return facts
+        said["disjoint"] = "Images; patients are not known, so one may be in two parts."
+    return said
 
 
 def _data(samples: pd.DataFrame | None, classes: tuple[str, ...]) -> dict[str, str]:
@@ -136,7 +136,7 @@ def _data(samples: pd.DataFrame | None, classes: tuple[str, ...]) -> dict[str, s
     patients = used.loc[used["patient_id"] != "", "patient_id"].nunique()
     of_patients = f" of {patients} patients" if patients else ""
     labels = ", ".join(f"{name} {count}" for name, count in used["label"].value_counts().items())
-    facts = {
+    said = {
         "sources": f"Images by source: {counted}.",
         "flow": f"{len(samples)} files found, {len(used)} images{of_patients} used ({labels}). Left out: "
         f"{reasons}.",
@@ -144,49 +144,49 @@ def _data(samples: pd.DataFrame | None, classes: tuple[str, ...]) -> dict[str, s
         "balance": f"{labels}.",
     }
     known = {name: int((used[name].astype(str) != "").sum()) for name in ("sex", "age", "view", "patient_id")}
-    facts["missing"] = "Known of the used images: " + ", ".join(
+    said["missing"] = "Known of the used images: " + ", ".join(
         f"{name.replace('_id', '')} {count} of {len(used)}" for name, count in known.items()
     )
     if known["sex"]:
         sexes = ", ".join(f"{name or 'unknown'} {n}" for name, n in used["sex"].value_counts().items())
-        facts["people"] = f"Sex: {sexes}. Age and view by class: in the report, where they are known."
+        said["people"] = f"Sex: {sexes}. Age and view by class: in the report, where they are known."
     if known["sex"] or known["age"]:
-        facts["fairness"] = "Figures by sex and age are in the report; nothing was done to make them equal."
-    return facts
+        said["fairness"] = "Figures by sex and age are in the report; nothing was done to make them equal."
+    return said
 
 
-def _network(evidence: Evidence) -> dict[str, str]:
-    recipe = evidence.run.recipe
+def _network(results: Results) -> dict[str, str]:
+    recipe = results.run.recipe
     model, train = recipe.model, recipe.train
     name = f"MAG-SD, backbone {model.backbone}" if model.name == "magsd" else model.name
-    facts = {
+    said = {
         "model": f"{name}, {recipe.image.size} px; every setting is in recipe.json "
         f"(SHA-256 {recipe.hash()[:12]}).",
         "initial": "Random." if model.weights == "none" else f"Weights: {model.weights}.",
         "training": f"{train.epochs} epochs, batches of {train.batch_size}, learning rate {train.lr:g} "
         f"({train.schedule}), augmentation: {', '.join(train.augment) or 'none'}; "
-        f"{len(evidence.run.trained)} networks.",
+        f"{len(results.run.trained)} networks.",
         "selection": "The weights of the last epoch; magsd chose no epoch and no setting on the tested part.",
     }
     if model.name == "magsd":
-        facts["explained"] = (
+        said["explained"] = (
             "Attention maps of single cases, by the network that never saw them; see the report."
         )
-    if evidence.provenance is not None:
-        tool = evidence.provenance["tool"]
-        facts["code"] = f"magsd {tool['version']}, commit {tool.get('git') or 'unknown'}."
-        versions = evidence.provenance["sessions"][-1]["versions"]
-        facts["software"] = ", ".join(f"{key} {value}" for key, value in versions.items())
-    if all(weights_path(evidence.run.path, fold).exists() for fold in evidence.run.trained):
-        file = deployed_path(evidence.run.path)
-        facts["weights"] = "In the run's folder: the weights of each fold" + (
-            f", and {file.name}, which predicts without torch." if file.exists() else "."
+    if results.provenance is not None:
+        tool = results.provenance["tool"]
+        said["code"] = f"magsd {tool['version']}, commit {tool.get('git') or 'unknown'}."
+        versions = results.provenance["sessions"][-1]["versions"]
+        said["software"] = ", ".join(f"{key} {value}" for key, value in versions.items())
+    if results.weights:
+        file = results.model_file
+        said["weights"] = "In the run's folder: the weights of each fold" + (
+            f", and {file.name}, which predicts without torch." if file else "."
         )
-    return facts
+    return said
 
 
-def _tested(evidence: Evidence) -> dict[str, str]:
-    metrics = evidence.metrics
+def _tested(results: Results) -> dict[str, str]:
+    metrics = results.metrics
     if metrics is None:
         return {}
     pooled, bounds = metrics["pooled"], metrics["pooled_intervals"]
@@ -200,7 +200,7 @@ def _tested(evidence: Evidence) -> dict[str, str]:
         for name in HEAD_FIGURES
     )
     per_class = "; ".join(f"{row['class']} {row['n']}" for row in pooled["per_class"])
-    facts = {
+    said = {
         "tested": f"{pooled['n']} images ({per_class}), each by networks that never saw it.",
         "performance": f"Out of fold, all images pooled, 95 % intervals over {bounds['over']}: {figures}. "
         "Each class and subgroup: in the report.",
@@ -210,31 +210,26 @@ def _tested(evidence: Evidence) -> dict[str, str]:
         "deviation over the folds.",
         "failures": "The images that were called wrong stand first in the report's case gallery.",
     }
-    if evidence.samples is not None:
-        count = (
-            evidence.samples.loc[evidence.samples["status"] == "ok", "source"].replace("", pd.NA).nunique()
-        )
+    if results.samples is not None:
+        count = results.samples.loc[results.samples["status"] == "ok", "source"].replace("", pd.NA).nunique()
         if count > 1:
-            facts["centres"] = f"{count} sources; how many centres they hold is not known to magsd."
-            facts["by_source"] = "Figures of each source are in the report (subgroups)."
-    return facts
+            said["centres"] = f"{count} sources; how many centres they hold is not known to magsd."
+            said["by_source"] = "Figures of each source are in the report (subgroups)."
+    return said
 
 
-def _use(evidence: Evidence) -> dict[str, str]:
-    stored = stored_operating(evidence)
-    facts = {
-        "computed": f"The mean of the softmax of the {len(evidence.run.trained)} networks; for tested images "
+def _use(networks: int, stored: OperatingPoint | None) -> dict[str, str]:
+    said = {
+        "computed": f"The mean of the softmax of the {networks} networks; for tested images "
         "the one network that never saw it.",
         "output": "A probability for each class; the class with the highest is the call.",
         "poor_input": "Files that cannot be read get a row with the reason and no call.",
     }
     if stored is None:
-        return facts
-    if stored["temperature"] is not None:
-        facts["calibration"] = "Temperature scaling fitted on out-of-fold predictions; see the report."
-    if stored["decision"] is not None:
-        decision = stored["decision"]
-        facts["output"] += f" A stored threshold decides about {decision['positive']}; see the report."
-    if stored["appearance"] is not None:
-        facts["poor_input"] += " Images unlike the training data are referred to a reader."
-    return facts
+        return said
+    said["calibration"] = "Temperature scaling fitted on out-of-fold predictions; see the report."
+    if stored.decision is not None:
+        said["output"] += f" A stored threshold decides about {stored.decision.positive}; see the report."
+    if stored.appearance is not None:
+        said["poor_input"] += " Images unlike the training data are referred to a reader."
+    return said

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from magsd_cli.evaluation.comparison import Contender
+from magsd_cli.evaluation.comparison import ComparedRun
 from magsd_cli.render.document import Block, Heading, Paragraph, Table, mean_and_deviation
 from magsd_cli.report.paper_tables import SETS, Published, published_figures
 from magsd_cli.report.sections.performance import COLUMNS
@@ -20,11 +20,10 @@ TITLES = {
     8: "Table 8: the regularization",
 }
 
-
 METRICS = ("accuracy", "sensitivity", "specificity", "f1")
 
 
-def published_blocks(runs: Sequence[Contender]) -> list[Block]:
+def published_blocks(runs: Sequence[ComparedRun]) -> list[Block]:
     """A section for each table of the paper that a run has a row in: table, differences, rankings."""
     tables = sorted({table for run in runs for table, _ in run.rows})
     blocks: list[Block] = []
@@ -36,7 +35,7 @@ def published_blocks(runs: Sequence[Contender]) -> list[Block]:
     return blocks
 
 
-def _table(table: int, inside: Sequence[tuple[str, Contender]]) -> list[Block]:
+def _table(table: int, inside: Sequence[tuple[str, ComparedRun]]) -> list[Block]:
     data_set = SETS.get(len(inside[0][1].metrics["classes"]), "A")
     figures = published_figures()
     order = list(dict.fromkeys(row for number, row, _, _ in figures if number == table))

@@ -3,57 +3,56 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from magsd_cli.artifacts.files import lock, write_bytes, write_hashed
 from magsd_cli.artifacts.runs import find_newest_run, open_run
 from magsd_cli.console import say
 from magsd_cli.errors import UsageError
-from magsd_cli.evaluation.attention import gather_cases
 from magsd_cli.evaluation.comparison import rows_of_suites
-from magsd_cli.evaluation.facts import majority_class
-from magsd_cli.evaluation.results import Evidence, gather, read_cache, stored_operating
-from magsd_cli.evaluation.shortcuts import audit_shortcuts
-from magsd_cli.recipe import load_recipe
-from magsd_cli.render.document import (
-    Block,
-    Document,
-    Heading,
-    not_available,
-)
+from magsd_cli.evaluation.facts import Facts, gather_facts
+from magsd_cli.evaluation.results import read_results
+from magsd_cli.render.document import Block, Document
 from magsd_cli.render.html import render_html
 from magsd_cli.render.markdown import render_markdown
 from magsd_cli.report.comparison import compare_runs
 from magsd_cli.report.model_card import describe_card
+from magsd_cli.report.sections.abstention import abstention_section
 from magsd_cli.report.sections.attention import attention_section
 from magsd_cli.report.sections.calibration import calibration_section
 from magsd_cli.report.sections.data_flow import data_flow_section
 from magsd_cli.report.sections.external import external_section
 from magsd_cli.report.sections.localization import localization_section
-from magsd_cli.report.sections.operating_point import operating_sections
-from magsd_cli.report.sections.performance import performance_sections, training_section
-from magsd_cli.report.sections.provenance import (
-    prepare_line,
-    provenance_section,
-    recipe_section,
-    reproduction_section,
-)
-from magsd_cli.report.sections.shortcuts import audit_section
+from magsd_cli.report.sections.operating_point import operating_point_section
+from magsd_cli.report.sections.performance import performance_section, training_section
+from magsd_cli.report.sections.provenance import provenance_section, recipe_section, reproduction_section
+from magsd_cli.report.sections.shortcuts import shortcut_section
 from magsd_cli.report.sections.subgroups import held_out_section, subgroup_section
-from magsd_cli.report.sections.summary import (
-    CARD,
-    opening,
-    opening_cautions,
-    system_name,
-)
+from magsd_cli.report.sections.summary import CARD, summary_section, system_name
 
 MARK = "<!-- written by magsd report -->"
-
-
 COMPARISONS = "comparisons"
+
+#: The report of a run, in reading order.
+SECTIONS: tuple[Callable[[Facts], list[Block]], ...] = (
+    summary_section,
+    performance_section,
+    held_out_section,
+    calibration_section,
+    operating_point_section,
+    abstention_section,
+    subgroup_section,
+    external_section,
+    shortcut_section,
+    attention_section,
+    localization_section,
+    training_section,
+    data_flow_section,
+    recipe_section,
+    provenance_section,
+    reproduction_section,
+)
 
 
 def report(
@@ -93,12 +92,12 @@ def report(
     place = out or (given[0] if len(given) == 1 else runs / COMPARISONS / _short_hash(paths))
     folder = place.parent if place.suffix == ".md" else place
     with lock(folder / ".report.lock"):
-        found = [gather(path) for path in paths]
+        found = [read_results(path) for path in paths]
         if several:
             return _write(compare_runs(found, rows, commands), place)
-        document = describe_run(found[0], runs, external, prevalence, truth)
-        path = _write(document, place)
-        _write_text(describe_card(found[0], opening_cautions(document)), folder / CARD, place != folder)
+        facts = gather_facts(found[0], runs, external, truth, prevalence)
+        path = _write(describe_run(facts), place)
+        _write_text(describe_card(facts), folder / CARD, place != folder)
         return path
 
 
@@ -133,61 +132,8 @@ def _check_own(path: Path) -> None:
         raise UsageError(f"{path}: was not written by `magsd report`; choose another place with --out")
 
 
-def describe_run(
-    evidence: Evidence,
-    runs: Path,
-    external: Path | None = None,
-    prevalence: float | None = None,
-    truth: Path | None = None,
-) -> Document:
+def describe_run(facts: Facts) -> Document:
     """The report of one run."""
-    run = evidence.run
-    cache = read_cache(evidence)
-    audit = audit_shortcuts(evidence, cache)
-    shown = None if cache is None or evidence.predictions is None else gather_cases(evidence, cache)
-    blocks: list[Block] = [*opening(evidence, audit), *_results(evidence, prevalence)]
-    if external is not None:
-        decision = (stored_operating(evidence) or {}).get("decision")
-        model = evidence.hashes.get("networks that predicted", "")
-        blocks += external_section(external, run.classes, decision, truth, model)
-    blocks += audit_section(audit, run.classes, evidence.missing.get("cache", ""))
-    blocks += attention_section(evidence, shown)
-    blocks += localization_section(evidence, {runs, run.path.parent})
-    blocks += _training(evidence)
-    tested = 0 if evidence.predictions is None else len(evidence.predictions)
-    if evidence.samples is None:
-        blocks += [Heading("Data"), not_available(evidence.missing["samples"])]
-    else:
-        blocks += data_flow_section(evidence.samples, run.classes, tested)
-    blocks += recipe_section(run.recipe, load_recipe("base"))
-    blocks += provenance_section(evidence.provenance, evidence.hashes)
-    blocks += reproduction_section(
-        evidence.provenance, prepare_line(evidence), str(run.path), run.cache_digest
-    )
-    return Document(f"{system_name(evidence)} on {len(run.classes)} classes: {run.path.name}", tuple(blocks))
-
-
-def _results(evidence: Evidence, prevalence: float | None) -> list[Block]:
-    reasons = [evidence.missing[name] for name in ("metrics", "predictions") if name in evidence.missing]
-    table, probabilities = evidence.predictions, evidence.probabilities
-    if evidence.metrics is None or probabilities is None or table is None:
-        return [Heading("Results"), not_available("; ".join(reasons))]
-    counts = {row["class"]: row["n"] for row in evidence.metrics["pooled"]["per_class"]}
-    patients = list(table["patient_id"])
-    truth = evidence.truth()
-    blocks = performance_sections(evidence.metrics, truth, probabilities, patients, majority_class(counts))
-    if evidence.run.held_out:
-        folds, classes = table["fold"].to_numpy(np.int64), evidence.run.classes
-        blocks += held_out_section(evidence.run.held_out, folds, truth, probabilities, patients, classes)
-    blocks += calibration_section(truth, probabilities, list(table["fold"]), patients)
-    blocks += operating_sections(evidence, prevalence)
-    if evidence.samples is not None:
-        about = evidence.samples.set_index("image_id").reindex(table["image_id"])
-        blocks += subgroup_section(about, truth, probabilities, patients, evidence.run.classes)
-    return blocks
-
-
-def _training(evidence: Evidence) -> list[Block]:
-    if not evidence.histories:
-        return [Heading("Training curves"), not_available("no fold has a history.parquet")]
-    return training_section(evidence.histories)
+    run = facts.results.run
+    blocks = [block for section in SECTIONS for block in section(facts)]
+    return Document(f"{system_name(run)} on {len(run.classes)} classes: {run.path.name}", tuple(blocks))

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from magsd_cli.evaluation.comparison import Contender
+from magsd_cli.evaluation.comparison import ComparedRun
 from magsd_cli.metrics.significance import Comparison, compare_rates, holm
 from magsd_cli.render.document import Block, Heading, Paragraph, Table
 
 SEED = 0
 
 
-def contrast_blocks(runs: Sequence[Contender]) -> list[Block]:
+def contrast_blocks(runs: Sequence[ComparedRun]) -> list[Block]:
     """The table of paired differences from the run with the highest pooled accuracy, on the same images."""
-    known = [run for run in runs if run.answers is not None]
+    known = [run for run in runs if run.predictions is not None]
     heading = Heading("Differences from the best run")
     if len(known) < 2:
         return [heading, Paragraph("Not available: fewer than two runs have their predictions.")]
     best = max(known, key=lambda run: run.metrics["pooled"]["accuracy"] or 0.0)
-    assert best.answers is not None
+    assert best.predictions is not None
     others = [run for run in known if run is not best and _same_images(run, best)]
     if not others:
         return [heading, Paragraph("Not available: no other run was tested on the images of the best one.")]
@@ -43,23 +43,21 @@ def contrast_blocks(runs: Sequence[Contender]) -> list[Block]:
     return [heading, Table(caption, head, tuple(rows))]
 
 
-def _same_images(run: Contender, best: Contender) -> bool:
+def _same_images(run: ComparedRun, best: ComparedRun) -> bool:
     return (
-        run.answers is not None
-        and best.answers is not None
-        and run.answers.image_ids == best.answers.image_ids
+        run.predictions is not None
+        and best.predictions is not None
+        and run.predictions.image_ids == best.predictions.image_ids
         and run.metrics["classes"] == best.metrics["classes"]
     )
 
 
-def _against(run: Contender, best: Contender) -> dict[str, Comparison]:
-    assert run.answers is not None
-    assert best.answers is not None
+def _against(run: ComparedRun, best: ComparedRun) -> dict[str, Comparison]:
+    assert run.predictions is not None
+    assert best.predictions is not None
+    ours, theirs = run.predictions, best.predictions
     rng = np.random.default_rng(SEED)
-    answers = run.answers
-    return compare_rates(
-        answers.truth, answers.probabilities, best.answers.probabilities, answers.patients, rng
-    )
+    return compare_rates(ours.truth, ours.probabilities, theirs.probabilities, ours.patients, rng)
 
 
 def _cells(comparison: Comparison, adjusted: float | None) -> tuple[str, str]:

@@ -1,21 +1,17 @@
 from __future__ import annotations
 
-import pandas as pd
+import numpy as np
 
 from magsd_cli.evaluation.attention import choose_cases
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.report.sections.attention import case_title
 
 
 def test_the_surest_right_and_the_surest_wrong_of_each_class() -> None:
-    table = pd.DataFrame(
-        {
-            "image_id": list("fedcba"),
-            "label": ["x", "x", "x", "x", "y", "y"],
-            "predicted": ["x", "x", "y", "y", "y", "y"],
-            "fold": [0, 1, 0, 1, 0, 1],
-        }
-    )
-    chosen = choose_cases(table, [0.6, 0.9, 0.7, 0.8, 0.5, 0.5], ["x", "y"])
+    first = np.array([0.6, 0.9, 0.3, 0.2, 0.5 - 1e-9, 0.5 - 1e-9])
+    truth, folds = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 1] * 3)
+    scores = np.stack([first, 1 - first], axis=1)
+    chosen = choose_cases(Predictions(tuple("fedcba"), truth, scores, folds, ("",) * 6, ("x", "y")))
     assert [(case.image_id, case.label == case.predicted, case.row) for case in chosen] == [
         ("e", True, 1),
         ("c", False, 3),

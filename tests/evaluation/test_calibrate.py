@@ -14,7 +14,7 @@ from tiny_run import picture, write_tiny_run, write_xrays
 
 from magsd_cli.artifacts.cache import samples_path
 from magsd_cli.artifacts.model_file import deployed_path, open_deployed, write_deployed
-from magsd_cli.artifacts.operating_point import operating_path, read_operating
+from magsd_cli.artifacts.operating_point import OperatingPoint, operating_path, read_operating_point
 from magsd_cli.artifacts.runs import fold_predictions_path, model_sha256, open_run
 from magsd_cli.artifacts.tables import (
     PREDICTION,
@@ -27,8 +27,8 @@ from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.evaluation.calibrate import CalibrationTargets, calibrate, targets_from_options
 from magsd_cli.evaluation.cross_validation import score
 from magsd_cli.inference.predict import predict
-from magsd_cli.metrics.calibration import fit_temperature, sharpen
-from magsd_cli.metrics.thresholds import SENSITIVITY, threshold_for
+from magsd_cli.metrics.calibration import apply_temperature, fit_temperature
+from magsd_cli.metrics.thresholds import SENSITIVITY, choose_threshold
 
 TARGETS = CalibrationTargets("COVID-19", SENSITIVITY, 0.9)
 
@@ -51,8 +51,8 @@ def run(tmp_path: Path, one_thread: None) -> Path:
     return path
 
 
-def _stored(run: Path) -> dict[str, Any]:
-    found = read_operating(run, model_sha256(open_run(run)))
+def _stored(run: Path) -> OperatingPoint:
+    found = read_operating_point(run, model_sha256(open_run(run)))
     assert found is not None
     return found
 
@@ -71,20 +71,24 @@ def test_what_is_stored_follows_from_the_predictions(run: Path) -> None:
     truth, scores = _out_of_fold(run)
     temperature = fit_temperature(truth, scores)
     assert temperature > 1.5  # they were made overconfident
-    assert stored["temperature"]["value"] == pytest.approx(temperature)
-    assert stored["temperature"]["cross_fitted"]["log_loss"] < stored["temperature"]["before"]["log_loss"]
-    calibrated = sharpen(scores, temperature)
-    decision = stored["decision"]
-    expected = threshold_for(truth == 0, calibrated[:, 0], SENSITIVITY, 0.9)
-    assert decision["threshold"] == pytest.approx(expected)
-    assert decision["apparent"]["sensitivity"] >= 0.9
-    assert decision["apparent"]["specificity"] == pytest.approx((calibrated[truth == 1, 0] < expected).mean())
-    assert (decision["images"], decision["positives"]) == (40, 20)
-    kept = calibrated.max(axis=1) >= stored["confidence"]["least"]
+    assert stored.temperature.value == pytest.approx(temperature)
+    assert stored.temperature.cross_fitted is not None
+    assert stored.temperature.cross_fitted.log_loss < stored.temperature.before.log_loss
+    calibrated = apply_temperature(scores, temperature)
+    decision = stored.decision
+    assert decision is not None
+    assert stored.confidence is not None
+    assert stored.appearance is not None
+    expected = choose_threshold(truth == 0, calibrated[:, 0], SENSITIVITY, 0.9)
+    assert decision.threshold == pytest.approx(expected)
+    assert decision.apparent.sensitivity >= 0.9
+    assert decision.apparent.specificity == pytest.approx((calibrated[truth == 1, 0] < expected).mean())
+    assert (decision.images, decision.positives) == (40, 20)
+    kept = calibrated.max(axis=1) >= stored.confidence.least
     assert 0.8 <= kept.mean() < 0.85
     # No patient is known: every image is one of its own, and 40 are too few for a promise.
-    assert stored["appearance"]["patients"] == 40
-    assert stored["appearance"]["assurance"] is None
+    assert stored.appearance.patients == 40
+    assert stored.appearance.assurance is None
 
 
 def test_what_is_not_named_stays(run: Path) -> None:
@@ -93,8 +97,8 @@ def test_what_is_not_named_stays(run: Path) -> None:
     calibrate(run=run, runs=run.parent, targets=CalibrationTargets())
     assert _stored(run) == before
     calibrate(run=run, runs=run.parent, targets=CalibrationTargets(coverage=1.0))
-    assert _stored(run)["confidence"] is None
-    assert _stored(run)["decision"] == before["decision"]
+    assert _stored(run).confidence is None
+    assert _stored(run).decision == before.decision
 
 
 def test_a_damaged_one_is_made_anew(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +108,7 @@ def test_a_damaged_one_is_made_anew(run: Path, capsys: pytest.CaptureFixture[str
         predict(inputs=[run.parent.parent / "xrays"], model=run, runs=run.parent, device="cpu")
     calibrate(run=run, runs=run.parent, targets=CalibrationTargets())
     assert "it is replaced" in capsys.readouterr().err
-    assert _stored(run)["decision"] is None  # what it asked for could not be read
+    assert _stored(run).decision is None  # what it asked for could not be read
 
 
 def test_wishes_that_cannot_be(run: Path) -> None:
@@ -139,16 +143,17 @@ def test_predict_does_what_is_stored(run: Path, tmp_path: Path) -> None:
     assert {row["refer"] for row in before} == {None}
     calibrate(run=run, runs=run.parent, targets=TARGETS)
     stored = _stored(run)
+    assert stored.decision is not None
     after, about = _predicted(run, tmp_path / "after.parquet")
     raw, about_raw = _predicted(run, tmp_path / "raw.parquet", raw_probabilities=True)
-    assert about["temperature"] == stored["temperature"]["value"]
-    assert about["decision"]["threshold"] == stored["decision"]["threshold"]
+    assert about["temperature"] == stored.temperature.value
+    assert about["decision"]["threshold"] == stored.decision.threshold
     assert about_raw["temperature"] is None
     for old, new, same in zip(before, after, raw, strict=True):
         assert same["p_Normal"] == pytest.approx(old["p_Normal"], abs=1e-6)
         # A temperature above 1 takes certainty.
         assert abs(new["p_Normal"] - 0.5) < abs(old["p_Normal"] - 0.5)
-        found = new["p_COVID-19"] >= stored["decision"]["threshold"]
+        found = new["p_COVID-19"] >= stored.decision.threshold
         assert new["decision"] == same["decision"] == ("COVID-19" if found else "not COVID-19")
     noise = next(row for row in after if row["path"].endswith("noise.png"))
     assert (noise["refer"], noise["refer_reason"]) == (True, "unlike_training_images")
@@ -198,7 +203,7 @@ def test_without_the_cache_nothing_is_said_of_looks(run: Path, tmp_path: Path) -
     cache.unlink()
     samples_path(cache).unlink()
     calibrate(run=run, runs=run.parent, targets=TARGETS)
-    assert _stored(run)["appearance"] is None
+    assert _stored(run).appearance is None
     rows, _ = _predicted(run, tmp_path / "t.parquet")
     assert {row["refer"] for row in rows} == {None}
     assert {row["decision"] for row in rows} <= {"COVID-19", "not COVID-19", None}

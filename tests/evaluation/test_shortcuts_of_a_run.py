@@ -14,7 +14,8 @@ import pytest
 from magsd_cli.artifacts.cache import SAMPLE_COLUMNS, open_cache, write_cache
 from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.data.decode import read_image
-from magsd_cli.evaluation.shortcuts import OTHERS, Audit, audit_shortcuts
+from magsd_cli.evaluation.shortcuts import OTHERS, ShortcutAudit, audit_shortcuts
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.report.sections.shortcuts import shortcut_cautions
 from magsd_cli.settings import Preprocessing
 from magsd_cli.tools.phantoms import COVID, NORMAL, PNEUMONIA, draw_phantom
@@ -25,7 +26,7 @@ REAL = Path(__file__).parents[3] / "shared/data/cxr"
 SIZE = 64
 
 
-def _audit(folder: Path, images: list[np.ndarray], about: pd.DataFrame) -> Audit:  # type: ignore[type-arg]
+def _audit(folder: Path, images: list[np.ndarray], about: pd.DataFrame) -> ShortcutAudit:  # type: ignore[type-arg]
     """The audit over five folds; about: label, patient_id, source of each image [S,S]."""
     count = len(images)
     frame = pd.DataFrame({column: [""] * count for column in SAMPLE_COLUMNS})
@@ -37,13 +38,17 @@ def _audit(folder: Path, images: list[np.ndarray], about: pd.DataFrame) -> Audit
     pixels = np.stack(images)[:, None]
     cache = open_cache(write_cache(folder, "audit", frame, [pixels], CLASSES, Preprocessing(size=SIZE)))
     truth = np.array([CLASSES.index(label) for label in frame["label"]])
-    predictions = frame[["image_id", "label", "patient_id"]].assign(
-        fold=make_folds(truth, list(frame["patient_id"]), 5, 0)
+    patients = tuple(frame["patient_id"])
+    predictions = Predictions(
+        tuple(frame["image_id"]),
+        truth,
+        np.eye(3)[truth],
+        make_folds(truth, patients, 5, 0),
+        patients,
+        CLASSES,
     )
-    evidence: Any = SimpleNamespace(
-        predictions=predictions, samples=frame, run=SimpleNamespace(classes=CLASSES), truth=lambda: truth
-    )
-    return audit_shortcuts(evidence, cache)
+    results: Any = SimpleNamespace(predictions=predictions, tested=frame)
+    return audit_shortcuts(results, cache)
 
 
 def _phantoms(count: int) -> tuple[list[np.ndarray], pd.DataFrame]:  # type: ignore[type-arg]

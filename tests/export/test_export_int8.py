@@ -14,6 +14,7 @@ from magsd_cli.errors import ArtifactError
 from magsd_cli.export import export as room
 from magsd_cli.export.export import in_words, quantize_run
 from magsd_cli.inference.onnx_engine import open_session, run_session
+from magsd_cli.metrics.predictions import Predictions
 
 COUNT, CLASSES = 20, ("bright", "dark")
 NETWORKS = {0: tiny_onnx(20.0), 1: tiny_onnx(20.0)}
@@ -29,20 +30,15 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     images = rng.integers(0, 60, (COUNT, 1, 64, 64)).astype(np.uint8)
     images[::2] += 190
     images[:, 0, 0, 0] = np.arange(COUNT)  # which image it is
-    table = pd.DataFrame({"image_id": [f"image{i}" for i in range(COUNT)]})
-    table["fold"] = np.arange(COUNT) // 2 % 2
-    folds = table.assign(index=range(COUNT))
+    ids, tested_in = tuple(f"image{i}" for i in range(COUNT)), np.arange(COUNT) // 2 % 2
+    folds = pd.DataFrame({"image_id": ids, "fold": tested_in, "index": range(COUNT)})
     run = SimpleNamespace(
         classes=CLASSES, recipe=SimpleNamespace(image=SimpleNamespace(size=64)), folds=lambda: folds
     )
-    evidence = SimpleNamespace(
-        run=run,
-        predictions=table,
-        probabilities=run_session(open_session(NETWORKS[0]), images, False).probabilities,
-        truth=lambda: np.arange(COUNT) % 2,
-        missing={},
-    )
-    monkeypatch.setattr(room, "gather", lambda _: evidence)
+    scores = run_session(open_session(NETWORKS[0]), images, False).probabilities.astype(np.float64)
+    tested = Predictions(ids, np.arange(COUNT) % 2, scores, tested_in, ("",) * COUNT, CLASSES)
+    results = SimpleNamespace(run=run, predictions=tested, missing={})
+    monkeypatch.setattr(room, "read_results", lambda _: results)
     monkeypatch.setattr(room, "read_cache", lambda _: SimpleNamespace(images=images))
     seen: list[np.ndarray] = []
     becomes(monkeypatch, None, seen)
@@ -80,7 +76,7 @@ def test_a_fall_is_refused_with_its_figures(shown: list[np.ndarray], monkeypatch
 def test_without_the_cache_it_cannot_be_judged(
     shown: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room.gather(Path()).missing["cache"] = "the cache is gone"
+    room.read_results(Path()).missing["cache"] = "the cache is gone"
     monkeypatch.setattr(room, "read_cache", lambda _: None)
     with pytest.raises(ArtifactError, match="the cache is gone; export without --int8"):
         quantize_run(Path("run"), NETWORKS, 0.01)

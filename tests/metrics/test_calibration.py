@@ -7,6 +7,7 @@ from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sk_log_loss
 
 from magsd_cli.metrics.calibration import (
+    apply_temperature,
     brier,
     calibration_intervals,
     calibration_slope,
@@ -15,7 +16,6 @@ from magsd_cli.metrics.calibration import (
     fit_temperature,
     log_loss,
     reliability,
-    sharpen,
 )
 
 
@@ -53,7 +53,7 @@ def test_the_temperature_is_found(temperature: float) -> None:
     found = fit_temperature(truth, probabilities)
     assert found == pytest.approx(temperature, rel=0.1)
     best = minimize_scalar(
-        lambda t: log_loss(truth, sharpen(probabilities, t)), bounds=(0.05, 20), method="bounded"
+        lambda t: log_loss(truth, apply_temperature(probabilities, t)), bounds=(0.05, 20), method="bounded"
     )
     assert found == pytest.approx(best.x, rel=1e-3)
     assert calibration_slope(truth, probabilities) == pytest.approx(1 / found)

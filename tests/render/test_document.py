@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from magsd_cli.render.document import Document, Heading, Table, mean_and_deviation, percent
+from magsd_cli.render.document import Table, mean_and_deviation, percent
 
 
 def test_a_ragged_table_is_a_bug() -> None:
@@ -17,8 +17,3 @@ def test_undefined_figures_say_why() -> None:
     assert mean_and_deviation(None, None, "empty") == "n/a (empty)"
     assert mean_and_deviation(0.9, None) == "90.00"
     assert mean_and_deviation(0.9, 0.0123) == "90.00 ± 1.23"
-
-
-def test_headings_come_in_order() -> None:
-    document = Document("t", (Heading("one"), Heading("two", 3)))
-    assert [heading.text for heading in document.headings()] == ["one", "two"]

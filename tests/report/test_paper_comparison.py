@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from magsd_cli.evaluation.comparison import Answers, Contender, Cost
+from magsd_cli.evaluation.comparison import ComparedRun, Cost
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.render.document import Figure, Paragraph, Table
 from magsd_cli.report.comparison import comparison_blocks, cost_table, picture_blocks
 from magsd_cli.report.paper_comparison import published_blocks, published_figures
@@ -28,16 +29,16 @@ def metrics(accuracy: float) -> dict[str, Any]:
     }
 
 
-def contender(name: str, accuracy: float, row: str, seed: int = 0, images: int = 60) -> Contender:
+def compared_run(name: str, accuracy: float, row: str, seed: int = 0, images: int = 60) -> ComparedRun:
     rng = np.random.default_rng(seed)
     truth = np.arange(images) % 3
     right = rng.random(images) < accuracy
     scores = np.full((images, 3), 0.2)
     scores[np.arange(images), np.where(right, truth, (truth + 1) % 3)] = 0.6
     ids = tuple(f"image{i}" for i in range(images))
-    answers = Answers(ids, truth, scores, ids)
+    found = Predictions(ids, truth, scores, np.arange(images) % 5, ids, tuple(CLASSES))
     rows = ((3, row),) if row else ()
-    return Contender(name, name, metrics(accuracy), "d", "f", answers, rows, Cost(2_500_000, 10**9, 90.0, 3))
+    return ComparedRun(name, name, metrics(accuracy), "d", found, rows, Cost(2_500_000, 10**9, 90.0, 3))
 
 
 def tables(blocks: Any) -> list[Table]:
@@ -58,9 +59,9 @@ def test_the_projects_copy_of_the_papers_figures(shared_data: Path) -> None:
 
 def test_the_papers_rows_with_differences_and_ranks() -> None:
     runs = [
-        contender("a", 0.9, "ResNet18"),
-        contender("b", 0.5, "MAG-SD (proposed)"),
-        contender("c", 0.7, "VGG16"),
+        compared_run("a", 0.9, "ResNet18"),
+        compared_run("b", 0.5, "MAG-SD (proposed)"),
+        compared_run("c", 0.7, "VGG16"),
     ]
     (table,) = tables(published_blocks(runs))
     by_row = {row[0]: row for row in table.rows}
@@ -72,14 +73,14 @@ def test_the_papers_rows_with_differences_and_ranks() -> None:
     assert (
         "Spearman's correlation -0.50" in words
     )  # theirs: MAG-SD, ResNet18, VGG16; ours: ResNet18, VGG16, MAG-SD
-    assert not published_blocks([contender("a", 0.9, "")])
+    assert not published_blocks([compared_run("a", 0.9, "")])
 
 
 def test_differences_from_the_best_are_paired_and_adjusted() -> None:
     best, close, far = (
-        contender("best", 0.95, ""),
-        contender("close", 0.94, "", 0),
-        contender("far", 0.4, "", 2),
+        compared_run("best", 0.95, ""),
+        compared_run("close", 0.94, "", 0),
+        compared_run("far", 0.4, "", 2),
     )
     (table,) = tables(contrast_blocks([far, best, close]))
     rows = {row[0]: row for row in table.rows}
@@ -88,12 +89,12 @@ def test_differences_from_the_best_are_paired_and_adjusted() -> None:
     assert rows["far"][2] < "0.01"
     assert float(rows["close"][1].split()[0]) == pytest.approx(0, abs=5)
     assert rows["close"][2] == "1.000"
-    other = contender("other images", 0.3, "", images=30)
+    other = compared_run("other images", 0.3, "", images=30)
     assert "no other run" in next(b.text for b in contrast_blocks([best, other]) if isinstance(b, Paragraph))
 
 
 def test_costs_and_pictures() -> None:
-    runs = [contender(f"run {number}", 0.5 + number / 20, "") for number in range(5)]
+    runs = [compared_run(f"run {number}", 0.5 + number / 20, "") for number in range(5)]
     assert tables([cost_table(runs)])[0].rows[0] == ("run 0", "2.50", "1.00", "1.5", "30.0")
     assert len(tables(comparison_blocks(runs))[0].rows) == 5
     pictures = [block for block in picture_blocks(runs) if isinstance(block, Figure)]

@@ -20,14 +20,14 @@ from magsd_cli.artifacts.operating_point import operating_path
 from magsd_cli.artifacts.runs import metrics_path, open_run, predictions_path, provenance_path, weights_path
 from magsd_cli.artifacts.tables import OUT_OF_FOLD, read_table, table_bytes, table_metadata, write_parquet
 from magsd_cli.errors import ArtifactError, LockedError, UsageError
-from magsd_cli.evaluation.attention import gather_cases
 from magsd_cli.evaluation.calibrate import CalibrationTargets, calibrate
-from magsd_cli.evaluation.results import gather, read_cache
+from magsd_cli.evaluation.external import read_external
+from magsd_cli.evaluation.facts import gather_facts
+from magsd_cli.evaluation.results import read_results
 from magsd_cli.recipe import load_recipe
 from magsd_cli.render.document import Paragraph
 from magsd_cli.report.report import report
 from magsd_cli.report.sections.attention import attention_section
-from magsd_cli.report.sections.external import external_section
 from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv
 
@@ -182,11 +182,8 @@ def test_the_operating_point_and_what_it_means_where_it_is_used(run: Path) -> No
 
 def test_without_weights_there_is_no_attention(run: Path) -> None:
     _remove(weights_path(run, 0))
-    evidence = gather(run)
-    cache = read_cache(evidence)
-    assert cache is not None
-    shown = gather_cases(evidence, cache)
-    words = " ".join(b.text for b in attention_section(evidence, shown) if isinstance(b, Paragraph))
+    blocks = attention_section(gather_facts(read_results(run), run.parent))
+    words = " ".join(block.text for block in blocks if isinstance(block, Paragraph))
     assert "Attention is not available: a fold's weights are missing" in words
 
 
@@ -302,7 +299,7 @@ def test_outside_data_that_cannot_be_is_refused(run: Path, tmp_path: Path, conte
     path = tmp_path / "outside.csv"
     path.write_text(content)
     with pytest.raises(ArtifactError, match=reason):
-        external_section(path, CLASSES)
+        read_external(path, None, CLASSES, "")
 
 
 def test_a_second_writer_is_locked_out(run: Path) -> None:

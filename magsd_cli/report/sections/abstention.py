@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.evaluation.facts import Appearance, Facts, OperatingPoint
 from magsd_cli.metrics.abstention import area_under_curve, confidence_for, coverage_curve, error_interval
 from magsd_cli.metrics.intervals import wilson
 from magsd_cli.render.charts import coverage_figure
@@ -22,34 +22,29 @@ from magsd_cli.render.document import (
     percent,
 )
 
+MISSING = "operating.json is missing; make it with `magsd calibrate RUN`"
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 
-def abstention_section(
-    stored: Mapping[str, Any] | None,
-    missing: str,
-    right: npt.NDArray[np.bool_],
-    confidence: npt.NDArray[np.float64],
-    groups: Sequence[str],
-) -> list[Block]:
-    """What the stored operating point refers (None: why in `missing`), and coverage against error.
-
-    right: whether each answer is [N]; confidence: of each, calibrated by the other folds [N]; groups: the
-    patient of each image.
-    """
+def abstention_section(facts: Facts) -> list[Block]:
+    """What the stored operating point refers, and coverage against error, calibrated by the other folds."""
+    found, stored = facts.calibrated, facts.operating_point
+    if facts.scored is None or found is None:
+        return []
     blocks: list[Block] = [Heading("Leaving images to a reader", 3)]
     if stored is None:
-        blocks.append(Paragraph(f"What predict refers is not available: {missing}."))
+        blocks.append(Paragraph(f"What predict refers is not available: {MISSING}."))
     else:
         blocks.append(Bullets(tuple(_rules(stored))))
-        blocks += _by_class(stored["appearance"])
-    if len(right) == 0:
+        blocks += _by_class(stored.appearance)
+    if len(found) == 0:
         return [*blocks, Paragraph("n/a: no image was tested.")]
-    return [*blocks, _coverage_table(right, confidence, groups), _curve(right, confidence)]
+    right, confidence = found.called == found.truth, found.confidence
+    return [*blocks, _coverage_table(right, confidence, found.patients), _curve(right, confidence)]
 
 
-def _rules(stored: Mapping[str, Any]) -> list[str]:
-    appearance, confidence = stored["appearance"], stored["confidence"]
+def _rules(stored: OperatingPoint) -> list[str]:
+    appearance, confidence = stored.appearance, stored.confidence
     rules = []
     if appearance is None:
         rules.append(
@@ -57,31 +52,31 @@ def _rules(stored: Mapping[str, Any]) -> list[str]:
         )
     else:
         promise = (
-            f"at most {percent(appearance['share'], digits=0)} % of new patients' images like these are, "
-            f"with {percent(appearance['assurance'], digits=0)} % assurance"
-            if appearance["assurance"]
-            else f"{appearance['patients']} patients are too few to promise how many will be"
+            f"at most {percent(appearance.share, digits=0)} % of new patients' images like these are, "
+            f"with {percent(appearance.assurance, digits=0)} % assurance"
+            if appearance.assurance
+            else f"{appearance.patients} patients are too few to promise how many will be"
         )
         rules.append(
             f"unlike_training_images: referred where the picture's distance from the training images is "
-            f"over {appearance['limit']:.3f} (their mean is 1); {promise}. Of the run's own "
-            f"{appearance['images']} images, each measured against the other folds', "
-            f"{percent(appearance['referred'], digits=1)} % are."
+            f"over {appearance.limit:.3f} (their mean is 1); {promise}. Of the run's own "
+            f"{appearance.images} images, each measured against the other folds', "
+            f"{percent(appearance.referred, digits=1)} % are."
         )
     rules.append(
         "folds_disagree: referred where no class has the votes of more than half of three or more networks. "
         "How often that is cannot be said from cross-validation: each image was seen by all networks but one."
     )
     rules.append(
-        f"low_confidence: referred under a confidence of {confidence['least']:.3f}, which answers "
-        f"{percent(confidence['coverage'], digits=0)} % of the out-of-fold images."
+        f"low_confidence: referred under a confidence of {confidence.least:.3f}, which answers "
+        f"{percent(confidence.coverage, digits=0)} % of the out-of-fold images."
         if confidence
         else "low_confidence: not asked for; `magsd calibrate RUN --coverage 0.9` refers a tenth by it."
     )
     return rules
 
 
-def _by_class(appearance: Mapping[str, Any] | None) -> list[Block]:
+def _by_class(appearance: Appearance | None) -> list[Block]:
     if appearance is None:
         return []
     rows = [
@@ -90,7 +85,7 @@ def _by_class(appearance: Mapping[str, Any] | None) -> list[Block]:
             str(images),
             f"{percent(referred / images, digits=1)} {interval_text(wilson(referred, images))}",
         )
-        for name, (referred, images) in appearance["by_class"].items()
+        for name, (referred, images) in appearance.by_class.items()
         if images
     ]
     caption = (

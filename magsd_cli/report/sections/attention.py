@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from magsd_cli.evaluation.attention import Chosen, ShownCases
-from magsd_cli.evaluation.results import Evidence
+from magsd_cli.evaluation.attention import Chosen
+from magsd_cli.evaluation.facts import Facts
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.render.charts import Case, gallery_figure, shorten
 from magsd_cli.render.document import (
     Block,
@@ -34,18 +35,18 @@ GALLERY_RULE = (
 )
 
 
-def attention_section(evidence: Evidence, shown: ShownCases | None) -> list[Block]:
+def attention_section(facts: Facts) -> list[Block]:
     """A few cases with the attention of the network that never saw them, and a gallery of many."""
-    if evidence.predictions is None or evidence.probabilities is None:
-        return [Heading(TITLE), not_available(evidence.missing["predictions"])]
-    if shown is None:
-        return [Heading(TITLE), not_available(evidence.missing["cache"])]
+    found, shown = facts.predictions, facts.attention
+    if found is None or shown is None:
+        missing = "predictions" if found is None else "cache"
+        return [Heading(TITLE), not_available(facts.results.missing[missing])]
     pixels, maps = shown.pixels, shown.maps
     cases = [Case(case_title(case), pixels[case.row], maps.get(case.row)) for case in shown.chosen]
     gallery = Gallery(
-        evidence.run.classes,
-        tuple(_gallery_case(evidence, row, thumbnail(pixels[row], maps.get(row))) for row in shown.gallery),
-        len(evidence.predictions),
+        found.classes,
+        tuple(_gallery_case(found, row, thumbnail(pixels[row], maps.get(row))) for row in shown.gallery),
+        len(found),
     )
     return [*cases_section(cases, shown.chosen, shown.without_attention), *gallery_section(gallery)]
 
@@ -57,14 +58,10 @@ def case_title(case: Chosen) -> str:
     return f"{title}: {words}\n{shorten(case.image_id, 44)}"
 
 
-def _gallery_case(evidence: Evidence, row: int, jpeg: bytes) -> GalleryCase:
-    assert evidence.predictions is not None
-    assert evidence.probabilities is not None
-    case = evidence.predictions.iloc[row]
-    number = evidence.run.classes.index
+def _gallery_case(found: Predictions, row: int, jpeg: bytes) -> GalleryCase:
     return GalleryCase(
-        str(case["image_id"]), number(case["label"]), number(case["predicted"]),
-        float(evidence.probabilities[row].max()), int(case["fold"]), jpeg,
+        found.image_ids[row], int(found.truth[row]), int(found.called[row]),
+        float(found.confidence[row]), int(found.tested_in()[row]), jpeg,
     )  # fmt: skip
 
 

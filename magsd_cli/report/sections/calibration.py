@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.evaluation.facts import Facts
 from magsd_cli.metrics.calibration import (
     BINS,
     brier,
     calibration_intervals,
     calibration_slope,
-    cross_fitted,
     expected_calibration_error,
     fit_temperature,
     log_loss,
@@ -23,23 +23,20 @@ from magsd_cli.render.charts import reliability_figure
 from magsd_cli.render.document import Block, Figure, Heading, Paragraph, Table, interval_text
 
 
-def calibration_section(
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    folds: Sequence[int],
-    groups: Sequence[str],
-) -> list[Block]:
-    """Table and reliability plot. truth: class numbers [N]; probabilities [N,K]; folds: of each image [N].
-
-    groups: the patient of each image [N], for the intervals. The scaled probabilities of a fold come from the
+def calibration_section(facts: Facts) -> list[Block]:
+    """Table and reliability plot, intervals over patients. The scaled probabilities of a fold come from the
     temperature that was fitted on the other folds.
     """
+    found, calibrated = facts.scored, facts.calibrated
+    if found is None or calibrated is None:
+        return []
     blocks: list[Block] = [Heading("Calibration", 3)]
-    if len(truth) == 0:
+    if len(found) == 0:
         return [*blocks, Paragraph("n/a: no image was tested.")]
+    truth, probabilities, groups = found.truth, found.probabilities, found.patients
     series = {"as the network says": probabilities}
-    if len(set(folds)) > 1:
-        series["temperature fitted on the other folds"] = cross_fitted(truth, probabilities, list(folds))
+    if len(np.unique(found.tested_in())) > 1:
+        series["temperature fitted on the other folds"] = calibrated.probabilities
     rows = tuple((name, *_figures(truth, values, groups)) for name, values in series.items())
     caption = (
         f"ECE: expected calibration error of the predicted class in {BINS} equally wide bins. Brier: 0 is "

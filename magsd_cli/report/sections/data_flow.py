@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from magsd_cli.render.document import Block, Heading, Table
+from magsd_cli.evaluation.facts import Facts
+from magsd_cli.render.document import Block, Heading, Table, not_available
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,8 +50,12 @@ REASONS = {
 }
 
 
-def data_flow_section(samples: pd.DataFrame, classes: Sequence[str], tested: int) -> list[Block]:
-    """The tables of the data's way, from the samples table. `tested`: images with a prediction."""
+def data_flow_section(facts: Facts) -> list[Block]:
+    """The tables of the data's way, from the samples table."""
+    samples, classes = facts.results.samples, facts.results.run.classes
+    if samples is None:
+        return [Heading("Data"), not_available(facts.results.missing["samples"])]
+    tested = 0 if facts.predictions is None else len(facts.predictions)
     return [Heading("Data"), flow_table(samples, classes, tested), source_table(samples, classes)]
 
 

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from magsd_cli.evaluation.external import read_labelled, read_labelled_csv
+from magsd_cli.evaluation.facts import Facts
 from magsd_cli.metrics.rates import summary
 from magsd_cli.render.document import Block, Bullets, Heading, Paragraph, Table
 from magsd_cli.report.sections.operating_point import frozen_threshold_table
 from magsd_cli.report.sections.performance import class_table, overall_table
 
 
-def external_section(
-    path: Path,
-    classes: tuple[str, ...],
-    decision: Mapping[str, Any] | None = None,
-    labels: Path | None = None,
-    model_sha256: str = "",
-) -> list[Block]:
-    """Score outside images: the table that predict made in `path` with the CSV `labels`, or a CSV `path`
-    alone, with the columns label, p_<class> of every class, and, if known, patient_id.
-
-    `decision`: the stored operating point, whose threshold is tried as it is.
-
-    Raises `ArtifactError` for a file that cannot be read, a missing column, an unknown label or probabilities
-    that are none, with the row's number, and for predictions of other networks than `model_sha256`.
-    """
-    found = read_labelled(path, labels, classes, model_sha256) if labels else read_labelled_csv(path, classes)
-    truth, probabilities, patients = found.truth, found.probabilities, found.patients
-    pooled = summary(truth, probabilities, classes)
-    overall, intervals = overall_table(pooled, truth, probabilities, patients)
+def external_section(facts: Facts) -> list[Block]:
+    """The figures on outside images; the stored threshold is tried on them as it is."""
+    found, point = facts.external, facts.operating_point
+    if found is None:
+        return []
+    outside = found.predictions
+    pooled = summary(outside.truth, outside.probabilities, outside.classes)
+    overall, intervals = overall_table(pooled, outside)
+    by_this_run = "They were predicted by this run; that"
+    if not found.by_this_run:
+        by_this_run = "That they were predicted by this run, and"
     words = (
-        f"{len(truth)} images from {path.name}, scored as they stand there: nothing was fitted to them. "
-        + ("They were predicted by this run; that" if labels else "That they were predicted by this run, and")
-        + " they are of patients that it has never seen is the word of whoever made the file."
+        f"{len(outside)} images from {found.path.name}, scored as they stand there: nothing was fitted to "
+        f"them. {by_this_run} they are of patients that it has never seen is the word of whoever made the "
+        "file."
     )
     tables: list[Table] = [overall, class_table(pooled, intervals)]
-    if decision is not None:
-        number = classes.index(decision["positive"])
-        tables.append(frozen_threshold_table(decision, truth == number, probabilities[:, number], patients))
+    if point is not None and point.decision is not None:
+        tables.append(frozen_threshold_table(point.decision, outside))
     notes = [Bullets(found.notes)] if found.notes else []
     return [Heading("Outside data"), Paragraph(words), *notes, *tables]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from magsd_cli.evaluation.results import Evidence
-from magsd_cli.localization.folder import read_localizations
+from magsd_cli.evaluation.facts import Facts
 from magsd_cli.localization.measure import LocalizationRow
 from magsd_cli.localization.pictures import iou_histogram
 from magsd_cli.localization.scores import CONTROLS, Score, figure_of, figures_by_kind
@@ -97,17 +95,18 @@ def localization_blocks(
     return blocks
 
 
-def localization_section(evidence: Evidence, folders: Iterable[Path]) -> list[Block]:
-    """What `magsd localize` found with the networks of this run, from ``localize/*`` in `folders`."""
-    model = evidence.hashes.get("networks that predicted", "")
+def localization_section(facts: Facts) -> list[Block]:
+    """What `magsd localize` found with the networks of this run."""
+    results = facts.results
+    model = results.hashes.get("networks that predicted", "")
     blocks: list[Block] = [Heading("Localization")]
-    for number, found in enumerate(read_localizations(folders)):
+    for number, found in enumerate(facts.localizations):
         if found.problem is not None:
             blocks.append(Caution(f"A localization could not be read: {found.problem}"))
         elif found.model_sha256 == model:
             blocks += localization_blocks(found.name, found.rows, found.panel, number)
     if len(blocks) == 1:
-        command = shlex.join(["magsd", "localize", "IMAGES", "--model", str(evidence.run.path)])
+        command = shlex.join(["magsd", "localize", "IMAGES", "--model", str(results.run.path)])
         blocks.append(not_available("nothing was localized with this run"))
         blocks.append(Commands((f"{command} --boxes boxes.csv --masks masks/ --lungs lungs/",)))
     return blocks

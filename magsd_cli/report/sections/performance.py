@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from magsd_cli.evaluation.cross_validation import Rates, RunMetrics
+from magsd_cli.evaluation.facts import Facts
 from magsd_cli.metrics.intervals import Interval, rate_intervals
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
 from magsd_cli.metrics.roc import one_vs_rest_auc, roc_curve
 from magsd_cli.render.charts import training_figure
@@ -20,20 +21,16 @@ from magsd_cli.render.document import (
     Table,
     interval_text,
     mean_and_deviation,
+    not_available,
     percent,
 )
 from magsd_cli.render.fig6_roc import Curve, roc_figure
 from magsd_cli.render.fig8_confusion import confusion_figure
 
-Metrics = Mapping[str, Any]
-
-
 Intervals = Mapping[str, Interval]
-
 
 #: The paper's columns, and AUC.
 COLUMNS = {"accuracy": "ACC", "sensitivity": "SEN", "specificity": "SPC", "f1": "F1", "auc": "AUC"}
-
 
 BY_CLASS = {
     "sensitivity": "sensitivity",
@@ -44,11 +41,10 @@ BY_CLASS = {
     "auc": "AUC",
 }
 
-
 GRID = np.linspace(0, 1, 201)
 
 
-def metrics_table(metrics: Metrics, majority: str, intervals: Intervals | None = None) -> Table:
+def metrics_table(metrics: RunMetrics, majority: str, intervals: Intervals | None = None) -> Table:
     """The paper's form: mean ± standard deviation over the folds; below it each fold, and all images pooled.
 
     `intervals`: of the pooled figures, by metric. The last row is what calling every image `majority` would
@@ -83,14 +79,9 @@ def metrics_table(metrics: Metrics, majority: str, intervals: Intervals | None =
     return Table(caption, ("", "n", *(f"{name} (%)" for name in COLUMNS.values())), tuple(rows))
 
 
-def overall_table(
-    pooled: Metrics,
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    groups: Sequence[str],
-) -> tuple[Table, Intervals]:
+def overall_table(pooled: Rates, found: Predictions) -> tuple[Table, Intervals]:
     """The figures of one set of predictions with their intervals, and all intervals by metric."""
-    intervals = rate_intervals(truth, probabilities, groups, np.random.default_rng(0))
+    intervals = rate_intervals(found.truth, found.probabilities, found.patients, np.random.default_rng(0))
     cells = tuple(percent(pooled[m], pooled["undefined"].get(m)) for m in COLUMNS)
     bounds = tuple(interval_text(intervals.get(m)) for m in COLUMNS)
     n = str(pooled["n"])
@@ -101,12 +92,12 @@ def overall_table(
     return Table(caption, head, (("all images", n, *cells), ("95 % interval", n, *bounds))), intervals
 
 
-def _reasons(metrics: Metrics) -> dict[str, str]:
+def _reasons(metrics: RunMetrics) -> dict[str, str]:
     """Why a metric is undefined in every fold: the first fold's reason."""
     return {m: fold["undefined"][m] for fold in metrics["folds"] for m in fold["undefined"]}
 
 
-def _constant(pooled: Metrics, classes: Sequence[str], majority: str) -> dict[str, Any]:
+def _constant(pooled: Rates, classes: Sequence[str], majority: str) -> Rates:
     """The rates of calling every image `majority`."""
     counts = [row["n"] for row in pooled["per_class"]]
     truth = np.repeat(np.arange(len(classes)), counts)
@@ -115,7 +106,7 @@ def _constant(pooled: Metrics, classes: Sequence[str], majority: str) -> dict[st
     return summary(truth, probabilities, classes)
 
 
-def class_table(pooled: Metrics, intervals: Intervals | None = None) -> Table:
+def class_table(pooled: Rates, intervals: Intervals | None = None) -> Table:
     """Each class against the rest, over all images pooled, with its interval where there is one."""
     rows = []
     for k, row in enumerate(pooled["per_class"]):
@@ -130,22 +121,18 @@ def class_table(pooled: Metrics, intervals: Intervals | None = None) -> Table:
     return Table(caption, ("class", "n", *BY_CLASS.values()), tuple(rows))
 
 
-def _why(pooled: Metrics, metric: str, row: Mapping[str, Any]) -> str | None:
+def _why(pooled: Rates, metric: str, row: Rates) -> str | None:
     """The reason that `summary` gives for this class and metric, without the class's name."""
     reason = pooled["undefined"].get(metric)
     return reason.rpartition(": ")[2] if reason and row[metric] is None else None
 
 
-def roc_curves(
-    truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating], classes: Sequence[str]
-) -> list[Curve]:
-    """A curve for each class that has images and others, and their mean (macro): AUC the mean of theirs.
-
-    truth: class numbers [N]; probabilities [N,K].
-    """
+def roc_curves(found: Predictions) -> list[Curve]:
+    """A curve for each class that has images and others, and their mean (macro): AUC the mean of theirs."""
+    truth, probabilities = found.truth, found.probabilities
     areas = one_vs_rest_auc(truth, probabilities)
     curves = []
-    for k, name in enumerate(classes):
+    for k, name in enumerate(found.classes):
         if np.isnan(areas[k]):
             continue
         false_rate, true_rate, _ = roc_curve(truth == k, probabilities[:, k])
@@ -157,21 +144,16 @@ def roc_curves(
     return curves
 
 
-def performance_sections(
-    metrics: Metrics,
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    groups: Sequence[str],
-    majority: str,
-) -> list[Block]:
-    """The sections with the figures: overall, by class, ROC curves, confusion matrix.
-
-    truth: class numbers [N]; probabilities [N,K]; groups: the patient of each image, "" where unknown.
-    """
-    intervals = rate_intervals(truth, probabilities, groups, np.random.default_rng(0))
+def performance_section(facts: Facts) -> list[Block]:
+    """The figures: overall, by class, ROC curves, confusion matrix."""
+    metrics, found, missing = facts.results.metrics, facts.predictions, facts.results.missing
+    if metrics is None or found is None:
+        reasons = [missing[name] for name in ("metrics", "predictions") if name in missing]
+        return [Heading("Results"), not_available("; ".join(reasons))]
+    intervals = rate_intervals(found.truth, found.probabilities, found.patients, np.random.default_rng(0))
     classes, pooled = metrics["classes"], metrics["pooled"]
-    curves = roc_curves(truth, probabilities, classes)
-    blocks: list[Block] = [Heading("Results"), metrics_table(metrics, majority, intervals)]
+    curves = roc_curves(found)
+    blocks: list[Block] = [Heading("Results"), metrics_table(metrics, facts.majority, intervals)]
     blocks += [Heading("Each class", 3), class_table(pooled, intervals), Heading("ROC curves", 3)]
     blocks.append(_roc(curves) if curves else Paragraph("n/a: all tested images are of one class."))
     blocks += [Heading("Confusion matrix", 3), confusion(pooled["confusion"], classes)]
@@ -205,8 +187,11 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure
     )
 
 
-def training_section(histories: Mapping[int, Mapping[str, Sequence[float]]]) -> list[Block]:
+def training_section(facts: Facts) -> list[Block]:
     """The training curves of the folds whose history is there. They are of training images: no result."""
+    histories = facts.results.histories
+    if not histories:
+        return [Heading("Training curves"), not_available("no fold has a history.parquet")]
     epochs = {fold: len(history["loss"]) for fold, history in histories.items()}
     last = "; ".join(
         f"fold {fold + 1}: loss {history['loss'][-1]:.3f} after {epochs[fold]} epochs"

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from magsd_cli.evaluation.results import Evidence
+from magsd_cli.evaluation.facts import Facts, Run
 from magsd_cli.recipe import Recipe, resolved_keys
 from magsd_cli.render.document import (
     Block,
@@ -18,9 +18,9 @@ from magsd_cli.render.document import (
 )
 
 
-def recipe_section(recipe: Recipe, base: Recipe) -> list[Block]:
-    """The recipe's keys that differ from the paper's (`base`)."""
-    usual = dict(resolved_keys(base))
+def recipe_section(facts: Facts) -> list[Block]:
+    """The recipe's keys that differ from the paper's."""
+    recipe, usual = facts.results.run.recipe, dict(resolved_keys(Recipe()))
     rows = [
         (key, value, usual.get(key, "not there"))
         for key, value in resolved_keys(recipe)
@@ -34,8 +34,9 @@ def recipe_section(recipe: Recipe, base: Recipe) -> list[Block]:
     return [*blocks, text_table(caption, ("key", "this run", "base"), rows)]
 
 
-def provenance_section(provenance: Mapping[str, Any] | None, hashes: Mapping[str, str]) -> list[Block]:
-    """Versions, machine, times, hashes. `hashes`: what -> SHA-256."""
+def provenance_section(facts: Facts) -> list[Block]:
+    """Versions, machine, times, hashes."""
+    provenance = facts.results.provenance
     blocks: list[Block] = [Heading("Provenance")]
     if provenance is None:
         blocks.append(not_available("provenance.json is missing"))
@@ -56,7 +57,7 @@ def provenance_section(provenance: Mapping[str, Any] | None, hashes: Mapping[str
             ("times started", str(len(provenance["sessions"]))),
         ]
         blocks.append(text_table("How the run was made.", ("what", "value"), rows))
-    rows = list(hashes.items())
+    rows = list(facts.results.hashes.items())
     blocks.append(text_table("SHA-256 of what the figures rest on.", ("what", "SHA-256"), rows))
     return blocks
 
@@ -67,29 +68,28 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def reproduction_section(
-    provenance: Mapping[str, Any] | None, prepare: str, run: str, digest: str
-) -> list[Block]:
-    """The command lines: `prepare`, what the run was started with, and the report of `run`."""
+def reproduction_section(facts: Facts) -> list[Block]:
+    """The command lines: prepare, what the run was started with, and its report."""
+    provenance, run = facts.results.provenance, facts.results.run
     blocks: list[Block] = [Heading("How to reproduce")]
     sessions: Sequence[Mapping[str, Any]] = [] if provenance is None else provenance["sessions"]
     started = [shlex.join(["magsd", *session["command"][1:]]) for session in sessions[:1]]
     if not started:
         blocks.append(not_available("the command line of the run is in provenance.json, which is missing"))
-    lines = [prepare, *started, shlex.join(["magsd", "report", run])]
+    lines = [_prepare_line(run), *started, shlex.join(["magsd", "report", str(run.path)])]
     blocks.append(Commands(tuple(lines)))
     blocks.append(
         Paragraph(
-            f"SOURCE is the folder of images; the cache must have the digest {digest}. On a CPU with the "
-            "same number of threads the weights are the same to the bit; on a GPU they differ a little."
+            f"SOURCE is the folder of images; the cache must have the digest {run.cache_digest}. "
+            "On a CPU with the same number of threads the weights are the same to the bit; on a GPU they "
+            "differ a little."
         )
     )
     return blocks
 
 
-def prepare_line(evidence: Evidence) -> str:
+def _prepare_line(run: Run) -> str:
     """The command line that prepares such a cache."""
-    run = evidence.run
     words = ["magsd", "prepare", "SOURCE", "--size", str(run.size)]
     words += (
         ["--clip-limit", f"{run.clip_limit:g}", "--tiles", str(run.tiles)] if run.clahe else ["--no-clahe"]

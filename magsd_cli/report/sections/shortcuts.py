@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from magsd_cli.evaluation.shortcuts import Association, Audit, Shortcut
+from magsd_cli.evaluation.facts import Facts
+from magsd_cli.evaluation.shortcuts import Association, Shortcut
 from magsd_cli.render.document import (
     Block,
     Caution,
@@ -20,7 +21,6 @@ from magsd_cli.render.document import (
 
 #: From this AUC on (the lower end of its interval) what holds no lung tells a class well enough to worry.
 TELLING = 0.75
-
 
 ATTENTION = (
     "How much of the networks' attention lies inside the lungs, against their share of the image, stands "
@@ -50,8 +50,9 @@ def shortcut_cautions(shortcuts: Sequence[Shortcut], classes: Sequence[str]) -> 
     ]
 
 
-def audit_section(audit: Audit, classes: Sequence[str], missing: str = "") -> list[Block]:
+def shortcut_section(facts: Facts) -> list[Block]:
     """The tables of the audit, and how strongly source and class go together (Cramer's V)."""
+    audit, classes = facts.shortcuts, facts.results.run.classes
     blocks: list[Block] = [Heading("Shortcut audit")]
     if audit.by_class:
         caption = (
@@ -61,6 +62,7 @@ def audit_section(audit: Audit, classes: Sequence[str], missing: str = "") -> li
         )
         blocks.append(_table(caption, audit.by_class, classes))
     else:
+        missing = facts.results.missing.get("cache", "")
         blocks.append(not_available(missing or "there is one fold, or the others of some fold lack a class"))
     if audit.by_source:
         caption = "The same for each source: how well it is told from the others. A picture that tells its "

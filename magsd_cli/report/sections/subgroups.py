@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.evaluation.facts import Facts
 from magsd_cli.metrics.intervals import rate_intervals
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
 from magsd_cli.render.document import Block, Caution, Heading, Paragraph, Table, interval_text, percent
 
@@ -17,28 +18,18 @@ if TYPE_CHECKING:
 
 
 LEAST = 10
-
-
 DRAWS = 500
-
-
 AGE_BANDS = ((0, 18, "under 18"), (18, 40, "18-39"), (40, 65, "40-64"), (65, 200, "65 and over"))
-
-
 FEATURES = {"sex": "sex", "age": "age", "view": "view", "source": "source"}
 
 
-def subgroup_section(
-    about: pd.DataFrame,
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    patients: Sequence[str],
-    classes: Sequence[str],
-) -> list[Block]:
-    """A table over the groups of each feature. about: the sample of each image (columns of `FEATURES`)."""
+def subgroup_section(facts: Facts) -> list[Block]:
+    """A table over the groups of each feature."""
+    found, about = facts.scored, facts.results.tested
+    if found is None or about is None:
+        return []
     rows: list[tuple[str, ...]] = []
     hidden = 0
-    groups = np.asarray(patients, object)
     for feature, words in FEATURES.items():
         names = _groups(about[feature], feature)
         for name in sorted(set(names)):
@@ -48,7 +39,7 @@ def subgroup_section(
             if own.sum() < LEAST:
                 hidden += 1
                 continue
-            rows.append(_row(f"{words}: {name}", truth[own], probabilities[own], list(groups[own]), classes))
+            rows.append(_row(f"{words}: {name}", found.where(own)))
     blocks: list[Block] = [Heading("Subgroups", 3)]
     if rows:
         caption = (
@@ -64,24 +55,16 @@ def subgroup_section(
     return blocks
 
 
-def held_out_section(
-    names: Sequence[str],
-    folds: npt.NDArray[np.int64],
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    patients: Sequence[str],
-    classes: Sequence[str],
-) -> list[Block]:
-    """Each source under the network that saw none of it: figures with intervals, and what it never learnt.
-
-    names: of the folds; folds, truth: int64 [N]; probabilities [N,K]; patients [N], "" where unknown.
-    """
-    people = np.asarray(patients, object)
+def held_out_section(facts: Facts) -> list[Block]:
+    """Each source under the network that saw none of it: figures with intervals, and what it never learnt."""
+    found, sources = facts.scored, facts.results.run.held_out
+    if found is None or not sources:
+        return []
     rows, gaps = [], []
-    for fold, name in enumerate(names):
-        own = folds == fold
-        rows.append(_row(name, truth[own], probabilities[own], list(people[own]), classes))
-        absent = [classes[k] for k in range(len(classes)) if not (truth[~own] == k).any()]
+    for fold, name in enumerate(sources):
+        own = found.tested_in() == fold
+        rows.append(_row(name, found.where(own)))
+        absent = [label for k, label in enumerate(found.classes) if not (found.truth[~own] == k).any()]
         if absent:
             gaps.append(
                 f"All images of {', '.join(absent)} are from {name}: the network tested on it had never seen "
@@ -115,19 +98,13 @@ def _age_band(text: str) -> str:
     return next((name for low, high, name in AGE_BANDS if low <= age < high), "")
 
 
-def _row(
-    name: str,
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    patients: Sequence[str],
-    classes: Sequence[str],
-) -> tuple[str, ...]:
-    figures = summary(truth, probabilities, classes)
-    intervals = rate_intervals(truth, probabilities, patients, np.random.default_rng(0), DRAWS)
+def _row(name: str, own: Predictions) -> tuple[str, ...]:
+    figures = summary(own.truth, own.probabilities, own.classes)
+    intervals = rate_intervals(own.truth, own.probabilities, own.patients, np.random.default_rng(0), DRAWS)
     counts = " / ".join(str(row["n"]) for row in figures["per_class"])
     cells = []
     for metric in ("accuracy", "auc"):
         value = figures[metric]
         bounds = f" {interval_text(intervals[metric])}" if value is not None else ""
         cells.append(percent(value, figures["undefined"].get(metric), 1) + bounds)
-    return (name, str(len(truth)), counts, *cells)
+    return (name, str(len(own)), counts, *cells)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from magsd_cli import __version__
-from magsd_cli.evaluation.facts import majority_class
-from magsd_cli.evaluation.results import Evidence
-from magsd_cli.evaluation.shortcuts import Audit
+from magsd_cli.evaluation.facts import Facts, Run
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.render.document import (
     NOT_FOR_DIAGNOSIS,
     Block,
     Caution,
-    Document,
     Heading,
     Link,
     Paragraph,
@@ -116,21 +113,15 @@ def size_caution(counts: dict[str, int], least: int = 30) -> Caution | None:
     )
 
 
-def opening_cautions(document: Document) -> list[Caution]:
-    """What the report warns of before its figures, but for its first words."""
-    opening = itertools.takewhile(lambda block: not isinstance(block, Heading), document.blocks)
-    return [block for block in opening if isinstance(block, Caution)][1:]
-
-
-def system_name(evidence: Evidence) -> str:
+def system_name(run: Run) -> str:
     """The network of a run, as its report calls it."""
-    model = evidence.run.recipe.model
+    model = run.recipe.model
     return f"MAG-SD ({model.backbone})" if model.name == "magsd" else model.name
 
 
-def opening(evidence: Evidence, audit: Audit) -> list[Block]:
+def summary_section(facts: Facts) -> list[Block]:
     """What this is, what it is not, and every warning, before any figure."""
-    run = evidence.run
+    run = facts.results.run
     tested = (
         "leave-one-source-out cross-validation: the images of each source are tested by a network that was "
         "trained on the other sources alone"
@@ -141,51 +132,48 @@ def opening(evidence: Evidence, audit: Audit) -> list[Block]:
         else f"one training, tested on the {run.fold_count}th part of the images that was held out"
     )
     words = (
-        f"This report describes how well a neural network, {system_name(evidence)}, tells "
+        f"This report describes how well a neural network, {system_name(run)}, tells "
         f"{', '.join(run.classes)} apart on chest X-rays. It rests on {tested}. Made by magsd {__version__}."
     )
-    blocks: list[Block] = [
-        Paragraph(words),
-        Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device."),
-    ]
-    blocks += [*cautions(evidence), *shortcut_cautions(audit.by_class, run.classes)]
+    diagnosis = Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device.")
     card = Link("What it is for, with the items of TRIPOD+AI and CLAIM:", CARD)
-    return [*blocks, Heading("Summary"), Paragraph(_headline(evidence)), card]
+    headline = Paragraph(_headline(facts))
+    return [Paragraph(words), diagnosis, *cautions(facts), Heading("Summary"), headline, card]
 
 
-def cautions(evidence: Evidence) -> list[Caution]:
+def cautions(facts: Facts) -> list[Caution]:
     """Everything that puts the figures of a run in doubt."""
     found: list[Caution | None] = []
-    table, samples, metrics = evidence.predictions, evidence.samples, evidence.metrics
-    if table is not None:
-        found += grouping_cautions(_grouping(table))
-    elif not evidence.run.patients_known:
+    tested, about, metrics = facts.predictions, facts.results.tested, facts.results.metrics
+    if tested is not None:
+        found += grouping_cautions(_grouping(tested))
+    elif not facts.results.run.patients_known:
         found += grouping_cautions(Grouping(1, 1, 0))
-    if table is not None and samples is not None:
-        sources = samples.set_index("image_id")["source"].reindex(table["image_id"]).fillna("")
-        found.append(source_caution(list(table["label"]), list(sources)))
+    if tested is not None and about is not None:
+        found.append(source_caution(tested.labels, list(about["source"].fillna(""))))
     if metrics is not None:
-        counts = {row["class"]: row["n"] for row in metrics["pooled"]["per_class"]}
-        name = majority_class(counts)
+        counts, name = facts.results.counts, facts.majority
         share = counts[name] / max(1, sum(counts.values()))
         found += [baseline_caution(metrics["pooled"]["accuracy"], share, name), size_caution(counts)]
+    found += shortcut_cautions(facts.shortcuts.by_class, facts.results.run.classes)
     return [caution for caution in found if caution is not None]
 
 
-def _grouping(table: pd.DataFrame) -> Grouping:
-    known = table[table["patient_id"] != ""]
-    folds = known.groupby("patient_id")["fold"].nunique()
-    return Grouping(len(table) - len(known), len(table), int((folds > 1).sum()))
+def _grouping(tested: Predictions) -> Grouping:
+    pairs = {
+        (patient, fold) for patient, fold in zip(tested.patients, tested.tested_in(), strict=True) if patient
+    }
+    folds = Counter(patient for patient, _ in pairs)
+    return Grouping(tested.patients.count(""), len(tested), sum(count > 1 for count in folds.values()))
 
 
-def _headline(evidence: Evidence) -> str:
-    metrics, table = evidence.metrics, evidence.predictions
+def _headline(facts: Facts) -> str:
+    metrics, tested = facts.results.metrics, facts.predictions
     if metrics is None:
-        return f"Figures are not available: {evidence.missing['metrics']}."
+        return f"Figures are not available: {facts.results.missing['metrics']}."
     pooled, mean, deviation = metrics["pooled"], metrics["mean"], metrics["std"]
-    counts = {row["class"]: row["n"] for row in pooled["per_class"]}
-    name = majority_class(counts)
-    patients = 0 if table is None else table.loc[table["patient_id"] != "", "patient_id"].nunique()
+    counts, name = facts.results.counts, facts.majority
+    patients = 0 if tested is None else len({*tested.patients} - {""})
     of_patients = f" of {patients} patients" if patients else ""
     images = ", ".join(f"{key} {count}" for key, count in counts.items())
     return (

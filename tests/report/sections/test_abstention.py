@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
+from facts import some_facts, some_predictions
+from operating_points import VALUES, operating_point
 
-from magsd_cli.render.document import Bullets, Figure, Paragraph, Table
+from magsd_cli.artifacts.operating_point import OperatingPoint
+from magsd_cli.render.document import Block, Bullets, Figure, Paragraph, Table
 from magsd_cli.report.sections.abstention import abstention_section
 
 RIGHT = np.array([True] * 12 + [False] * 4 + [True] * 4)
 CONFIDENCE = np.linspace(0.99, 0.4, 20)
 PATIENTS = [f"p{i}" for i in range(20)]
-STORED: dict[str, Any] = {
-    "confidence": {"coverage": 0.9, "least": 0.45},
-    "appearance": {
-        "limit": 2.5, "share": 0.05, "assurance": 0.95, "referred": 0.03, "images": 100, "patients": 80,
-        "by_class": {"COVID-19": [2, 20], "Normal": [1, 80], "Absent": [0, 0]},
-    },
-}  # fmt: skip
+STORED = operating_point(confidence={"coverage": 0.9, "least": 0.45})
+
+
+def _section(point: OperatingPoint | None, count: int = 20) -> list[Block]:
+    """Of three classes the first gets the confidence, and is the true one where the call is right."""
+    rest = (1 - CONFIDENCE) / 2
+    scores = np.stack([CONFIDENCE, rest, rest], axis=1)[:count]
+    found = some_predictions(np.where(RIGHT, 0, 1)[:count], scores, "abc", None, PATIENTS[:count])
+    return abstention_section(some_facts(found, calibrated=found, operating_point=point))
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +31,7 @@ def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rules_classes_and_coverage() -> None:
-    blocks = abstention_section(STORED, "", RIGHT, CONFIDENCE, PATIENTS)
+    blocks = _section(STORED)
     rules = " ".join(next(block for block in blocks if isinstance(block, Bullets)).items)
     assert "over 2.500" in rules
     assert "at most 5 % of new patients' images" in rules
@@ -46,17 +49,18 @@ def test_rules_classes_and_coverage() -> None:
 
 
 def test_what_is_not_there_is_said() -> None:
-    blocks = abstention_section(None, "operating.json is missing", RIGHT, CONFIDENCE, PATIENTS)
+    blocks = _section(None)
     assert "not available: operating.json is missing" in str(blocks[1])
     assert any(isinstance(block, Figure) for block in blocks)  # coverage needs predictions alone
-    bare = abstention_section({"confidence": None, "appearance": None}, "", RIGHT, CONFIDENCE, PATIENTS)
+    nothing = operating_point(confidence=None, appearance=None)
+    bare = _section(nothing)
     rules = " ".join(next(block for block in bare if isinstance(block, Bullets)).items)
     assert "is not checked" in rules
     assert "not asked for" in rules
-    few = {**STORED, "appearance": STORED["appearance"] | {"assurance": None}}
-    assert "80 patients are too few" in str(abstention_section(few, "", RIGHT, CONFIDENCE, PATIENTS)[1])
+    few = operating_point(appearance=VALUES["appearance"] | {"assurance": None})
+    assert "80 patients are too few" in str(_section(few)[1])
 
 
 def test_no_image() -> None:
-    empty = abstention_section(STORED, "", np.zeros(0, bool), np.zeros(0), [])
+    empty = _section(STORED, 0)
     assert isinstance(empty[-1], Paragraph)

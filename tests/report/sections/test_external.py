@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from facts import some_facts
+from operating_points import decision, operating_point
 
 from magsd_cli.artifacts.tables import IN_TRAINING_DATA, PREDICTION, write_table
 from magsd_cli.errors import ArtifactError
+from magsd_cli.evaluation.external import read_external
 from magsd_cli.render.document import Bullets, Table
 from magsd_cli.report.sections.external import external_section
 
@@ -50,14 +53,10 @@ def _labels(path: Path, *rows: str) -> Path:
 def test_the_table_is_scored_with_its_labels(tmp_path):
     rows = ("image0.png,bright,p0", "b/image1.png,dark,p1", "/other/a/image2.png,dark,p2")
     rows += ("image3.png,dark,p3", "image4.png,bright,p4", "image5.png,bright,p5")
-    decision = {"positive": "dark", "threshold": 0.35}
-    blocks = external_section(
-        _predictions(tmp_path / "preds.parquet"),
-        CLASSES,
-        decision,
-        _labels(tmp_path / "labels.csv", *rows),
-        MODEL,
-    )
+    labels = _labels(tmp_path / "labels.csv", *rows)
+    outside = read_external(_predictions(tmp_path / "preds.parquet"), labels, CLASSES, MODEL)
+    dark = operating_point(decision=decision(positive="dark", threshold=0.35))
+    blocks = external_section(some_facts(external=outside, operating_point=dark))
     overall, _, frozen = (block for block in blocks if isinstance(block, Table))
     assert overall.rows[0][:3] == ("all images", "4", "75.00")
     assert frozen.rows[0][2].startswith("100.00")  # 0.4 and 0.8 reach 0.35, the bright ones do not
@@ -81,7 +80,7 @@ def test_the_table_is_scored_with_its_labels(tmp_path):
 def test_labels_that_do_not_fit_are_refused(tmp_path, row, reason):
     labels = _labels(tmp_path / "labels.csv", row)
     with pytest.raises(ArtifactError, match=reason) as error:
-        external_section(_predictions(tmp_path / "p.parquet"), CLASSES, None, labels, MODEL)
+        read_external(_predictions(tmp_path / "p.parquet"), labels, CLASSES, MODEL)
     assert "\n" not in str(error.value)
 
 
@@ -89,9 +88,9 @@ def test_a_damaged_table_and_one_of_other_networks_are_refused(tmp_path):
     labels = _labels(tmp_path / "labels.csv", "image0.png,bright,")
     path = _predictions(tmp_path / "p.parquet")
     with pytest.raises(ArtifactError, match="other networks"):
-        external_section(path, CLASSES, None, labels, "b" * 64)
+        read_external(path, labels, CLASSES, "b" * 64)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ArtifactError):
-        external_section(path, CLASSES, None, labels, MODEL)
+        read_external(path, labels, CLASSES, MODEL)
     with pytest.raises(ArtifactError, match="cannot be read as CSV"):
-        external_section(path, CLASSES)
+        read_external(path, None, CLASSES, MODEL)

@@ -5,22 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from facts import some_facts, some_predictions
+from operating_points import decision, operating_point
 
+from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.render.document import Paragraph, Table
-from magsd_cli.report.sections.operating_point import frozen_threshold_table, operating_section
+from magsd_cli.report.sections.operating_point import frozen_threshold_table, operating_point_section
 
 POSITIVE = np.array([1] * 10 + [0] * 30, bool)
 CALLED = np.array([1] * 8 + [0] * 2 + [1] * 6 + [0] * 24, bool)
 PATIENTS = [f"p{i}" for i in range(40)]
 
 
-def _decision(**changes: Any) -> dict[str, Any]:
-    figures = {"sensitivity": 0.8, "specificity": 0.8}
-    figures |= {"sensitivity_interval": [0.5, 0.95], "specificity_interval": [0.6, 0.9]}
-    return {
-        "positive": "COVID-19", "rate": "sensitivity", "value": 0.9, "threshold": 0.1234, "images": 40,
-        "positives": 10, "cross_fitted": figures, "apparent": figures | {"sensitivity": 0.9},
-    } | changes  # fmt: skip
+def _section(
+    decision: Any,
+    called: np.ndarray | None = CALLED,
+    prevalence: float | None = None,  # type: ignore[type-arg]
+) -> list[Any]:
+    truth = np.where(POSITIVE, 0, 1)
+    found = some_predictions(truth, np.eye(2)[truth], ("COVID-19", "Normal"), truth, PATIENTS)
+    point = operating_point(decision=decision)
+    return operating_point_section(
+        some_facts(found, operating_point=point, decisions=called, prevalence=prevalence)
+    )
 
 
 def _words(blocks: list[Any]) -> str:
@@ -28,7 +35,7 @@ def _words(blocks: list[Any]) -> str:
 
 
 def test_what_was_chosen_and_how_much_it_flatters() -> None:
-    blocks = operating_section(_decision(), POSITIVE, CALLED, PATIENTS, 0.05)
+    blocks = _section(decision(), prevalence=0.05)
     tables = [block for block in blocks if isinstance(block, Table)]
     assert "at least 0.1234" in _words(blocks)
     assert "sensitivity +10.0 percentage points, specificity +0.0" in _words(blocks)
@@ -44,21 +51,25 @@ def test_what_was_chosen_and_how_much_it_flatters() -> None:
 
 
 def test_without_a_prevalence_it_asks_for_one() -> None:
-    assert "--prevalence 0.05" in _words(operating_section(_decision(), POSITIVE, CALLED, PATIENTS, None))
+    assert "--prevalence 0.05" in _words(_section(decision()))
 
 
 def test_what_is_not_there_is_said() -> None:
-    assert "Not available: no threshold" in _words(operating_section(None, POSITIVE, None, PATIENTS, None))
-    one_fold = operating_section(_decision(cross_fitted=None), POSITIVE, None, PATIENTS, None)
+    assert "Not available: no threshold" in _words(_section(None, None))
+    one_fold = _section(decision(cross_fitted=None), None)
     assert "With one fold alone" in _words(one_fold)
     assert len([block for block in one_fold if isinstance(block, Table)]) == 1
-    never = operating_section(_decision(), POSITIVE, np.zeros(40, bool), PATIENTS, None)
+    never = _section(decision(), np.zeros(40, bool))
     assert "n/a (never called so)" in str([block.rows for block in never if isinstance(block, Table)])
 
 
 def test_the_threshold_is_tried_as_it_is_on_other_images() -> None:
     scores = np.array([0.1234, 0.9, 0.1, 0.1233])
-    table = frozen_threshold_table(_decision(), np.array([True, True, True, False]), scores, list("abcd"))
+    four, truth = tuple("abcd"), np.array([0, 0, 0, 1])
+    outside = Predictions(four, truth, np.stack([scores, 1 - scores], 1), None, four, ("COVID-19", "Normal"))
+    chosen = operating_point().decision
+    assert chosen is not None
+    table = frozen_threshold_table(chosen, outside)
     assert table.rows[0][:2] == ("at the stored threshold", "3")
     assert table.rows[0][2].startswith("66.67 [")
     assert table.rows[0][3].startswith("100.00 [")

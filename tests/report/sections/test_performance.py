@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from facts import some_predictions
 from sklearn import metrics as sk
 
 from magsd_cli.metrics.rates import summary
@@ -48,13 +49,13 @@ def test_an_absent_class_is_null_with_its_reason() -> None:
     table = class_table(summary(truth[keep], probabilities[keep], CLASSES))
     assert table.rows[2][1] == "0"
     assert table.rows[2][2] == "n/a (no image of this class)"
-    names = [curve.name for curve in roc_curves(truth[keep], probabilities[keep], CLASSES)]
+    names = [curve.name for curve in roc_curves(some_predictions(truth[keep], probabilities[keep], CLASSES))]
     assert names == ["a", "b", "macro (mean of the classes)"]
 
 
 def test_curves_have_scikit_learns_areas() -> None:
     truth, probabilities = _predictions()
-    *curves, macro = roc_curves(truth, probabilities, CLASSES)
+    *curves, macro = roc_curves(some_predictions(truth, probabilities, CLASSES))
     areas = [sk.roc_auc_score(truth == k, probabilities[:, k]) for k in range(3)]
     assert [curve.area for curve in curves] == pytest.approx(areas)
     assert macro.area == pytest.approx(np.mean(areas))
@@ -62,4 +63,4 @@ def test_curves_have_scikit_learns_areas() -> None:
 
 
 def test_one_class_alone_has_no_curve() -> None:
-    assert roc_curves(np.zeros(4, np.int64), np.full((4, 3), 1 / 3), CLASSES) == []
+    assert roc_curves(some_predictions(np.zeros(4, np.int64), np.full((4, 3), 1 / 3), CLASSES)) == []

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from facts import some_facts
 
-from magsd_cli.evaluation.shortcuts import Audit, Shortcut, measure_association, measure_shortcut
+from magsd_cli.evaluation.shortcuts import Shortcut, ShortcutAudit, measure_association, measure_shortcut
 from magsd_cli.metrics.intervals import Interval
 from magsd_cli.render.document import Table
-from magsd_cli.report.sections.shortcuts import audit_section, shortcut_cautions
+from magsd_cli.report.sections.shortcuts import shortcut_cautions, shortcut_section
 
 CLASSES = ("a", "b")
 
@@ -49,11 +50,15 @@ def test_association_of_source_and_class() -> None:
 
 
 def test_the_section_with_and_without_figures() -> None:
-    audit = Audit((_shortcut(0.8),), (_shortcut(0.6),), ("north", "south"), None, "Lungs removed: it.")
-    classes, sources = (b for b in audit_section(audit, CLASSES) if isinstance(b, Table))
+    audit = ShortcutAudit(
+        (_shortcut(0.8),), (_shortcut(0.6),), ("north", "south"), None, "Lungs removed: it."
+    )
+    classes, sources = (
+        b for b in shortcut_section(some_facts(shortcuts=audit, classes=CLASSES)) if isinstance(b, Table)
+    )
     assert classes.rows == (("the border of the picture alone", "90.0 [80.0–100.0]", "50.0 [40.0–60.0]"),)
     assert classes.caption.endswith("Lungs removed: it.")
     assert sources.head == ("what the classifier sees", "north", "south")
-    without = str(audit_section(Audit(), CLASSES, "the cache is missing"))
+    without = str(shortcut_section(some_facts(missing={"cache": "the cache is missing"})))
     assert "the cache is missing" in without
     assert "all images come from one source or it is not known" in without

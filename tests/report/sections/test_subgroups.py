@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from facts import some_facts, some_predictions
 from sklearn.metrics import accuracy_score
 
-from magsd_cli.render.document import Caution, Paragraph, Table
+from magsd_cli.render.document import Block, Caution, Paragraph, Table
 from magsd_cli.report.sections.calibration import calibration_section
 from magsd_cli.report.sections.subgroups import held_out_section, subgroup_section
 
@@ -27,7 +28,7 @@ def _data(count: int = 60) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:  # ty
 
 def test_groups_with_n_and_interval_and_small_ones_hidden() -> None:
     about, truth, probabilities = _data()
-    blocks = subgroup_section(about, truth, probabilities, [""] * 60, CLASSES)
+    blocks = subgroup_section(some_facts(some_predictions(truth, probabilities, CLASSES), tested=about))
     table = next(block for block in blocks if isinstance(block, Table))
     assert [row[0] for row in table.rows] == ["sex: F", "sex: M", "age: 40-64", "source: x"]
     own = np.asarray(about["sex"] == "F")
@@ -41,19 +42,27 @@ def test_groups_with_n_and_interval_and_small_ones_hidden() -> None:
 def test_nothing_known_is_said() -> None:
     about, truth, probabilities = _data()
     nothing = about.assign(sex="", age="", view="", source="")
-    words = [b.text for b in subgroup_section(nothing, truth, probabilities, [""] * 60, CLASSES)]  # type: ignore[union-attr]
+    words = [
+        b.text
+        for b in subgroup_section(some_facts(some_predictions(truth, probabilities, CLASSES), tested=nothing))
+    ]  # type: ignore[union-attr]
     assert any("Not available" in text for text in words)
+
+
+def _calibration(truth: np.ndarray, probabilities: np.ndarray, folds: np.ndarray) -> list[Block]:  # type: ignore[type-arg]
+    found = some_predictions(truth, probabilities, CLASSES, folds)
+    return calibration_section(some_facts(found, calibrated=found))
 
 
 def test_calibration_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("magsd_cli.render.charts.as_png", lambda _figure: b"png")
     _, truth, probabilities = _data()
-    blocks = calibration_section(truth, probabilities, [0, 1] * 30, [""] * 60)
+    blocks = _calibration(truth, probabilities, np.array([0, 1] * 30))
     table = next(block for block in blocks if isinstance(block, Table))
     assert [row[0] for row in table.rows] == ["as the network says", "temperature fitted on the other folds"]
-    alone = calibration_section(truth, probabilities, [0] * 60, [""] * 60)
+    alone = _calibration(truth, probabilities, np.zeros(60, np.int64))
     assert len(next(block for block in alone if isinstance(block, Table)).rows) == 1
-    assert len(calibration_section(truth[:0], probabilities[:0], [], [])) == 2
+    assert len(_calibration(truth[:0], probabilities[:0], truth[:0])) == 2
 
 
 def test_each_source_held_out_with_what_it_never_learnt() -> None:
@@ -62,9 +71,8 @@ def test_each_source_held_out_with_what_it_never_learnt() -> None:
     truth[:40] = 0
     truth[:5] = 1
     rng = np.random.default_rng(0)
-    blocks = held_out_section(
-        ("north", "south"), folds, truth, rng.dirichlet(np.ones(2), 60), [""] * 60, CLASSES
-    )
+    found = some_predictions(truth, rng.dirichlet(np.ones(2), 60), CLASSES, folds)
+    blocks = held_out_section(some_facts(found, held_out=("north", "south")))
     table = next(block for block in blocks if isinstance(block, Table))
     assert [row[:3] for row in table.rows] == [("north", "40", "35 / 5"), ("south", "20", "0 / 20")]
     assert "n/a" in table.rows[1][4]
