@@ -107,6 +107,7 @@ def restore(state: TrainingState, saved: SavedState) -> Progress:
     """Put `state` where `saved` was taken, and say where that is."""
     state.model.load_state_dict(saved["model"])
     if state.average is not None:
+        assert saved["average"] is not None  # the recipe's hash, which says so, is part of the identity
         state.average.load_state_dict(saved["average"])
     state.optimiser.load_state_dict(saved["optimiser"])
     if state.scaler.is_enabled():
