@@ -13,6 +13,9 @@ from typing import Any, Protocol
 LOG_FORMAT_VARIABLE = "MAGSD_LOG_FORMAT"
 
 
+OFFLINE_VARIABLE = "MAGSD_OFFLINE"  # what --offline sets: no first weights are fetched
+
+
 class Bar(Protocol):
     """A progress bar: `update` counts steps and replaces the text behind the bar."""
 

@@ -69,6 +69,9 @@ class Model(_Section):
     attention_downsample: Literal["average", "max", "bilinear"] = "average"
     feature_norm: Literal["signed_sqrt_l2", "none"] = "signed_sqrt_l2"
     feature_scale: float = Field(100.0, gt=0)
+    classifier_gain: float = Field(
+        1.0, gt=0, description="first weights of a classifier behind feature_norm, times PyTorch's own"
+    )
 
 
 class Train(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -87,11 +88,26 @@ def test_the_hash_follows_what_changes_a_result() -> None:
     assert load_recipe().hash() != load_recipe("base", ["seed=1"]).hash()
 
 
-def test_a_run_made_before_a_key_existed_keeps_its_hash() -> None:
-    recipe = load_recipe("table7/mixup")
+@pytest.mark.parametrize(("key", "default"), [("output_stride", 32), ("classifier_gain", 1.0)])
+def test_a_run_made_before_a_key_existed_keeps_its_hash(key: str, default: float) -> None:
+    recipe = Recipe()
     earlier = json.loads(recipe.to_json())
-    assert earlier["model"].pop("output_stride") == 32
+    assert earlier["model"].pop(key) == default
     assert Recipe.model_validate(earlier).hash() == recipe.hash()
+
+
+def test_the_defaults_of_the_first_version_keep_their_hash() -> None:
+    assert Recipe().hash() == hashlib.sha256(b"{}").hexdigest()
+    assert Recipe().model.feature_scale == 100
+
+
+def test_a_normalised_head_is_scaled_for_its_learning_rate() -> None:
+    for name in recipe_names():
+        if name.startswith("data/"):
+            continue
+        model = load_recipe(name).model
+        expected = (100.0, 1.0) if name == "authors" else (10.0, 10.0)
+        assert (model.feature_scale, model.classifier_gain) == expected, name
 
 
 def test_a_resolved_recipe_reads_back() -> None:

@@ -72,6 +72,11 @@ NameOption = Annotated[str | None, typer.Option("--name", help="The run's name (
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The same as --set seed=N.")]
 
 
+OfflineOption = Annotated[
+    bool, typer.Option("--offline", help="Fetch no ImageNet weights (the same as MAGSD_OFFLINE=1).")
+]
+
+
 ResumeOption = Annotated[Path | None, typer.Option("--resume", help="Continue this run.")]
 
 

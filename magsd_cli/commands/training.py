@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from magsd_cli.commands.options import (
     GpusOption,
     GroupOption,
     NameOption,
+    OfflineOption,
     ParallelOption,
     PositiveOption,
     RecipeOption,
@@ -29,7 +31,7 @@ from magsd_cli.commands.options import (
     TensorboardOption,
     command_line,
 )
-from magsd_cli.console import one_of_many
+from magsd_cli.console import OFFLINE_VARIABLE, one_of_many
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import Group, Parallel
 
@@ -49,8 +51,10 @@ def train(
     resume: ResumeOption = None,
     splits: SplitsOption = None,
     tensorboard: TensorboardOption = False,
+    offline: OfflineOption = False,
 ) -> int:
     """Train one network on one split and test it on the part held out. Prints the run's path."""
+    _stay_offline(offline)
     from magsd_cli.training.plan import RunOptions
     from magsd_cli.training.run import train as stage
 
@@ -89,8 +93,10 @@ def cv(
     target_sensitivity: TargetSensitivityOption = None,
     target_specificity: TargetSpecificityOption = None,
     coverage: CoverageOption = None,
+    offline: OfflineOption = False,
 ) -> int:
     """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
+    _stay_offline(offline)
     from magsd_cli.evaluation.calibrate import targets_from_options
     from magsd_cli.training.plan import RunOptions
     from magsd_cli.training.run import cv as stage
@@ -145,6 +151,12 @@ def calibrate(
     targets = targets_from_options(positive, target_sensitivity, target_specificity, coverage)
     print(stage(run=run, runs=context.obj, targets=targets))
     return 0
+
+
+def _stay_offline(wanted: bool) -> None:
+    """Let no process of this command fetch anything; child processes take it from the environment."""
+    if wanted:
+        os.environ[OFFLINE_VARIABLE] = "1"
 
 
 def _print(path: Path) -> int:

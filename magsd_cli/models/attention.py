@@ -69,6 +69,19 @@ def attention_pooling(features: Tensor, attention: Tensor) -> Tensor:
     return parts.flatten(1)
 
 
+def linear_classifier(width: int, classes: int, gain: float, bias: bool = True) -> nn.Linear:
+    """A linear layer whose first weights are PyTorch's times `gain`; its bias is PyTorch's.
+
+    Behind `signed_sqrt_l2` the largest stable learning rate falls with the square of `feature_scale`, and the
+    gradient that reaches the trunk rises with `feature_scale` times `gain`: a small scale and a large gain
+    give the trunk its gradient at a rate at which the classifier is stable (docs/paper.md).
+    """
+    classifier = nn.Linear(width, classes, bias=bias)
+    with torch.no_grad():
+        classifier.weight.mul_(gain)
+    return classifier
+
+
 def signed_sqrt_l2(vector: Tensor, scale: float) -> Tensor:
     """sign(x) sqrt(|x| + 1e-12), then length `scale` (NOTES.md, after pooling). [B, D] -> float32 [B, D].
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -19,7 +20,8 @@ from magsd_cli.models.baselines.resnet_classifier import resnet18, resnet50
 from magsd_cli.models.baselines.unet import UNet
 from magsd_cli.models.baselines.vgg import VGG16
 from magsd_cli.models.magsd import MANet, changed_trunk
-from magsd_cli.models.weights import load_first_weights
+from magsd_cli.models.origin import Origin, file_sha256
+from magsd_cli.models.weights import imagenet_origin, load_first_weights
 from magsd_cli.recipe import Model
 
 
@@ -37,6 +39,22 @@ def build_model(settings: Model, classes: int, seed: int) -> nn.Module:
         model = MODELS[settings.name](settings, classes)
     load_first_weights(model, getattr(model, "trunk", None), settings)
     return model
+
+
+def first_weights_origin(settings: Model) -> Origin | None:
+    """Where the first weights of `settings`' network come from; None where they are random.
+
+    Opens no connection: the SHA-256 is None where the file is not on this machine.
+    """
+    if settings.weights == "none":
+        return None
+    if settings.weights != "imagenet":
+        path = Path(settings.weights)
+        digest = file_sha256(path) if path.is_file() else None
+        return Origin("file", path.name, digest, "not known to magsd")
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        trunk = getattr(MODELS[settings.name](settings, 2), "trunk", None)
+    return None if trunk is None else (trunk.origin or imagenet_origin)(trunk.name)
 
 
 MODELS: dict[str, Callable[[Model, int], nn.Module]] = {

@@ -10,6 +10,7 @@ from magsd_cli.errors import UsageError
 from magsd_cli.models.attention import (
     attention_branches,
     attention_pooling,
+    linear_classifier,
     multiscale_attention,
     signed_sqrt_l2,
 )
@@ -29,7 +30,8 @@ class MANet(nn.Module):
         self.features, self.trunk = _backbone(settings)
         self.branches = attention_branches(self.features.channels, settings)
         parts = settings.attention_maps if settings.pooling == "attention" else 1
-        self.classifier = nn.Linear(parts * self.features.channels[-1], classes, bias=False)
+        gain = 1.0 if settings.feature_norm == "none" else settings.classifier_gain
+        self.classifier = linear_classifier(parts * self.features.channels[-1], classes, gain, bias=False)
 
     def forward(self, images: Tensor) -> Output:
         """z-scored X-rays [B, 1, H, W], sides of 64 and more -> logits [B, K], attention [B, M, h, w].
@@ -48,13 +50,13 @@ class MANet(nn.Module):
 def _backbone(settings: Model) -> tuple[ResNetFeatures | TimmFeatures, Trunk]:
     """The extractor of f1, f2, f3 that the recipe names, and where its published weights go.
 
-    Raises `UsageError` for a timm backbone with other stages or strides: not all have them to change.
+    Raises `UsageError` for a timm backbone with other stages, or with a stride that it does not have.
     """
     name = settings.backbone
     if name.startswith(PREFIX):
-        for key in changed_trunk(settings):
-            raise UsageError(f"model.{key}: is for torchvision's ResNets alone; leave it out for {name}")
-        modern = TimmFeatures(name.removeprefix(PREFIX))
+        if settings.stages != Model().stages:
+            raise UsageError(f"model.stages: is for torchvision's ResNets alone; leave it out for {name}")
+        modern = TimmFeatures(name.removeprefix(PREFIX), settings.output_stride)
         return modern, timm_trunk(modern, name)
     features = ResNetFeatures(name, settings.output_stride, settings.stages)
     unused = tuple(f"{stage}." for stage in STAGES[settings.stages :])
@@ -62,7 +64,7 @@ def _backbone(settings: Model) -> tuple[ResNetFeatures | TimmFeatures, Trunk]:
 
 
 def changed_trunk(settings: Model) -> list[str]:
-    """The keys of `settings` that change a ResNet trunk's shape and are not at the paper's value."""
+    """The keys of `settings` that change a trunk's shape and are not at the paper's value."""
     return [key for key in ("stages", "output_stride") if getattr(settings, key) != getattr(Model(), key)]
 
 

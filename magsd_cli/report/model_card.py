@@ -162,7 +162,7 @@ def _network(results: Results) -> dict[str, str]:
     said = {
         "model": f"{name}, {recipe.image.size} px; every setting is in recipe.json "
         f"(SHA-256 {recipe.hash()[:12]}).",
-        "initial": "Random." if model.weights == "none" else f"Weights: {model.weights}.",
+        "initial": _first_weights(results),
         "training": f"{train.epochs} epochs, batches of {train.batch_size}, learning rate {train.lr:g} "
         f"({train.schedule}), augmentation: {', '.join(train.augment) or 'none'}; "
         f"{len(results.run.trained)} networks.",
@@ -183,6 +183,18 @@ def _network(results: Results) -> dict[str, str]:
             f", and {file.name}, which predicts without torch." if file else "."
         )
     return said
+
+
+def _first_weights(results: Results) -> str:
+    weights = results.run.recipe.model.weights
+    found = (results.provenance or {}).get("first_weights")
+    if weights == "none":
+        return "Random."
+    if found is None:  # a run of an earlier version
+        return f"Weights: {weights}."
+    name = "ImageNet" if weights == "imagenet" else "A state dict"
+    digest = "unknown" if found["sha256"] is None else found["sha256"]
+    return f"{name}: {found['file']} ({found['source']}; licence: {found['licence']}; SHA-256 {digest})."
 
 
 def _tested(results: Results) -> dict[str, str]:

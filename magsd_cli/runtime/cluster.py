@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from magsd_cli.console import OFFLINE_VARIABLE
 from magsd_cli.errors import DeviceError, UsageError
 
 RETRIES = 3
@@ -46,6 +47,12 @@ def task_resources(ray: Any, device: str, threads: int) -> dict[str, float]:
     if gpus and device != "cpu":
         return {"num_gpus": 1}
     return {"num_cpus": max(1, min(threads, int(max(node.get("CPU", 1) for node in nodes))))}
+
+
+def task_environment() -> dict[str, Any]:
+    """A task's environment is its machine's own: whether it may fetch first weights is told to it."""
+    wish = os.environ.get(OFFLINE_VARIABLE)
+    return {} if wish is None else {"runtime_env": {"env_vars": {OFFLINE_VARIABLE: wish}}}
 
 
 def device_kind(needs: Mapping[str, float]) -> str:

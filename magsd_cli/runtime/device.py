@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -70,6 +72,19 @@ def make_repeatable(device: torch.device, threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what a training step frees for the next step, where it is glibc.
+
+    Large blocks would go back to the system at once, and each of their pages would be fetched and zeroed
+    again at the next step: with batches of 32 at 192 px that is nearly half of a step's time on a CPU.
+    """
+    mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX, M_TRIM_THRESHOLD of malloc.h
+    with suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)
 
 
 def set_tf32(what: str) -> None:

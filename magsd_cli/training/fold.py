@@ -28,7 +28,7 @@ from magsd_cli.artifacts.tensorboard import scalar_writer, scalars_path
 from magsd_cli.console import OpenBar, progress
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.inference.torch_engine import Ensemble, predict_images, trained_network
-from magsd_cli.runtime.device import check_precision, make_repeatable, set_tf32
+from magsd_cli.runtime.device import check_precision, keep_freed_memory, make_repeatable, set_tf32
 from magsd_cli.runtime.signals import stop_requests
 from magsd_cli.training.ddp import ALONE, Ranks, gather
 from magsd_cli.training.loop import train
@@ -62,6 +62,8 @@ def train_fold(
         if ranks.rank == 0:
             sweep_orphans(folder)
         make_repeatable(device, plan.threads)
+        if device.type == "cpu":
+            keep_freed_memory()
         set_tf32(run.recipe.train.tf32)
         task = _task(plan, fold, device, ranks)
         if bar is not None or (ranks.rank == 0 and (parent is None or ranks.world > 1)):

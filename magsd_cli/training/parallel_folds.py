@@ -19,7 +19,14 @@ import torch
 from magsd_cli import errors
 from magsd_cli.console import Bar, on_terminal, progress_bars, say
 from magsd_cli.errors import DeviceError, Interrupted, LockedError, MagsdError
-from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, task_resources, task_result
+from magsd_cli.runtime.cluster import (
+    RETRIES,
+    connected,
+    device_kind,
+    task_environment,
+    task_resources,
+    task_result,
+)
 from magsd_cli.runtime.signals import stop_requests, without_interrupts
 from magsd_cli.runtime.worker_pool import Failure, raise_failure
 from magsd_cli.training.fold import train_fold
@@ -174,7 +181,7 @@ def train_on_cluster(plan: Plan, folds: Sequence[int], address: str, device: str
     """
     with connected(address) as ray, stop_requests() as stop_requested:
         needs = task_resources(ray, device, plan.threads)
-        task = ray.remote(fold_task).options(max_retries=RETRIES, **needs)
+        task = ray.remote(fold_task).options(max_retries=RETRIES, **task_environment(), **needs)
         run, cache, kind = plan.run.path.resolve(), plan.cache.path.resolve(), device_kind(needs)
         waiting = {task.remote(run, cache, fold, kind): fold for fold in folds}
         while waiting:

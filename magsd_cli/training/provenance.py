@@ -16,6 +16,7 @@ import torch
 from magsd_cli import __version__
 from magsd_cli.artifacts.files import check_hash, read_json
 from magsd_cli.artifacts.runs import Run, provenance_path, write_json_hashed
+from magsd_cli.models.build import first_weights_origin
 from magsd_cli.runtime.device import describe
 
 PACKAGES = (
@@ -27,6 +28,7 @@ PACKAGES = (
     "pyarrow",
     "h5py",
     "scikit-learn",
+    "timm",
 )
 
 
@@ -43,6 +45,7 @@ def begin_session(run: Run, command: Sequence[str], devices: Sequence[torch.devi
         "threads": run.threads,
         "versions": _versions(),
         "machine": _machine(),
+        "first_weights": _first_weights(run),
     }
     _write(run, [*earlier, session])
 
@@ -76,9 +79,16 @@ def _write(run: Run, sessions: list[dict[str, Any]]) -> None:
         "start": sessions[0]["start"],
         "end": sessions[-1]["end"],
         "seconds": sum(known),
+        "first_weights": sessions[0].get("first_weights"),  # earlier versions did not note it
         "sessions": sessions,
     }
     write_json_hashed(provenance_path(run.path), values)
+
+
+def _first_weights(run: Run) -> dict[str, Any] | None:
+    """Source, file, SHA-256 and licence of what training begins with; None where it begins at random."""
+    origin = first_weights_origin(run.recipe.model)
+    return None if origin is None else origin._asdict()
 
 
 def _now() -> str:

@@ -38,6 +38,7 @@ CHANGES: list[tuple[str, Any, dict[str, Any]]] = [
     ("model.attention_downsample", "max", {}),
     ("model.feature_norm", "none", {}),
     ("model.feature_scale", 5.0, {}),
+    ("model.classifier_gain", 3.0, {}),
     ("train.step", "plain", {}),
     ("train.augment", ["mixup", "dimming"], {}),
     ("train.loss", "l2", {}),

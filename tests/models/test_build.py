@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import pytest
 import torch
 
 from magsd_cli.errors import UsageError
-from magsd_cli.models.build import build_model
+from magsd_cli.models.build import MODELS, build_model, first_weights_origin
 from magsd_cli.recipe import Model
 
 SMALL = Model(backbone="resnet18", attention_maps=4, weights="none")
@@ -38,3 +41,28 @@ def test_an_unknown_backbone_names_the_nearest(name: str, near: str) -> None:
 def test_there_is_one_logit_a_class(classes: int) -> None:
     network = build_model(SMALL, classes, seed=0).eval()
     assert network(torch.zeros(1, 1, 64, 64)).logits.shape == (1, classes)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_the_origin_of_the_first_weights_is_known_for_every_network(name: str) -> None:
+    before = torch.get_rng_state()
+    origin = first_weights_origin(Model(name=name))  # type: ignore[arg-type]
+    assert torch.equal(torch.get_rng_state(), before)
+    if name in ("covidnet", "unet"):
+        assert origin is None
+        return
+    assert origin is not None
+    assert origin.source.startswith("https://download.pytorch.org/models/")
+    assert origin.file.endswith(".pth")
+
+
+def test_a_state_dict_of_ones_own_is_named_by_its_file_and_hash(tmp_path: Path) -> None:
+    (tmp_path / "mine.pth").write_bytes(b"abc")
+    origin = first_weights_origin(SMALL.model_copy(update={"weights": str(tmp_path / "mine.pth")}))
+    assert origin is not None
+    assert (origin.source, origin.file, origin.sha256) == (
+        "file",
+        "mine.pth",
+        hashlib.sha256(b"abc").hexdigest(),
+    )
+    assert first_weights_origin(SMALL) is None

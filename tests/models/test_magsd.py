@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import nn
 
@@ -138,8 +139,45 @@ def test_a_trunk_of_three_stages(stride: int, side: int, tmp_path: Path) -> None
     assert torch.equal(brought.features.layer3[0].conv1.weight, state["layer3.0.conv1.weight"])
 
 
-@pytest.mark.parametrize("settings", [{"name": "resnet18"}, {"backbone": "timm:convnext_tiny"}])
-@pytest.mark.parametrize("changed", [{"output_stride": 16}, {"stages": 3}])
+@pytest.mark.parametrize(
+    ("settings", "changed"),
+    [
+        ({"name": "resnet18"}, {"output_stride": 16}),
+        ({"name": "resnet18"}, {"stages": 3}),
+        ({"backbone": "timm:convnext_tiny"}, {"stages": 3}),
+    ],
+)
 def test_a_trunk_that_cannot_be_changed_is_refused(settings: dict[str, str], changed: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=next(iter(changed))):
         build_model(Model(weights="none", **changed, **settings), 3, seed=0)
+
+
+@pytest.mark.parametrize("name", ["magsd", "bcnn", "bcnn_attention"])
+def test_the_gain_widens_the_classifier_and_nothing_else(name: str) -> None:
+    settings = Model(name=name, backbone="resnet18", attention_maps=2, weights="none")  # type: ignore[arg-type]
+    plain = build_model(settings, 3, seed=0).state_dict()
+    wide = build_model(settings.model_copy(update={"classifier_gain": 10.0}), 3, seed=0).state_dict()
+    assert torch.equal(wide["classifier.weight"], 10 * plain["classifier.weight"])
+    assert all(torch.equal(wide[key], plain[key]) for key in plain if key != "classifier.weight")
+
+
+def test_without_a_norm_there_is_no_gain() -> None:
+    settings = Model(backbone="resnet18", attention_maps=2, weights="none", feature_norm="none")
+    plain = build_model(settings, 3, seed=0).classifier.weight
+    assert torch.equal(
+        build_model(settings.model_copy(update={"classifier_gain": 10.0}), 3, 0).classifier.weight, plain
+    )
+
+
+def test_scale_10_and_gain_10_give_the_trunk_the_gradient_of_scale_100() -> None:
+    images = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for scale, gain in ((100.0, 1.0), (10.0, 10.0)):
+        settings = Model(
+            backbone="resnet18", attention_maps=2, weights="none", feature_scale=scale, classifier_gain=gain
+        )
+        model = build_model(settings, 3, seed=0)
+        F.cross_entropy(model(images).logits, torch.tensor([0, 1])).backward()
+        gradients.append(model.features.conv1.weight.grad)
+    first, second = gradients
+    assert (first - second).norm() < 1e-4 * first.norm()

@@ -166,8 +166,25 @@ def test_imagenet_offline_names_the_file_the_folder_and_the_way_out(
     assert list(hub.iterdir()) == [], "a partial file was left"
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("fetching the ImageNet weights of resnet50")
+    assert err.startswith(
+        "fetching the ImageNet weights of resnet50 from "
+        "https://download.pytorch.org/models/resnet50-0676ba61.pth (98 MB; BSD-3-Clause, as torchvision"
+    )
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("wish", ["1", "yes"])
+def test_where_connections_are_forbidden_none_is_tried(
+    hub: Path, monkeypatch: pytest.MonkeyPatch, wish: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MAGSD_OFFLINE", wish)
+    monkeypatch.setattr(torch.hub, "urlopen", lambda *_: pytest.fail("a connection was tried"))
+    with pytest.raises(ArtifactError) as caught:
+        build_model(Model(), 3, seed=0)
+    message = str(caught.value)
+    assert all(part in message for part in ("resnet50-0676ba61.pth", str(hub), "recipe cpu", "--offline"))
+    assert caught.value.exit_code == 5
+    assert capsys.readouterr() == ("", "")
 
 
 def test_imagenet_is_downloaded_once_checked_and_found_again(

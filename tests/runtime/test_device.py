@@ -1,3 +1,7 @@
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -45,3 +49,25 @@ def test_with_gpus(gpus):
 def test_words_that_mean_nothing(device, number):
     with pytest.raises(UsageError):
         choose_devices(device, number)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library here is not glibc")
+def test_freed_memory_is_kept_for_the_next_step() -> None:
+    script = """
+import resource, sys
+import torch
+from magsd_cli.stages.device import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+for _ in range(30):  # until the heap is as large as it needs to be
+    torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(30):
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = {}
+    for word in ("keep", "leave"):
+        command = [sys.executable, "-c", script, word]
+        faults[word] = int(subprocess.run(command, capture_output=True, check=True, timeout=120).stdout)
+    assert faults["keep"] < faults["leave"] / 2, faults

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from magsd_cli.models.attention import (
     attention_branches,
     attention_pooling,
+    linear_classifier,
     multiscale_attention,
     signed_sqrt_l2,
 )
@@ -24,7 +25,9 @@ class BCNN(nn.Module):
         self.scale = settings.feature_scale
         self.features = VGG16Features()
         self.trunk = vgg16_trunk(self.features)
-        self.classifier = nn.Linear(self.features.channels[-1] ** 2, classes)
+        self.classifier = linear_classifier(
+            self.features.channels[-1] ** 2, classes, settings.classifier_gain
+        )
 
     def forward(self, images: Tensor) -> Output:
         """z-scored X-rays [B, 1, H, W], sides of 16 and more -> logits [B, K]."""
@@ -44,7 +47,8 @@ class BCNNAttention(nn.Module):
         self.features = VGG16Features()
         self.trunk = vgg16_trunk(self.features)
         self.branches = attention_branches(self.features.channels, settings)
-        self.classifier = nn.Linear(settings.attention_maps * self.features.channels[-1], classes)
+        width = settings.attention_maps * self.features.channels[-1]
+        self.classifier = linear_classifier(width, classes, settings.classifier_gain)
 
     def forward(self, images: Tensor) -> Output:
         """z-scored X-rays [B, 1, H, W], sides of 16 and more -> logits [B, K], attention [B, M, h, w].

@@ -48,6 +48,7 @@ def provenance_section(facts: Facts) -> list[Block]:
         rows = [
             ("tool", f"{tool['name']} {tool['version']}{commit}"),
             ("libraries", versions),
+            *_first_weights(provenance.get("first_weights")),
             ("machine", f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"),
             ("devices", ", ".join(session["devices"]) + f", {session['threads']} threads a process"),
             ("seed", str(provenance["seed"])),
@@ -60,6 +61,14 @@ def provenance_section(facts: Facts) -> list[Block]:
     rows = list(facts.results.hashes.items())
     blocks.append(text_table("SHA-256 of what the figures rest on.", ("what", "SHA-256"), rows))
     return blocks
+
+
+def _first_weights(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Where the first weights came from; no row where they were random, or of a run that did not note it."""
+    if found is None:
+        return []
+    words = f"{found['file']} ({found['source']}), licence: {found['licence']}"
+    return [("first weights", words), ("their SHA-256", found["sha256"] or "unknown")]
 
 
 def _duration(seconds: float) -> str:

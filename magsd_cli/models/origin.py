@@ -1,0 +1,43 @@
+"""Where a network's first weights come from, for provenance, the model card and messages."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from magsd_cli.console import OFFLINE_VARIABLE, say
+from magsd_cli.errors import ArtifactError
+
+
+class Origin(NamedTuple):
+    """First weights: a package, an address or "file"; the file's name, SHA-256 (None: absent) and licence."""
+
+    source: str
+    file: str
+    sha256: str | None
+    licence: str
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def offline() -> bool:
+    """Whether no connection may be opened: `--offline`, or `MAGSD_OFFLINE` set to anything but 0."""
+    return os.environ.get(OFFLINE_VARIABLE, "0") not in ("", "0")
+
+
+def announce_fetch(what: str, source: str, size: str, licence: str, remedy: str) -> None:
+    """Say in one line what is about to be fetched, from where, how large it is and under which licence.
+
+    Raises `ArtifactError` with `remedy` where connections are forbidden.
+    """
+    if offline():
+        raise ArtifactError(
+            f"{what} are not here, and --offline ({OFFLINE_VARIABLE}) forbids fetching them; {remedy}"
+        )
+    say(f"fetching {what} from {source} ({size}; {licence}); --offline forbids it")
