@@ -78,7 +78,7 @@ def keep_freed_memory() -> None:
     """Let the C library keep what a training step frees for the next step, where it is glibc.
 
     Large blocks would go back to the system at once, and each of their pages would be fetched and zeroed
-    again at the next step: with batches of 32 at 192 px that is nearly half of a step's time on a CPU.
+    again at the next step: with batches of 32 at 192 px that is a third of a step's time on a CPU.
     """
     mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX, M_TRIM_THRESHOLD of malloc.h
     with suppress(AttributeError, OSError, TypeError):
