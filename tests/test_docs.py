@@ -50,8 +50,8 @@ def absent_functions(text: str) -> list[str]:
     """The ``file.py: name`` entries of a document that are not there: no such file, or no such name in it."""
     found = []
     for file, name, more in _ENTRY.findall(text):
-        path = PACKAGE / file
-        if not path.is_file():
+        path = next((place / file for place in (PACKAGE, ROOT) if (place / file).is_file()), None)
+        if path is None:
             found.append(file)
             continue
         names = [name, *re.findall(r"\w+", more)] if name else []

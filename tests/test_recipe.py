@@ -13,10 +13,6 @@ from magsd_cli.errors import UsageError
 from magsd_cli.recipe import Recipe, load_recipe, recipe_from_values, recipe_names, recipe_text
 
 
-def test_base_holds_the_defaults() -> None:
-    assert load_recipe("base").model_copy(update={"title": ""}) == Recipe()
-
-
 def test_the_defaults_are_the_papers_values() -> None:
     recipe = load_recipe()
     assert (recipe.image.size, recipe.image.clahe) == (224, True)

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from magsd_cli.console import say
-from magsd_cli.data.layouts.clutter import is_clutter, is_system
-from magsd_cli.data.layouts.tree import IMAGE_SUFFIXES, SYSTEM_FILES, count_folder, in_words
+from magsd_cli.data.folders.clutter import is_clutter, is_system
+from magsd_cli.data.folders.tree import IMAGE_SUFFIXES, SYSTEM_FILES, count_folder, in_words
 from magsd_cli.data.unicode_forms import on_disk
 
 COMPANIONS = {"metadata.csv", "boxes.csv"}

@@ -26,10 +26,10 @@ from magsd_cli.console import printable, progress, say
 from magsd_cli.data.decode import DecodeError
 from magsd_cli.data.ingest import Ingested, Order, ingest
 from magsd_cli.data.layouts import Record
-from magsd_cli.data.patient_ids import keep_header_ids_apart, odd_ids, shared_header_ids
 from magsd_cli.errors import ArtifactError, NoInputError, UsageError
 from magsd_cli.preparation.dataset_recipe import compare_counts, load_dataset_recipe, named_sources
 from magsd_cli.preparation.duplicates import guard
+from magsd_cli.preparation.patient_ids import keep_header_ids_apart, odd_ids, shared_header_ids
 from magsd_cli.preparation.samples import build_samples, choose, number_rows, site_key, used_classes
 from magsd_cli.preparation.shards import (
     done_cache,

@@ -22,10 +22,10 @@ from magsd_cli.data.decode_error import DecodeError
 from magsd_cli.data.headers import read_header
 from magsd_cli.data.layouts import Listing, Record, read_layout
 from magsd_cli.data.layouts.listing import Outlines, left_out_in_words
-from magsd_cli.data.patient_ids import keep_apart, shared_ids
 from magsd_cli.data.unicode_forms import look_alikes
 from magsd_cli.errors import UsageError
 from magsd_cli.preparation.dataset_recipe import DatasetRecipe, select
+from magsd_cli.preparation.patient_ids import keep_apart, shared_ids
 from magsd_cli.preparation.samples import PerClass, distinct_ids, map_labels, refuse_lateral, stamp
 from magsd_cli.settings import Preprocessing
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from magsd_cli.data.folders.tree import walk
 from magsd_cli.data.layouts.listing import VIEWS, Listing, Record, count_notes, is_clutter, readable
 from magsd_cli.data.layouts.table import lenient_rows
-from magsd_cli.data.layouts.tree import walk
 
 PEOPLE, REPORTS = "participants.tsv", "derivatives/labels/*.tsv"
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from magsd_cli.data.decode import read_bytes
 from magsd_cli.data.decode_error import DecodeError
+from magsd_cli.data.folders.tree import walk
 from magsd_cli.data.headers import read_header
 from magsd_cli.data.layouts.listing import Boxes, Listing, Record, count_notes, unlisted
 from magsd_cli.data.layouts.table import lenient_rows
-from magsd_cli.data.layouts.tree import walk
 
 FRAME = 1024.0  # the boxes' own frame, whatever size an image has been given since
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from magsd_cli.data.folders.tree import walk
 from magsd_cli.data.layouts.listing import (
     VIEWS,
     Listing,
@@ -22,7 +23,6 @@ from magsd_cli.data.layouts.listing import (
     unlisted,
 )
 from magsd_cli.data.layouts.table import find_table, header_of, lenient_rows
-from magsd_cli.data.layouts.tree import walk
 from magsd_cli.data.unicode_forms import on_disk
 
 TABLE = "metadata.csv"

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from magsd_cli.console import printable
+from magsd_cli.data.folders.tree import Tree, walk
 from magsd_cli.data.layouts.listing import (
     Listing,
     Record,
@@ -29,7 +30,6 @@ from magsd_cli.data.layouts.listing import (
     unlisted,
 )
 from magsd_cli.data.layouts.table import find_table, refuse_missing_label, strict_rows
-from magsd_cli.data.layouts.tree import Tree, walk
 from magsd_cli.data.missing_words import known_ids
 from magsd_cli.data.unicode_forms import same_path
 from magsd_cli.errors import UsageError

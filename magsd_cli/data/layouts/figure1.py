@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from magsd_cli.data.folders.tree import walk
 from magsd_cli.data.layouts.covid_chestxray import record_of_row
 from magsd_cli.data.layouts.listing import Listing, Record, count_notes, unlisted
 from magsd_cli.data.layouts.table import find_table, header_of, lenient_rows
-from magsd_cli.data.layouts.tree import walk
 
 TABLE = "metadata.csv"
 

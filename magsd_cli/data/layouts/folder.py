@@ -16,11 +16,11 @@ from collections import Counter
 from pathlib import Path
 
 from magsd_cli.console import printable
+from magsd_cli.data.folders.folder_names import Kind, Place, kind_of
+from magsd_cli.data.folders.mask_pictures import Separated, separate
+from magsd_cli.data.folders.tree import Tree, list_files, walk
 from magsd_cli.data.layouts.csv import refuse_manifests_below
-from magsd_cli.data.layouts.folder_names import Kind, Place, kind_of
 from magsd_cli.data.layouts.listing import Listing, Record, class_name, relative_id
-from magsd_cli.data.layouts.mask_pictures import Separated, separate
-from magsd_cli.data.layouts.tree import Tree, list_files, walk
 from magsd_cli.errors import UsageError
 
 MOST_CLASSES = 20

@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from magsd_cli.data.layouts.clutter import is_clutter
-from magsd_cli.data.layouts.folder_names import Kind, kind_of
+from magsd_cli.data.folders.clutter import is_clutter
+from magsd_cli.data.folders.folder_names import Kind, kind_of
+from magsd_cli.data.folders.tree import walk
 from magsd_cli.data.layouts.listing import (
     Listing,
     Record,
@@ -24,7 +25,6 @@ from magsd_cli.data.layouts.listing import (
     relative_id,
     unlisted,
 )
-from magsd_cli.data.layouts.tree import walk
 
 PARTS = ("train", "test", "val")
 

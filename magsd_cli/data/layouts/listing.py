@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magsd_cli.data.layouts.clutter import is_clutter
-from magsd_cli.data.layouts.tree import IMAGE_SUFFIXES, Tree, in_words, list_files, walk
+from magsd_cli.data.folders.clutter import is_clutter
+from magsd_cli.data.folders.tree import IMAGE_SUFFIXES, Tree, in_words, list_files, walk
 from magsd_cli.data.missing_words import is_missing
 
 if TYPE_CHECKING:

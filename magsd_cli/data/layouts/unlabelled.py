@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from magsd_cli.data.folders.mask_pictures import separate
+from magsd_cli.data.folders.tree import walk
 from magsd_cli.data.layouts.csv import refuse_manifests_below
 from magsd_cli.data.layouts.listing import Listing, Record, readable, relative_id
-from magsd_cli.data.layouts.mask_pictures import separate
-from magsd_cli.data.layouts.tree import walk
 
 
 def recognise(source: Path) -> bool:

@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from magsd_cli.data.folders.tree import walk
 from magsd_cli.data.layouts.listing import (
     VIEWS,
     Listing,
@@ -23,7 +24,6 @@ from magsd_cli.data.layouts.listing import (
     relative_id,
     unlisted,
 )
-from magsd_cli.data.layouts.tree import walk
 from magsd_cli.data.missing_words import is_missing_id
 from magsd_cli.errors import UsageError
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from magsd_cli.data.folders.clutter import is_clutter
+from magsd_cli.data.folders.folder_names import Kind, bare_stem, is_mask_file, kind_of
 from magsd_cli.data.layouts import Listing, read_layout
-from magsd_cli.data.layouts.clutter import is_clutter
-from magsd_cli.data.layouts.folder_names import Kind, bare_stem, is_mask_file, kind_of
 from magsd_cli.data.layouts.listing import left_out_in_words
 from magsd_cli.errors import UsageError
 

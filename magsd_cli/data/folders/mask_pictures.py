@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from magsd_cli.data.layouts.folder_names import (
+from magsd_cli.data.folders.folder_names import (
     Kind,
     Place,
     bare_stem,
