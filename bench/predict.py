@@ -57,18 +57,19 @@ DECODE = """
 import sys, time
 from pathlib import Path
 from magsd_cli.data.ingest import Order, ingest
+from magsd_cli.settings import Preprocessing
 files, part = sorted(Path(sys.argv[1]).iterdir()), int(sys.argv[2])
-ingest(Order(files[0], 224, True, 4.0, 4))
+ingest(Order(files[0], Preprocessing(224)))
 start, cpu = time.perf_counter(), time.process_time()
 for path in files[part::{cores}]:
-    ingest(Order(path, 224, True, 4.0, 4))
+    ingest(Order(path, Preprocessing(224)))
 print(time.perf_counter() - start, time.process_time() - cpu)
 """
 
 INFER = """
 import sys, time, numpy as np
 from pathlib import Path
-from magsd_cli.artifacts.deployed import open_deployed, read_network
+from magsd_cli.artifacts.model_file import open_deployed, read_network
 from magsd_cli.inference.onnx_engine import open_session, run_session
 session = open_session(read_network(open_deployed(Path(sys.argv[1])), 0))
 image = np.zeros((1, 1, 224, 224), np.uint8)

@@ -25,6 +25,7 @@ from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.data.ingest import Order, ingest
 from magsd_cli.preparation.prepare import prepare
 from magsd_cli.runtime.isolate import run_isolated
+from magsd_cli.settings import Preprocessing
 
 SMALL = 300  # images at which memory is first measured
 
@@ -57,12 +58,12 @@ def decode_only(paths: list[Path]) -> None:
 
 def one_thread(paths: list[Path]) -> None:
     for path in paths:
-        ingest(Order(path, 224, True, 4.0, 4))
+        ingest(Order(path, Preprocessing(224)))
 
 
 def workers(paths: list[Path], count: int) -> float:
     """Seconds an image in steady state: from the first result to the last, so without starting processes."""
-    orders = [Order(path, 224, True, 4.0, 4) for path in paths * 2]
+    orders = [Order(path, Preprocessing(224)) for path in paths * 2]
     results = run_isolated(ingest, orders, count)
     for _ in range(count):
         next(results)

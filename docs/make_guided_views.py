@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,13 +62,13 @@ def from_run(folder: Path, fold: int, seed: int) -> Case:
     model = build_model(run.recipe.model.model_copy(update={"weights": "none"}), len(run.classes), seed=0)
     load_weights(model, weights_path(run.path, fold), run.classes)
     rng = np.random.default_rng(seed)
-    size = run.recipe.image.size
+    size, made = run.recipe.image.size, run.preprocessing
     pixels, names = [], []
     for label in ROWS:
         paths = sorted((XRAYS / label).iterdir())
         path = paths[int(rng.integers(len(paths)))]
-        cached = prepare_pixels(read_image(path).pixels, run.size, run.clahe, run.clip_limit, run.tiles)
-        pixels.append(prepare_pixels(cached, size, False, run.clip_limit, run.tiles))
+        cached = prepare_pixels(read_image(path).pixels, made)
+        pixels.append(prepare_pixels(cached, replace(made, size=size, clahe=False)))
         names.append(f"{label}\n{path.stem[:20]}")
     images = torch.from_numpy(np.stack(pixels))[:, None]
     with torch.inference_mode():

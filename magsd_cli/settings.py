@@ -8,7 +8,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How the cached images were made: side in pixels, CLAHE and its settings."""
+    """What every image goes through before a network: resized to `size` pixels a side, then CLAHE or not."""
 
     size: int = 224
     clahe: bool = True
@@ -64,13 +64,3 @@ class Engine(StrEnum):
     auto = "auto"
     torch = "torch"
     onnxruntime = "onnxruntime"
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What every picture goes through before the network: the cache's side, CLAHE and its settings."""
-
-    size: int
-    clahe: bool
-    clip_limit: float
-    tiles: int

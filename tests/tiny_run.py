@@ -47,8 +47,8 @@ def write_tiny_run(folder: Path, name: str = "tiny", seed: int = 0, folds: int =
     table = folds_table(cache, folds, seed)
     run = Run(
         path=folder / "runs" / name, kind="cv", recipe=recipe, classes=cache.classes,
-        cache_path=cache.path.resolve(), cache_digest=cache.digest, size=cache.size, clahe=cache.clahe,
-        clip_limit=cache.clip_limit, tiles=cache.tiles, fold_count=folds, trained=tuple(range(folds)),
+        cache_path=cache.path.resolve(), cache_digest=cache.digest,
+        preprocessing=cache.preprocessing, fold_count=folds, trained=tuple(range(folds)),
         threads=1, patients_known=False,
     )  # fmt: skip
     create_run(run, table)

@@ -78,10 +78,7 @@ class Cache:
     patient_ids: list[str] = field(repr=False)  # "" where unknown
     group_ids: list[str] = field(repr=False)  # images that must share a fold; "" stands alone
     classes: tuple[str, ...]
-    size: int
-    clahe: bool
-    clip_limit: float
-    tiles: int
+    preprocessing: Preprocessing
     digest: str
     source_digest: str = ""
 
@@ -217,10 +214,9 @@ def _read_h5(path: Path, file: h5py.File) -> Cache:
         patient_ids=_texts(file["patient_id"]),
         group_ids=_texts(file["group_id"]),
         classes=tuple(json.loads(file.attrs["classes"])),
-        size=size,
-        clahe=bool(file.attrs["clahe"]),
-        clip_limit=float(file.attrs["clip_limit"]),
-        tiles=int(file.attrs["tiles"]),
+        preprocessing=Preprocessing(
+            size, bool(file.attrs["clahe"]), float(file.attrs["clip_limit"]), int(file.attrs["tiles"])
+        ),
         digest=str(file.attrs["dataset_sha256"]),
         source_digest=str(file.attrs["source_digest"]),
     )

@@ -17,6 +17,7 @@ from typing import Any
 from magsd_cli.artifacts.files import hashed_path, sha256_bytes
 from magsd_cli.artifacts.operating_point import OperatingPoint, check_operating_point
 from magsd_cli.errors import ArtifactError
+from magsd_cli.settings import Preprocessing
 
 SCHEMA_VERSION = 1
 
@@ -34,6 +35,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 class Deployed:
     """What a model file says of itself. `networks`: fold -> hash of its member.
 
+    `size`: the side that the networks see, at most the cache's in `preprocessing`.
     `trained_on`: content hash of each image of the run -> the fold whose network never saw it.
     `operating`: None in a file that was made without. `precision`: what the
     networks compute in, "fp32" or "int8".
@@ -45,10 +47,7 @@ class Deployed:
     model_sha256: str
     classes: tuple[str, ...]
     size: int
-    cache_size: int
-    clahe: bool
-    clip_limit: float
-    tiles: int
+    preprocessing: Preprocessing
     recipe: dict[str, Any] = field(repr=False)
     recipe_sha256: str
     networks: dict[int, str] = field(repr=False)
@@ -63,7 +62,8 @@ def deployed_path(run: Path) -> Path:
 
 
 def write_deployed(path: Path, head: Mapping[str, Any], networks: Mapping[int, bytes]) -> None:
-    """Write a model file with its hash beside it. `head` has the fields of `Deployed` but path and networks.
+    """Write a model file with its hash beside it. `head` has the fields of `Deployed` but path and networks,
+    `preprocessing` as cache_size, clahe, clip_limit and tiles.
 
     The same model gives the same bytes. Raises `OutputError`.
     """
@@ -92,10 +92,9 @@ def open_deployed(path: Path) -> Deployed:
             model_sha256=values["model_sha256"],
             classes=tuple(values["classes"]),
             size=values["size"],
-            cache_size=values["cache_size"],
-            clahe=values["clahe"],
-            clip_limit=values["clip_limit"],
-            tiles=values["tiles"],
+            preprocessing=Preprocessing(
+                values["cache_size"], values["clahe"], values["clip_limit"], values["tiles"]
+            ),
             recipe=values["recipe"],
             recipe_sha256=values["recipe_sha256"],
             networks={int(fold): digest for fold, digest in values["networks"].items()},

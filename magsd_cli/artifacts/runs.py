@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from magsd_cli.artifacts.files import check_hash, hashed_path, read_json, record
 from magsd_cli.artifacts.tables import read_parquet, write_parquet
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.recipe import Recipe, recipe_from_values, resolved_keys
+from magsd_cli.settings import Preprocessing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +33,7 @@ RESERVED_NAMES = ("cache", "comparisons", "demo", "localize")
 class Run:
     """What a run is. `trained` are the folds that have a network: all of a cv, one of a train.
 
-    size, clahe, clip_limit and tiles are the cache's: what an image goes through before the network's own
-    `recipe.image.size`.
+    `preprocessing` is the cache's: what an image goes through before the network's own `recipe.image.size`.
     """
 
     path: Path
@@ -42,10 +42,7 @@ class Run:
     classes: tuple[str, ...]
     cache_path: Path
     cache_digest: str
-    size: int
-    clahe: bool
-    clip_limit: float
-    tiles: int
+    preprocessing: Preprocessing
     fold_count: int
     trained: tuple[int, ...]
     threads: int
@@ -180,10 +177,7 @@ def _to_values(run: Run) -> dict[str, Any]:
         "cache": {
             "path": str(run.cache_path),
             "digest": run.cache_digest,
-            "size": run.size,
-            "clahe": run.clahe,
-            "clip_limit": run.clip_limit,
-            "tiles": run.tiles,
+            **asdict(run.preprocessing),
         },
         "folds": run.fold_count,
         "trained": list(run.trained),
@@ -217,10 +211,7 @@ def open_run(path: Path) -> Run:
             classes=tuple(values["classes"]),
             cache_path=Path(cache["path"]),
             cache_digest=cache["digest"],
-            size=cache["size"],
-            clahe=cache["clahe"],
-            clip_limit=cache["clip_limit"],
-            tiles=cache["tiles"],
+            preprocessing=Preprocessing(cache["size"], cache["clahe"], cache["clip_limit"], cache["tiles"]),
             fold_count=values["folds"],
             trained=tuple(values["trained"]),
             threads=values["threads"],

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.settings import Preprocessing
+
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -30,10 +32,10 @@ def equalise(pixels: Pixels, clip_limit: float, tiles: int) -> Pixels:
     return cv2.createCLAHE(clip_limit, (tiles, tiles)).apply(pixels)  # type: ignore[return-value]
 
 
-def prepare_pixels(pixels: Pixels, size: int, clahe: bool, clip_limit: float, tiles: int) -> Pixels:
+def prepare_pixels(pixels: Pixels, how: Preprocessing) -> Pixels:
     """uint8 [H,W] of any size -> uint8 [size,size] as it is cached; CLAHE comes after resizing."""
-    resized = resize(pixels, size)
-    return equalise(resized, clip_limit, tiles) if clahe else resized
+    resized = resize(pixels, how.size)
+    return equalise(resized, how.clip_limit, how.tiles) if how.clahe else resized
 
 
 def resize_images(images: Pixels, size: int) -> Pixels:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.data.clahe import equalise, resize
+from magsd_cli.data.clahe import prepare_pixels, resize
 from magsd_cli.data.decode import DecodeError, Header, read_image
-
-if TYPE_CHECKING:
-    pass
-
+from magsd_cli.settings import Preprocessing
 
 HASH_SIDE = 16
 
@@ -26,10 +22,7 @@ class Order:
     """What to do with one file: how to resize and equalise it, and whether a lateral view is allowed."""
 
     path: Path
-    size: int
-    clahe: bool
-    clip_limit: float
-    tiles: int
+    preprocessing: Preprocessing
     lateral: bool = False
 
 
@@ -59,10 +52,9 @@ def ingest(order: Order) -> Ingested:
     except MemoryError:
         return Ingested(error_code="too_large", error="not enough memory to decode it")
     height, width = decoded.pixels.shape
-    resized = resize(decoded.pixels, order.size)
-    image = equalise(resized, order.clip_limit, order.tiles) if order.clahe else resized
+    resized = resize(decoded.pixels, order.preprocessing.size)
     return Ingested(
-        image=image,
+        image=prepare_pixels(resized, order.preprocessing),
         sha256=decoded.sha256,
         pixels_sha256=_pixels_hash(decoded.pixels.shape, resized),
         perceptual_hash=perceptual_hash(resized),

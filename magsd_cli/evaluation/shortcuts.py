@@ -68,7 +68,7 @@ def audit_shortcuts(results: Results, cache: Cache | None) -> ShortcutAudit:
 def _views(cache: Cache) -> tuple[dict[str, tuple[Features, bool]], str]:
     """Each view's name, its features and whether it holds no lung; and which region was removed."""
     lungs = _lungs(cache.path)
-    region = chest_region(lungs, cache.size)
+    region = chest_region(lungs, cache.preprocessing.size)
     removed = f"Lungs removed: from every image the same region, {100 * region.mean():.0f} % of it, "
     if lungs is None:
         removed += "a rounded rectangle over the middle (there are no lung masks)."

@@ -67,7 +67,7 @@ def export_run(run: Run, path: Path, int8: float | None = None) -> None:
         fold: export_network(network, images)
         for fold, network in zip(run.trained, ensemble.models, strict=True)
     }
-    digest = model_sha256(run)
+    digest, made = model_sha256(run), run.preprocessing
     point = read_operating_point(run.path, digest)
     head = {
         "name": run.path.name,
@@ -75,10 +75,10 @@ def export_run(run: Run, path: Path, int8: float | None = None) -> None:
         "model_sha256": digest,
         "classes": list(run.classes),
         "size": run.recipe.image.size,
-        "cache_size": run.size,
-        "clahe": run.clahe,
-        "clip_limit": run.clip_limit,
-        "tiles": run.tiles,
+        "cache_size": made.size,
+        "clahe": made.clahe,
+        "clip_limit": made.clip_limit,
+        "tiles": made.tiles,
         "recipe": run.recipe.model_dump(mode="json"),
         "recipe_sha256": run.recipe.hash(),
         "trained_on": fold_of_content(run),
@@ -125,7 +125,8 @@ def _images(run: Run) -> npt.NDArray[np.uint8]:
     except ArtifactError as error:
         say(f"{error}; so the export is checked on noise instead of on images", level="warning")
         rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (CHECKED, 1, run.size, run.size), dtype=np.uint8)
+        side = run.preprocessing.size
+        images = rng.integers(0, 256, (CHECKED, 1, side, side), dtype=np.uint8)
     chosen = images[np.linspace(0, len(images) - 1, min(CHECKED, len(images))).astype(int)]
     return resize_images(chosen, run.recipe.image.size)
 

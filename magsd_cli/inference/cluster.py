@@ -43,7 +43,7 @@ def score_on_cluster(
         needs = {"num_cpus": 1} if engine == Engine.onnxruntime else task_resources(ray, device, 1)
         task = ray.remote(shard_task).options(max_retries=RETRIES, **needs)
         known = ray.put((_anywhere(model), engine, appearance_of(model), batch_size, device_kind(needs)))
-        orders = orders_for([path.absolute() for path in files], model.preparation)
+        orders = orders_for([path.absolute() for path in files], model.preprocessing)
         window = 4 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         say(f"{len(files)} files on the cluster {address}")
         places = (slice(start, start + SHARD) for start in range(0, len(files), SHARD))

@@ -83,7 +83,7 @@ def score_with_onnx(
     how = f"ONNX Runtime ({model.deployed.precision})"
     say(f"{len(files)} files with {how} in {hands} {'process' if hands == 1 else 'processes'}")
     chunk = max(1, min(CHUNK, -(-len(files) // hands)))
-    orders = orders_for(files, model.preparation)
+    orders = orders_for(files, model.preprocessing)
     arguments = (model.deployed.path, appearance_of(model))
     yield from run_isolated(onnx_worker, arguments, orders, crashed_answer, hands, chunk)
 
@@ -154,7 +154,7 @@ def score_with_torch(
 
         together = size * len(devices)
         yield from score_files(
-            files, model.preparation, score, min(hands, len(files)), together, appearance_of(model)
+            files, model.preprocessing, score, min(hands, len(files)), together, appearance_of(model)
         )
 
 
@@ -165,7 +165,7 @@ def _score_in_processes(
     assert model.run is not None
     say(f"{len(files)} files on the CPU in {hands} processes")
     arguments = (model.run.path, appearance_of(model))
-    orders = orders_for(files, model.preparation)
+    orders = orders_for(files, model.preprocessing)
     yield from run_isolated(torch_worker, arguments, orders, crashed_answer, hands, CHUNK)
 
 

@@ -20,7 +20,7 @@ from magsd_cli.artifacts.runs import (
 )
 from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError, MagsdError
-from magsd_cli.settings import Preparation
+from magsd_cli.settings import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Model:
     sha256: str
     classes: tuple[str, ...]
     folds: tuple[int, ...]
-    preparation: Preparation
+    preprocessing: Preprocessing
     recipe: dict[str, Any] = field(repr=False)
     recipe_sha256: str
     run: Run | None
@@ -100,13 +100,12 @@ def _count(networks: int) -> str:
 
 
 def _of_run(run: Run) -> Model:
-    preparation = Preparation(run.size, run.clahe, run.clip_limit, run.tiles)
     recipe = run.recipe.model_dump(mode="json")
     digest, recipe_digest = model_sha256(run), run.recipe.hash()
     name = run.path.name
     operating = read_operating_point(run.path, digest)
     return Model(
-        name, digest, run.classes, run.trained, preparation, recipe, recipe_digest, run, None, operating
+        name, digest, run.classes, run.trained, run.preprocessing, recipe, recipe_digest, run, None, operating
     )
 
 
@@ -116,7 +115,7 @@ def _of_deployed(deployed: Deployed, run: Run | None) -> Model:
         deployed.model_sha256,
         deployed.classes,
         tuple(sorted(deployed.networks)),
-        Preparation(deployed.cache_size, deployed.clahe, deployed.clip_limit, deployed.tiles),
+        deployed.preprocessing,
         deployed.recipe,
         deployed.recipe_sha256,
         run,

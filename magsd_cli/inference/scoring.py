@@ -16,7 +16,7 @@ import numpy.typing as npt
 from magsd_cli.data.ingest import Ingested, Order, ingest
 from magsd_cli.inference.out_of_distribution import Appearance, appearance_features, unlikeness
 from magsd_cli.runtime.worker_pool import run_isolated
-from magsd_cli.settings import Preparation
+from magsd_cli.settings import Preprocessing
 
 #: uint8 [N,1,S,S] -> the probabilities of each network [N,M,K]
 Score = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]
@@ -46,14 +46,14 @@ class Scored:
 
 def score_files(
     files: Sequence[Path],
-    preparation: Preparation,
+    preprocessing: Preprocessing,
     score: Score,
     workers: int,
     batch_size: int,
     appearance: Appearance | None = None,
 ) -> Generator[list[Scored], None, None]:
     """Decode and prepare `files` in worker processes, score them here with `score`; answers in order."""
-    for files_read, pictures in prepare_files(files, preparation, workers, max(CHUNK, batch_size)):
+    for files_read, pictures in prepare_files(files, preprocessing, workers, max(CHUNK, batch_size)):
         yield score_pictures(files_read, pictures, score, appearance)
 
 
@@ -70,10 +70,10 @@ def score_pictures(
 
 
 def prepare_files(
-    files: Sequence[Path], preparation: Preparation, workers: int, chunk: int = CHUNK
+    files: Sequence[Path], preprocessing: Preprocessing, workers: int, chunk: int = CHUNK
 ) -> Generator[tuple[list[Path], list[Ingested]], None, None]:
     """Decode and prepare `files` in worker processes; yield (files, pictures) in order, `chunk` at a time."""
-    orders = orders_for(files, preparation)
+    orders = orders_for(files, preprocessing)
     chunk = max(1, min(chunk, -(-len(orders) // workers)))
     done = 0
     for pictures in run_isolated(_reader, (), orders, _crashed, workers, chunk):
@@ -81,10 +81,9 @@ def prepare_files(
         done += len(pictures)
 
 
-def orders_for(files: Sequence[Path], preparation: Preparation) -> list[Order]:
+def orders_for(files: Sequence[Path], preprocessing: Preprocessing) -> list[Order]:
     """What to do with each of `files`."""
-    settings = (preparation.size, preparation.clahe, preparation.clip_limit, preparation.tiles)
-    return [Order(path, *settings) for path in files]
+    return [Order(path, preprocessing) for path in files]
 
 
 def _reader() -> Callable[[list[Order]], list[Ingested]]:

@@ -34,20 +34,15 @@ BATCH_TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Networks that predict together, and what an image must go through before they see it.
+    """Networks that predict together.
 
-    `models` are put into eval mode; `folds[i]` is the fold whose images `models[i]` never saw (or empty).
-    `cache_size` is the side at which images are resized and equalised (`clahe`, `clip_limit`, `tiles`);
-    `size` is the side that the networks see, at most `cache_size`.
+    `models` are put into eval mode; `folds[i]` is the fold whose images `models[i]` never saw (or empty);
+    `size` is the side that they see.
     """
 
     models: tuple[nn.Module, ...]
     classes: tuple[str, ...]
     size: int
-    cache_size: int
-    clahe: bool = True
-    clip_limit: float = 4.0
-    tiles: int = 4
     folds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -62,10 +57,7 @@ class Ensemble:
         """The same ensemble with only the networks of `folds`. Raises `ValueError` for a fold it has not."""
         chosen = [self.folds.index(fold) for fold in folds]
         models = tuple(self.models[i] for i in chosen)
-        return Ensemble(
-            models, self.classes, self.size, self.cache_size,
-            self.clahe, self.clip_limit, self.tiles, tuple(folds),
-        )  # fmt: skip
+        return Ensemble(models, self.classes, self.size, tuple(folds))
 
 
 def predict_images(
@@ -158,16 +150,7 @@ def load_ensemble(
     for fold in folds:
         model = trained_network(run.recipe, run.classes, weights_path(run.path, fold))
         models.append(model.to(device).to(memory_format=torch.channels_last))
-    return Ensemble(
-        tuple(models),
-        run.classes,
-        run.recipe.image.size,
-        run.size,
-        run.clahe,
-        run.clip_limit,
-        run.tiles,
-        folds,
-    )
+    return Ensemble(tuple(models), run.classes, run.recipe.image.size, folds)
 
 
 def trained_network(recipe: Recipe, classes: Sequence[str], weights: Path) -> nn.Module:
@@ -182,13 +165,11 @@ def trained_network(recipe: Recipe, classes: Sequence[str], weights: Path) -> nn
     return Mirrored(model) if recipe.image.mirror else model
 
 
-def untrained_ensemble(
-    recipe: Recipe, classes: Sequence[str], folds: Sequence[int], cache_size: int
-) -> Ensemble:
+def untrained_ensemble(recipe: Recipe, classes: Sequence[str], folds: Sequence[int]) -> Ensemble:
     """The networks of `folds` with the random weights that training from scratch begins with: a control."""
     settings = recipe.model.model_copy(update={"weights": "none"})
     models = []
     for fold in folds:
         model = build_model(settings, len(classes), generator_seed(recipe.seed, fold, 0, WEIGHTS))
         models.append(Mirrored(model) if recipe.image.mirror else model)
-    return Ensemble(tuple(models), tuple(classes), recipe.image.size, cache_size, folds=tuple(folds))
+    return Ensemble(tuple(models), tuple(classes), recipe.image.size, tuple(folds))

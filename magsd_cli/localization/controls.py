@@ -24,7 +24,7 @@ def untrained_asker(model: Model) -> Ask:
     from magsd_cli.inference.torch_engine import predict_images, untrained_ensemble
 
     recipe = recipe_from_values(model.recipe, model.name)
-    ensemble = untrained_ensemble(recipe, model.classes, model.folds, model.preparation.size)
+    ensemble = untrained_ensemble(recipe, model.classes, model.folds)
 
     def ask(image: npt.NDArray[np.uint8], folds: tuple[int, ...]) -> Prediction:
         return predict_images(ensemble.only(folds), image, 1, with_attention=True)

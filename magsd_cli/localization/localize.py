@@ -160,7 +160,7 @@ def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
     found = Gathered(rows={path: {} for path in files})
     hands = min(max(1, (os.cpu_count() or 1) // 2), len(files))
     with progress("localize", len(files)) as bar:
-        for views in view_files(files, model.preparation, hands):
+        for views in view_files(files, model.preprocessing, hands):
             for answer in attend(views, model, ask, fold_of, patient_of):
                 if isinstance(answer, View):
                     found.rows[answer.path] = error_row(answer)

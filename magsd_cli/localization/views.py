@@ -14,7 +14,7 @@ from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.data.decode import DecodeError, read_image
 from magsd_cli.inference.scoring import CRASH_CODES
 from magsd_cli.runtime.worker_pool import run_isolated
-from magsd_cli.settings import Preparation
+from magsd_cli.settings import Preprocessing
 
 SHOWN_SIDE = 1120  # of the copy for the eye: twice an overlay's panel, and memory stays flat
 
@@ -34,19 +34,19 @@ class View:
 
 
 def view_files(
-    files: Sequence[Path], preparation: Preparation, workers: int, chunk: int = 8
+    files: Sequence[Path], preprocessing: Preprocessing, workers: int, chunk: int = 8
 ) -> Iterator[list[View]]:
     """Decode `files` in worker processes; yield their views in order, `chunk` at a time."""
     chunk = max(1, min(chunk, -(-len(files) // workers)))
-    yield from run_isolated(_viewer, (preparation,), files, _crashed, workers, chunk)
+    yield from run_isolated(_viewer, (preprocessing,), files, _crashed, workers, chunk)
 
 
-def _viewer(preparation: Preparation) -> Callable[[list[Path]], list[View]]:
+def _viewer(preprocessing: Preprocessing) -> Callable[[list[Path]], list[View]]:
     cv2.setNumThreads(1)  # the workers share the cores
-    return lambda paths: [_view(path, preparation) for path in paths]
+    return lambda paths: [_view(path, preprocessing) for path in paths]
 
 
-def _view(path: Path, preparation: Preparation) -> View:
+def _view(path: Path, preprocessing: Preprocessing) -> View:
     try:
         decoded = read_image(path)
     except DecodeError as error:
@@ -56,9 +56,7 @@ def _view(path: Path, preparation: Preparation) -> View:
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     return View(
         path,
-        prepare_pixels(
-            pixels, preparation.size, preparation.clahe, preparation.clip_limit, preparation.tiles
-        ),
+        prepare_pixels(pixels, preprocessing),
         np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8) if scale < 1 else pixels,
         (pixels.shape[0], pixels.shape[1]),
         decoded.sha256,

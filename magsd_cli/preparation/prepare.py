@@ -10,7 +10,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -118,7 +117,7 @@ def _prepare_listed(
             say(f"prepare: {finished.path}: nothing is left to do")
             return finished.path, finished.samples()
         rows, shards = read_rows(work)
-        order = partial(Order, **asdict(settings), lateral=view == "all")
+        order = partial(Order, preprocessing=settings, lateral=view == "all")
         chosen = _ingest_all(listed, order, workers, work, rows, shards)
         samples = build_samples(listed.records, rows, chosen, lru_cache(partial(site_key, runs, key_file)))
         samples = _judge(_with_origins(samples, listed))
@@ -186,7 +185,7 @@ def _ingest(
     shards: dict[int, Path],
 ) -> None:
     orders = (order(records[position].path) for position in positions)
-    batch = max(1, min(SHARD_IMAGES, SHARD_BYTES // order.keywords["size"] ** 2))
+    batch = max(1, min(SHARD_IMAGES, SHARD_BYTES // order.keywords["preprocessing"].size ** 2))
     finished: dict[int, tuple[dict[str, Any], npt.NDArray[np.uint8] | None]] = {}
     start = time.perf_counter()
 

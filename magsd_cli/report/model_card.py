@@ -95,6 +95,7 @@ def describe_card(facts: Facts) -> Document:
 
 
 def _design(run: Run) -> dict[str, str]:
+    made = run.preprocessing
     classes = ", ".join(run.classes)
     parts = (
         f"{run.fold_count} parts; each network was tested on one part and trained on the others"
@@ -111,8 +112,8 @@ def _design(run: Run) -> dict[str, str]:
         "its labels is not known to magsd. Tested images are labelled in the same way.",
         "predictors": "The pixels of one image; no clinical facts.",
         "no_reader": "None: the network gets pixels alone.",
-        "preparation": f"Gray, {run.size} px square, "
-        + (f"CLAHE (clip limit {run.clip_limit:g}, {run.tiles} tiles)" if run.clahe else "no CLAHE")
+        "preparation": f"Gray, {made.size} px square, "
+        + (f"CLAHE (clip limit {made.clip_limit:g}, {made.tiles} tiles)" if made.clahe else "no CLAHE")
         + ", then each image to mean 0 and standard deviation 1. Unreadable files are left out.",
         "partition": f"{parts}.",
         "data_id": f"The cache's digest is {run.cache_digest}; `magsd prepare` on the same files gives it.",

@@ -126,16 +126,7 @@ def _predictions(plan: Plan, fold: int, device: torch.device) -> pd.DataFrame:
     mine = folds[folds["fold"] == fold]
     # What is evaluated is what was written: a checked round trip through the file.
     model = trained_network(run.recipe, run.classes, weights_path(run.path, fold))
-    ensemble = Ensemble(
-        models=(model,),
-        classes=run.classes,
-        size=run.recipe.image.size,
-        cache_size=run.size,
-        clahe=run.clahe,
-        clip_limit=run.clip_limit,
-        tiles=run.tiles,
-        folds=(fold,),
-    )
+    ensemble = Ensemble((model,), run.classes, run.recipe.image.size, (fold,))
     images = cache.images[mine["index"].to_numpy()]
     probabilities = predict_images(ensemble, images, BATCH, device).probabilities
     samples = cache.samples()

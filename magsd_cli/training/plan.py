@@ -89,10 +89,7 @@ def plan(kind: str, options: RunOptions, threads: int) -> Plan:
         classes=opened.classes,
         cache_path=opened.path.resolve(),
         cache_digest=opened.digest,
-        size=opened.size,
-        clahe=opened.clahe,
-        clip_limit=opened.clip_limit,
-        tiles=opened.tiles,
+        preprocessing=opened.preprocessing,
         fold_count=folds,
         trained=tuple(range(folds)) if kind == "cv" else (0,),
         threads=threads,
@@ -140,20 +137,20 @@ def open_plan(run: Path, cache: Path) -> Plan:
 
 def check_fit(recipe: Recipe, cache: Cache) -> None:
     """Raise `ArtifactError` when the recipe asks for other images than the cache can give."""
-    image = recipe.image
-    if image.size > cache.size:
+    image, made = recipe.image, cache.preprocessing
+    if image.size > made.size:
         raise ArtifactError(
-            f"{cache.path}: its images are {cache.size} px, image.size={image.size} is larger; "
-            f"use --set image.size={cache.size}, or `magsd prepare --size {image.size}`"
+            f"{cache.path}: its images are {made.size} px, image.size={image.size} is larger; "
+            f"use --set image.size={made.size}, or `magsd prepare --size {image.size}`"
         )
-    if image.clahe != cache.clahe:
+    if image.clahe != made.clahe:
         option = "--clahe" if image.clahe else "--no-clahe"
         raise ArtifactError(
-            f"{cache.path}: was made with clahe={cache.clahe}, image.clahe={image.clahe} is asked for; "
+            f"{cache.path}: was made with clahe={made.clahe}, image.clahe={image.clahe} is asked for; "
             f"make one with `magsd prepare {option}`"
         )
-    for key in ("clip_limit", "tiles") if cache.clahe else ():
-        asked, has = getattr(image, key), getattr(cache, key)
+    for key in ("clip_limit", "tiles") if made.clahe else ():
+        asked, has = getattr(image, key), getattr(made, key)
         if asked is not None and asked != has:
             option = f"--{key.replace('_', '-')} {asked}"
             raise ArtifactError(

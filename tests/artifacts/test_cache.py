@@ -56,13 +56,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert cache.labels.tolist() == [1, 0, -1]
     assert cache.image_ids == ["a.png", "b.png", "ü\n.png"]
     assert cache.patient_ids == ["p1", "p2", ""]
-    assert (cache.classes, cache.size, cache.clahe, cache.clip_limit, cache.tiles) == (
-        CLASSES,
-        8,
-        True,
-        2.0,
-        2,
-    )
+    assert (cache.classes, cache.preprocessing) == (CLASSES, SETTINGS)
     assert path.name == f"cxr-{cache.digest[:8]}.h5"
     table = cache.samples()
     assert list(table.columns) == list(SAMPLE_COLUMNS)

@@ -22,6 +22,7 @@ from magsd_cli.artifacts.runs import (
 )
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.recipe import Recipe, recipe_from_values
+from magsd_cli.settings import Preprocessing
 
 FOLDS = pd.DataFrame({"index": [0, 1], "image_id": ["x", "y"], "fold": [0, 1]})
 
@@ -29,7 +30,7 @@ FOLDS = pd.DataFrame({"index": [0, 1], "image_id": ["x", "y"], "fold": [0, 1]})
 def a_run(path: Path, **changes) -> Run:
     run = Run(
         path=path, kind="cv", recipe=Recipe(seed=3), classes=("a", "b"), cache_path=Path("/c.h5"),
-        cache_digest="d" * 64, size=64, clahe=True, clip_limit=4.0, tiles=4, fold_count=2, trained=(0, 1),
+        cache_digest="d" * 64, preprocessing=Preprocessing(64), fold_count=2, trained=(0, 1),
         threads=1,
     )  # fmt: skip
     return replace(run, **changes)

@@ -7,6 +7,7 @@ import numpy as np
 from pictures import gradient
 
 from magsd_cli.data.clahe import equalise, prepare_pixels, resize, resize_images
+from magsd_cli.settings import Preprocessing
 
 
 def test_shrinking_takes_area_means() -> None:
@@ -23,15 +24,15 @@ def test_halving_first_changes_next_to_nothing() -> None:
 
 def test_any_shape_becomes_square() -> None:
     for shape in ((20, 300), (301, 77), (64, 64), (1000, 998)):
-        out = prepare_pixels(gradient(*shape), 64, clahe=True, clip_limit=4.0, tiles=4)
+        out = prepare_pixels(gradient(*shape), Preprocessing(64))
         assert out.shape == (64, 64)
         assert out.dtype == np.uint8
 
 
 def test_clahe_raises_contrast_and_can_be_left_out() -> None:
     dull = (gradient(64, 64) // 8 + 100).astype(np.uint8)
-    assert prepare_pixels(dull, 64, True, 4.0, 4).std() > 2 * dull.std()
-    np.testing.assert_array_equal(prepare_pixels(dull, 64, False, 4.0, 4), dull)
+    assert prepare_pixels(dull, Preprocessing(64)).std() > 2 * dull.std()
+    np.testing.assert_array_equal(prepare_pixels(dull, Preprocessing(64, clahe=False)), dull)
     np.testing.assert_array_equal(equalise(dull, 4.0, 4), cv2.createCLAHE(4.0, (4, 4)).apply(dull))
 
 

@@ -54,7 +54,7 @@ def _audit(folder: Path, images: list[np.ndarray], about: pd.DataFrame) -> Short
 def _phantoms(count: int) -> tuple[list[np.ndarray], pd.DataFrame]:  # type: ignore[type-arg]
     rng = np.random.default_rng(0)
     labels = [CLASSES[i % 3] for i in range(count)]
-    images = [prepare_pixels(draw_phantom(label, rng, SIZE)[0], SIZE, True, 4.0, 4) for label in labels]
+    images = [prepare_pixels(draw_phantom(label, rng, SIZE)[0], Preprocessing(SIZE)) for label in labels]
     about = pd.DataFrame({"label": labels, "patient_id": [f"p{i}" for i in range(count)]})
     return images, about.assign(source=[("north", "south")[i // 3 % 2] for i in range(count)])
 
@@ -89,7 +89,7 @@ def test_a_mark_of_the_source_on_phantoms_is_found(tmp_path: Path) -> None:
 def test_the_known_shortcut_of_real_films_is_found(tmp_path: Path) -> None:
     with (REAL / "metadata.csv").open(encoding="utf-8") as file:
         rows = [row for i, row in enumerate(csv.DictReader(file)) if row["label"] == COVID or i % 4 == 0]
-    images = [prepare_pixels(read_image(REAL / row["path"]).pixels, SIZE, True, 4.0, 4) for row in rows]
+    images = [prepare_pixels(read_image(REAL / row["path"]).pixels, Preprocessing(SIZE)) for row in rows]
     found = _audit(tmp_path, images, pd.DataFrame(rows))
     (caution,) = shortcut_cautions(found.by_class, CLASSES)
     assert "the picture with the lungs removed it recognises COVID-19" in caution.text

@@ -19,6 +19,7 @@ from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_
 from magsd_cli.inference.torch_engine import Ensemble, predict_images
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import load_recipe
+from magsd_cli.settings import Preprocessing
 
 HEAD: dict[str, Any] = {
     "name": "run", "version": "0", "model_sha256": "0" * 64, "classes": ["a", "b"], "size": 64,
@@ -96,7 +97,7 @@ def magsd() -> tuple[nn.Module, bytes]:
 def test_the_magsd_network_gives_the_same_from_both_engines(magsd: tuple[nn.Module, bytes]) -> None:
     network, data = magsd
     images = _images(4)
-    torch_says = predict_images(Ensemble((network,), ("a", "b", "c"), 64, 64), images, 1, with_attention=True)
+    torch_says = predict_images(Ensemble((network,), ("a", "b", "c"), 64), images, 1, with_attention=True)
     onnx_says = predict_onnx(OnnxEnsemble((open_session(data),), 64, (0,)), images, with_attention=True)
     np.testing.assert_allclose(onnx_says.probabilities, torch_says.probabilities, atol=1e-5)
     np.testing.assert_allclose(onnx_says.attention, torch_says.attention, atol=1e-3)
@@ -118,7 +119,7 @@ def test_a_model_file_comes_back_and_is_the_same_bytes_twice(tmp_path: Path) -> 
     path = tmp_path / "x.magsd"
     write_deployed(path, HEAD, {0: tiny_onnx(1.0), 1: tiny_onnx(2.0)})
     model = open_deployed(path)
-    assert (model.classes, model.size, model.tiles) == (("a", "b"), 64, 4)
+    assert (model.classes, model.size, model.preprocessing) == (("a", "b"), 64, Preprocessing(64))
     assert model.trained_on == {"f" * 64: 1}
     assert [read_network(model, fold) for fold in (0, 1)] == [tiny_onnx(1.0), tiny_onnx(2.0)]
     write_deployed(tmp_path / "y.magsd", HEAD, {0: tiny_onnx(1.0), 1: tiny_onnx(2.0)})

@@ -21,11 +21,11 @@ from magsd_cli.inference.decision import (
     rules_of,
 )
 from magsd_cli.inference.model import Model
-from magsd_cli.settings import Preparation
+from magsd_cli.settings import Preprocessing
 
 CLASSES = ("COVID-19", "Normal", "Pneumonia")
 MEMBERS = np.array([[0.8, 0.1, 0.1], [0.1, 0.6, 0.3], [0.2, 0.5, 0.3]])
-MODEL = Model("m", "a" * 64, CLASSES, (0, 1, 2), Preparation(64, True, 4.0, 4), {}, "", None, None)
+MODEL = Model("m", "a" * 64, CLASSES, (0, 1, 2), Preprocessing(64), {}, "", None, None)
 STORED = operating_point(decision=decision(threshold=0.3))
 
 

@@ -24,7 +24,7 @@ from magsd_cli.inference.engines import choose_engine
 from magsd_cli.inference.model import open_model
 from magsd_cli.inference.predict import predict
 from magsd_cli.localization.localize import localize
-from magsd_cli.settings import Engine
+from magsd_cli.settings import Engine, Preprocessing
 
 SLOPES = (4.0, -1.0)
 HEAD: dict[str, Any] = {
@@ -58,7 +58,7 @@ def rows_of(path: Path, kind: str = PREDICTION) -> list[dict[str, Any]]:
 
 def expected(path: Path) -> float:
     """The probability of the first class, by hand: see tiny_onnx."""
-    mean = prepare_pixels(read_image(path).pixels, 64, False, 4.0, 4).mean() / 255
+    mean = prepare_pixels(read_image(path).pixels, Preprocessing(64, clahe=False)).mean() / 255
     return float(np.mean([1 / (1 + np.exp(-slope * (mean - 0.5))) for slope in SLOPES]))
 
 

@@ -20,6 +20,7 @@ from magsd_cli.inference.out_of_distribution import (
     fit_appearance,
     unlikeness,
 )
+from magsd_cli.settings import Preprocessing
 from magsd_cli.tools.phantoms import draw_phantom
 
 SIDE = 96
@@ -32,7 +33,7 @@ def chests(count: int, seed: int) -> npt.NDArray[np.uint8]:
 
 
 def prepared(films: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
-    return np.stack([prepare_pixels(np.ascontiguousarray(f), SIDE, True, 4.0, 4) for f in films])[:, None]
+    return np.stack([prepare_pixels(np.ascontiguousarray(f), Preprocessing(SIDE)) for f in films])[:, None]
 
 
 @pytest.fixture(scope="module")

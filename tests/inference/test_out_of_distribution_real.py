@@ -20,13 +20,14 @@ from magsd_cli.inference.out_of_distribution import (
     unlikeness,
 )
 from magsd_cli.metrics.abstention import tolerance_limit
+from magsd_cli.settings import Preprocessing
 
 pytestmark = pytest.mark.real
 EACH = 40  # pictures of a kind
 
 
 def _features(pictures: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float64]:
-    return appearance_features(np.stack([prepare_pixels(p, 224, True, 4.0, 4) for p in pictures])[:, None])
+    return appearance_features(np.stack([prepare_pixels(p, Preprocessing(224)) for p in pictures])[:, None])
 
 
 def _part(row: dict[str, str]) -> int:

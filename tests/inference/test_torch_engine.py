@@ -48,7 +48,7 @@ class _Small(nn.Module):
 
 
 def _ensemble(*models: nn.Module, classes: int = 2, size: int = 64) -> Ensemble:
-    return Ensemble(models, tuple("abc"[:classes]), size, 64, folds=tuple(range(len(models))))
+    return Ensemble(models, tuple("abc"[:classes]), size, folds=tuple(range(len(models))))
 
 
 def _images(count: int, size: int = 64) -> np.ndarray:
@@ -150,4 +150,4 @@ def test_an_ensemble_needs_networks() -> None:
     with pytest.raises(ValueError, match="at least one network"):
         _ensemble()
     with pytest.raises(ValueError, match="fold numbers"):
-        Ensemble((_small(1),), ("a", "b", "c"), 64, 64, folds=(0, 1))
+        Ensemble((_small(1),), ("a", "b", "c"), 64, folds=(0, 1))

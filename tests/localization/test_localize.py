@@ -20,6 +20,7 @@ from magsd_cli.errors import ArtifactError, LockedError, NoInputError, UsageErro
 from magsd_cli.inference.torch_engine import Prediction, load_ensemble, predict_images
 from magsd_cli.localization.localize import LocalizeOptions, localize
 from magsd_cli.metrics.iou import box_iou, mask_iou
+from magsd_cli.settings import Preprocessing
 
 BOX = (10.0, 20.0, 30.0, 25.0)
 
@@ -228,7 +229,7 @@ def test_predict_and_localize_say_the_same(made: Path, done: Path) -> None:
     from magsd_cli.data.clahe import prepare_pixels
 
     pixels = cv2.imread(str(made / "new" / "0.png"), cv2.IMREAD_GRAYSCALE)
-    image = prepare_pixels(pixels, 64, True, 4.0, 4)[None, None]
+    image = prepare_pixels(pixels, Preprocessing(64))[None, None]
     expected = predict_images(ensemble, image, 1).probabilities[0]
     row = rows_of(done)["0.png"]
     assert [row["p_COVID-19"], row["p_Normal"]] == expected.tolist()

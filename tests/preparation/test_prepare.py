@@ -22,6 +22,7 @@ from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.errors import LockedError, NoInputError, UsageError
 from magsd_cli.preparation import prepare as stage
 from magsd_cli.preparation.prepare import prepare
+from magsd_cli.settings import Preprocessing
 
 
 def picture(seed: int, side: int = 80) -> np.ndarray:  # type: ignore[type-arg]
@@ -52,7 +53,7 @@ def test_folder_to_cache(xrays: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert cache.classes == ("COVID-19", "Normal")
     assert cache.labels.tolist() == [0] * 4 + [1] * 4
     assert cache.image_ids[0] == "COVID-19/0.png"
-    expected = prepare_pixels(picture(0), 64, True, 4.0, 4)
+    expected = prepare_pixels(picture(0), Preprocessing(64))
     np.testing.assert_array_equal(cache.images[0, 0], expected)
     samples = cache.samples()
     assert samples["path"].iloc[0] == str(xrays / "COVID-19/0.png")

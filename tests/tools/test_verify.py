@@ -22,6 +22,7 @@ from magsd_cli.artifacts.runs import (
 from magsd_cli.artifacts.tables import write_parquet
 from magsd_cli.errors import ArtifactError
 from magsd_cli.recipe import Recipe
+from magsd_cli.settings import Preprocessing
 from magsd_cli.tools.verify import verify
 
 
@@ -32,7 +33,7 @@ def whole(tmp_path_factory) -> Path:
     cache = write_tiny_cache(runs / "cache")
     run = Run(
         path=runs / "run", kind="train", recipe=Recipe(), classes=("a", "b"), cache_path=cache,
-        cache_digest="d" * 64, size=64, clahe=True, clip_limit=4.0, tiles=4, fold_count=5,
+        cache_digest="d" * 64, preprocessing=Preprocessing(64), fold_count=5,
         trained=(0,), threads=1,
     )  # fmt: skip
     create_run(run, pd.DataFrame({"index": range(9), "fold": [0, 1, 2] * 3}))

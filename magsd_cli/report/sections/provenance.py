@@ -99,8 +99,9 @@ def reproduction_section(facts: Facts) -> list[Block]:
 
 def _prepare_line(run: Run) -> str:
     """The command line that prepares such a cache."""
-    words = ["magsd", "prepare", "SOURCE", "--size", str(run.size)]
+    made = run.preprocessing
+    words = ["magsd", "prepare", "SOURCE", "--size", str(made.size)]
     words += (
-        ["--clip-limit", f"{run.clip_limit:g}", "--tiles", str(run.tiles)] if run.clahe else ["--no-clahe"]
+        ["--clip-limit", f"{made.clip_limit:g}", "--tiles", str(made.tiles)] if made.clahe else ["--no-clahe"]
     )
     return shlex.join(words)
