@@ -6,6 +6,7 @@ Nothing heavy is imported here or in `commands`: a stage is imported inside its 
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -95,6 +96,8 @@ app.add_typer(recipes_app, name="recipes")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with the contract's exit code. Errors are one line on stderr."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path goes out as the bytes that it is
+        sys.stdout.reconfigure(encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors())
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = typer.main.get_command(app)(_globals_first(given), prog_name="magsd", standalone_mode=False)

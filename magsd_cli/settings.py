@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+#: The last line of each Markdown page that `magsd report` writes, by which it knows its own.
+REPORT_MARK = "<!-- written by magsd report -->"
+
 
 @dataclass(frozen=True)
 class Preprocessing:

@@ -235,10 +235,11 @@ def _texts(dataset: h5py.Dataset) -> list[str]:
     return [str(value) for value in dataset.asstr()[()]]
 
 
-def find_newest_cache(runs: Path, clahe: bool | None = None) -> Path:
+def find_newest_cache(runs: Path, clahe: bool | None = None) -> tuple[Path, str]:
     """The newest complete cache under ``runs/cache`` that can be trained on, and where none can, the newest.
 
-    Those that were made with (without) `clahe` come first, where it is given.
+    Those that were made with (without) `clahe` come first, where it is given. The second value says in words
+    that it is the newest, or which newer one was passed over and why.
 
     Raises `ArtifactError` when there is none.
     """
@@ -249,7 +250,18 @@ def find_newest_cache(runs: Path, clahe: bool | None = None) -> Path:
         raise ArtifactError(
             f"{folder}: no cache here; make one with `magsd prepare FOLDER`, or name it with --cache"
         )
-    return max(complete, key=lambda path: (_fitness(path, clahe), path.stat().st_mtime_ns, path.name))
+    age = {path: (path.stat().st_mtime_ns, path.name) for path in complete}
+    fitness = {path: _fitness(path, clahe) for path in complete}
+    chosen = max(complete, key=lambda path: (fitness[path], age[path]))
+    newest = max(complete, key=lambda path: age[path])
+    if newest == chosen:
+        return chosen, "the newest"
+    reason = (
+        f"was made {'without' if clahe else 'with'} CLAHE"
+        if fitness[newest][0]
+        else "has no labels of two classes"
+    )
+    return chosen, f"not the newest: {newest.name} {reason}"
 
 
 def _fitness(path: Path, clahe: bool | None) -> tuple[bool, bool]:

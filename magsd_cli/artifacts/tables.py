@@ -134,6 +134,25 @@ def write_table(
         raise OutputError(f"standard output: {reason}; use --out FILE, which is never left half") from error
 
 
+def write_csv(table: pa.Table, path: Path, kind: str, metadata: Mapping[str, Any]) -> None:
+    """Check `table` as `write_table` does and write it as CSV in UTF-8: nulls empty, lists joined by "; ".
+
+    Of the model that made it the file has the column `model_sha256` alone. Raises as `write_table`.
+    """
+    import pyarrow.csv
+
+    table = _fit(table, table_schema(kind, metadata["classes"]), f"{kind} table")
+    _validate(table, {"table": kind, **metadata}, f"{kind} table")
+    for number, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            rows = table[field.name].to_pylist()
+            texts = [None if row is None else "; ".join(map(str, row)) for row in rows]
+            table = table.set_column(number, field.name, pa.array(texts, pa.string()))
+    buffer = io.BytesIO()
+    pyarrow.csv.write_csv(table, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
 def table_bytes(table: pa.Table | pd.DataFrame, kind: str, metadata: Mapping[str, Any]) -> bytes:
     """The bytes that `write_table` writes."""
     if not isinstance(table, pa.Table):

@@ -23,6 +23,7 @@ from magsd_cli.artifacts.tables import (
     path_text,
     probability_column,
     table_schema,
+    write_csv,
     write_table,
 )
 from magsd_cli.console import printable, progress, say
@@ -47,6 +48,8 @@ from magsd_cli.inference.resume import (
 )
 from magsd_cli.inference.scoring import Scored
 from magsd_cli.settings import Engine
+
+TABLE_SUFFIXES = (".parquet", ".csv")
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,12 @@ def predict(  # noqa: PLR0913 (a command's options)
     """Classify the files that `inputs` mean with the run `model` (None: the newest) and write the table.
 
     Without `out` the table goes to standard output: as Parquet, or readable where that is a terminal. An
-    existing `out` is refused, continued (`resume`: rows of unchanged files are kept), replaced (`overwrite`),
-    or added to (`watch_once`: all its rows are kept, only content that it has not seen is scored, and that
-    there is nothing new is no error). Rows are calibrated, decided and referred as is stored with the model;
-    `raw_probabilities` shows what the networks say. Returns 0, or 3 when a file has an error row. Raises
-    `NoInputError` (after the table is written) when no file could be used, and the contract's other errors.
+    existing `out` is refused, continued (`resume`: all its rows stay, in their order; those of files that
+    changed are scored again, new files' rows follow), replaced (`overwrite`), or added to (`watch_once`: only
+    content that it has not seen is scored, and that there is nothing new is no error). Rows are calibrated,
+    decided and referred as is stored with the model; `raw_probabilities` shows what the networks say. Returns
+    0, or 3 when a file has an error row. Raises `NoInputError` (after the table is written) when no file
+    could be used, and the contract's other errors.
     """
     _check_options(out, resume, overwrite, watch_once)
     with _claimed(out):
@@ -105,7 +109,9 @@ def predict(  # noqa: PLR0913 (a command's options)
             raise UsageError(
                 f"{out}: exists already; add --resume to complete it or --overwrite to replace it"
             )
-        files = [path for path in list_inputs(inputs) if out is None or not _same(path, out)]
+        if watch_once:
+            _check_watched(inputs)
+        files = list_inputs(inputs, [runs, out])
         if not files and not watch_once:
             raise NoInputError(f"{_names(inputs)}: no files there; name images or folders of images")
         opened = open_model(model, runs)
@@ -116,7 +122,7 @@ def predict(  # noqa: PLR0913 (a command's options)
         stamps = stamps_of(files) if watch_once else {}
         plan = Plan(files, opened, chosen, ledger, rules, about, stamps)
         rows, fresh = _all_rows(plan, out, Options(device, gpus, batch_size, workers, cluster))
-        table = merged(ledger, rows) if watch_once else rows
+        table = merged(ledger, rows)
         if table != ledger.earlier or out is None or not out.exists():
             _write(table, plan, out)
         if out is not None:
@@ -134,8 +140,31 @@ def _check_options(out: Path | None, resume: bool, overwrite: bool, watch_once: 
         raise UsageError(f"{' and '.join(options)}: --overwrite replaces the table, the other keeps its rows")
     if options and out is None:
         raise UsageError(f"{options[0]}: say which table with --out FILE")
-    if out is not None and out.is_dir():
+    if out is None:
+        return
+    if out.is_dir() or str(out).endswith("/"):
         raise UsageError(f"{out}: is a folder; name a file, such as {out / 'predictions.parquet'}")
+    if _is_csv(out) and (resume or watch_once):
+        raise UsageError(
+            f"{options[0]}: {out} is a CSV, which says too little of its rows; name a Parquet table, "
+            "or use --overwrite"
+        )
+    if out.suffix.lower() not in TABLE_SUFFIXES:
+        raise UsageError(
+            f"--out {out}: tables are Parquet or CSV; name it {out.with_suffix('.parquet').name} or "
+            f"{out.with_suffix('.csv').name}"
+        )
+
+
+def _is_csv(out: Path) -> bool:
+    return out.suffix.lower() == ".csv"
+
+
+def _check_watched(inputs: Sequence[Path]) -> None:
+    """Raise `NoInputError` for a watched folder that is not there: a share that is not mounted is no input."""
+    for path in inputs:
+        if not os.path.lexists(path):
+            raise NoInputError(f"{path}: not there; is the share mounted?")
 
 
 @contextmanager
@@ -146,10 +175,6 @@ def _claimed(out: Path | None) -> Iterator[None]:
             stack.enter_context(lock(out.with_name(f".{out.name}.lock")))
             sweep_orphans(out.parent)
         yield
-
-
-def _same(path: Path, other: Path) -> bool:
-    return os.path.abspath(path) == os.path.abspath(other)  # noqa: PTH100 (links must stay what they are)
 
 
 def _names(inputs: Sequence[Path]) -> str:
@@ -232,7 +257,7 @@ def _write(rows: list[Row], plan: Plan, out: Path | None) -> None:
     table = table_from_rows(rows, table_schema(PREDICTION, plan.model.classes))
     metadata = plan.model.metadata() | plan.about
     if out is not None:
-        write_table(table, out, PREDICTION, metadata)
+        (write_csv if _is_csv(out) else write_table)(table, out, PREDICTION, metadata)
         return
     if sys.stdout is None:
         raise OutputError("standard output: is closed; use --out FILE")

@@ -30,8 +30,8 @@ from magsd_cli.report.sections.provenance import provenance_section, recipe_sect
 from magsd_cli.report.sections.shortcuts import shortcut_section
 from magsd_cli.report.sections.subgroups import held_out_section, subgroup_section
 from magsd_cli.report.sections.summary import CARD, summary_section, system_name
+from magsd_cli.settings import REPORT_MARK
 
-MARK = "<!-- written by magsd report -->"
 COMPARISONS = "comparisons"
 
 #: The report of a run, in reading order.
@@ -123,12 +123,12 @@ def _write(document: Document, place: Path) -> Path:
 def _write_text(document: Document, path: Path, alone: bool, figures: str = "figures") -> None:
     _check_own(path)
     write = write_bytes if alone else write_hashed
-    write(path, f"{render_markdown(document, figures)}\n{MARK}\n".encode())
+    write(path, f"{render_markdown(document, figures)}\n{REPORT_MARK}\n".encode())
 
 
 def _check_own(path: Path) -> None:
     """Raise `UsageError` where `path` is a file that this command did not write."""
-    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+    if path.exists() and REPORT_MARK not in path.read_text(encoding="utf-8", errors="replace"):
         raise UsageError(f"{path}: was not written by `magsd report`; choose another place with --out")
 
 

@@ -27,6 +27,7 @@ from magsd_cli.artifacts.tables import path_text, probability_column, write_parq
 from magsd_cli.artifacts.tensorboard import scalar_writer, scalars_path
 from magsd_cli.console import OpenBar, progress
 from magsd_cli.data.clahe import resize_images
+from magsd_cli.errors import ArtifactError, DivergedError
 from magsd_cli.inference.torch_engine import Ensemble, predict_images, trained_network
 from magsd_cli.runtime.device import check_precision, keep_freed_memory, make_repeatable, set_tf32
 from magsd_cli.runtime.signals import stop_requests
@@ -128,7 +129,13 @@ def _predictions(plan: Plan, fold: int, device: torch.device) -> pd.DataFrame:
     model = trained_network(run.recipe, run.classes, weights_path(run.path, fold))
     ensemble = Ensemble((model,), run.classes, run.recipe.image.size, (fold,))
     images = cache.images[mine["index"].to_numpy()]
-    probabilities = predict_images(ensemble, images, BATCH, device).probabilities
+    try:
+        probabilities = predict_images(ensemble, images, BATCH, device).probabilities
+    except ArtifactError as error:  # finite on training images, and not on these
+        raise DivergedError(
+            f"fold {fold}: the network's answer for a test image is not finite, for its training diverged; "
+            f"try larger images or batches, or --set train.lr={run.recipe.train.lr / 10:g}"
+        ) from error
     samples = cache.samples()
     paths = samples[samples["index"] >= 0].set_index("index")["path"]
     columns: dict[str, Any] = {

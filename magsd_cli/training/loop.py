@@ -24,12 +24,14 @@ from magsd_cli.console import Bar, on_terminal, say
 from magsd_cli.errors import DivergedError, Interrupted
 from magsd_cli.method.classic import training_images
 from magsd_cli.method.step import STEPS
+from magsd_cli.method.zscore import z_score
 from magsd_cli.runtime.signals import StopRequested
 from magsd_cli.training.ddp import add_up, agree_on_stop, share
 from magsd_cli.training.resume import SavedState, restore, seed_generators, take_state
 from magsd_cli.training.schedule import PlacedImages, epoch_batches, learning_rate, place_images
 from magsd_cli.training.state import Progress, Task, TrainingState, history_row, new_state
 
+CHECKED = 16  # training images that a network answers after each epoch
 CHECK_EVERY = 20  # batches between two looks at a GPU's sums: each look waits for the device
 Save = Callable[[SavedState, nn.Module], None]
 
@@ -38,8 +40,8 @@ def train(task: Task, saved: SavedState | None, save: Save, stop_requested: Stop
     """Train one network from the start, or on from `saved`; return it with its final weights.
 
     `save` is called with the resumable state and the network after each epoch, and before leaving when
-    `stop_requested` gives a signal. Raises `Interrupted` then, and `DivergedError` when the loss or a weight
-    is no longer finite; what was saved last is good in both cases.
+    `stop_requested` gives a signal. Raises `Interrupted` then, and `DivergedError` when the loss, a weight or
+    the network's answer in evaluation is no longer finite; what was saved last is good in both cases.
     """
     epochs = task.recipe.train.epochs
     stop_requested = agree_on_stop(stop_requested, task.ranks)
@@ -54,6 +56,8 @@ def train(task: Task, saved: SavedState | None, save: Save, stop_requested: Stop
                 saved = None
                 progress = _train_epoch(task, state, images, progress, bar, stop_requested)
                 _check_weights(task, state, progress)
+                if progress.batch == 0:
+                    _check_answers(task, state, images, progress)
                 save(take_state(task, state, progress), state.result)
                 _say_epoch(task, progress)
                 _leave_if_requested(task, progress, stop_requested)
@@ -182,12 +186,28 @@ def _check_weights(task: Task, state: TrainingState, progress: Progress) -> None
             raise _diverged(task, max(0, progress.epoch - 1), "a weight")
 
 
-def _diverged(task: Task, epoch: int, what: str) -> DivergedError:
+@torch.inference_mode()
+def _check_answers(task: Task, state: TrainingState, images: PlacedImages, progress: Progress) -> None:
+    """Raise `DivergedError` when the network to keep answers some training images with no finite numbers.
+
+    Weights may be finite and answers not: batch norm's statistics of tiny maps (1x1) can be of any size.
+    """
+    network = state.result
+    training = network.training
+    pixels, _ = images.take(np.arange(min(CHECKED, len(images.labels))), task.device)
+    answer = network.eval()(z_score(pixels.to(task.device))).logits
+    network.train(training)
+    if not bool(answer.isfinite().all()):
+        remedy = "larger images or batches, or a smaller learning rate"
+        raise _diverged(task, max(0, progress.epoch - 1), "the network's answer in evaluation", remedy)
+
+
+def _diverged(task: Task, epoch: int, what: str, remedy: str = "a smaller learning rate") -> DivergedError:
     kept = f"the state after epoch {epoch} is kept" if epoch else "there is no finished epoch to keep"
     rate = task.recipe.train.lr / 10
     return DivergedError(
         f"fold {task.fold}: {what} is no longer finite in epoch {epoch + 1}; {kept}; "
-        f"try a smaller learning rate, such as --set train.lr={rate:g}"
+        f"try {remedy}, such as --set train.lr={rate:g}"
     )
 
 

@@ -74,8 +74,8 @@ def plan(kind: str, options: RunOptions, threads: int) -> Plan:
     if recipe is None:
         raise UsageError("--recipe: none given; name a recipe, or a run with --resume")
     if cache is None:
-        cache = find_newest_cache(options.runs, recipe.image.clahe)
-        say(f"cache: {cache} (the newest; another one with --cache)")
+        cache, why = find_newest_cache(options.runs, recipe.image.clahe)
+        say(f"cache: {cache} ({why}; another one with --cache)")
     opened = open_cache(cache)
     check_fit(recipe, opened)
     table, held_out = _folds(options, opened, recipe.seed)

@@ -138,7 +138,10 @@ def test_newest_complete_cache(tmp_path: Path) -> None:
     new = make_cache(tmp_path / "cache", frame)
     os.utime(old, (1, 1))
     (tmp_path / "cache" / "half.h5").write_bytes(b"")
-    assert find_newest_cache(tmp_path) == new
+    assert find_newest_cache(tmp_path) == (new, "the newest")
+    bare = write_cache(tmp_path / "cache", "bare", samples_frame(), [IMAGES[:2], IMAGES[2:]], (), SETTINGS)
+    os.utime(new, (2, 2))
+    assert find_newest_cache(tmp_path) == (new, f"not the newest: {bare.name} has no labels of two classes")
 
 
 def test_failure_leaves_no_half_file(tmp_path: Path) -> None:

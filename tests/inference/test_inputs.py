@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from magsd_cli.inference.inputs import list_inputs
+from magsd_cli.settings import REPORT_MARK
 
 
 def _touch(*paths: Path) -> None:
@@ -94,3 +97,30 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
     _touch(path)
     assert list_inputs([tmp_path]) == [path]
+
+
+def test_outputs_of_this_tool_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["runs/cache/x-1.h5", "runs/demo/x.png", "r/recipe.json", "r/folds.parquet", "r/figures/roc.png"]
+    own += ["l/localization.parquet", "l/overlays/x.png", "cron.log", "cron.log.1", "cron.log-20261125.gz"]
+    own += ["m.magsd", "t.PARQUET", "figures/roc.png", "report.html", "model_card.md", "two/roc.png"]
+    _touch(*(tmp_path / name for name in [*own, "x.png", "roc.png", "notes.md"]))
+    (tmp_path / "report.md").write_text(f"# Report\n{REPORT_MARK}\n")
+    (tmp_path / "two.md").write_text(f"# Report\n{REPORT_MARK}\n")
+    found = [path.name for path in list_inputs([tmp_path])]
+    assert found == ["notes.md", "roc.png", "x.png"]
+    assert capsys.readouterr().err == "left out: 14 outputs of magsd\n"
+
+
+def test_what_a_command_writes_to_is_no_input(tmp_path: Path) -> None:
+    _touch(tmp_path / "x.png", tmp_path / "table.bin", tmp_path / "work" / "y.png")
+    outputs = [tmp_path / "table.bin", tmp_path / "work", None]
+    assert list_inputs([tmp_path], outputs) == [tmp_path / "x.png"]
+    assert list_inputs([tmp_path / "table.bin", tmp_path / "x.png"], outputs) == [tmp_path / "x.png"]
+
+
+def test_the_file_behind_standard_output_is_no_input(tmp_path: Path) -> None:
+    _touch(tmp_path / "x.png")
+    script = f"from magsd_cli.inference.inputs import *\nprint(*list_inputs([Path({str(tmp_path)!r})]))"
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        subprocess.run([sys.executable, "-c", script], stdout=out, stderr=err, check=True)
+    assert (tmp_path / "out").read_text() == f"{tmp_path / 'x.png'}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import shutil
@@ -79,7 +80,7 @@ def test_the_probabilities_are_the_ensembles_on_the_cached_pictures(made: Path, 
     """The same files through prepare and through predict give the same numbers: one path."""
     out = tmp_path / "t.parquet"
     assert run([made / "xrays"], made, out=out) == 0
-    cache = open_cache(find_newest_cache(made / "runs"))
+    cache = open_cache(find_newest_cache(made / "runs")[0])
     ensemble = load_ensemble(open_run(made / "runs" / "tiny"))
     assert ensemble.folds == (0, 1)
     expected = predict_images(ensemble, cache.images, 3).probabilities
@@ -178,8 +179,64 @@ def test_resume_scores_only_what_is_new_or_changed(
     assert run([new], made, out=out, resume=True) == 3
     assert "2 of 7 files are scored already and unchanged" in capsys.readouterr().err
     run([new], made, out=fresh)
-    assert rows_of(out) == rows_of(fresh)
-    assert out.read_bytes() == fresh.read_bytes()
+    first = [str(new / name) for name in ("0.png", "1.png", "3.png")]  # the table's own rows, in their order
+    expected = {row["path"]: row for row in rows_of(fresh)}
+    order = [*first, *(path for path in expected if path not in first)]
+    assert rows_of(out) == [expected[path] for path in order]
+
+
+def test_resume_with_other_inputs_keeps_every_row(made: Path, new: Path, tmp_path: Path) -> None:
+    """A table is never made smaller but by --overwrite, whatever the inputs of a call are."""
+    out = tmp_path / "t.parquet"
+    run([new / "0.png", new / "1.png"], made, out=out)
+    before = rows_of(out)
+    assert run([new / "3.png"], made, out=out, resume=True) == 0
+    names = ("0.png", "1.png", "3.png")
+    assert [row["path"] for row in rows_of(out)] == [str(new / name) for name in names]
+    assert rows_of(out)[:2] == before
+    with pytest.raises(NoInputError):
+        run([tmp_path / "nothing"], made, out=out, resume=True)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NoInputError):
+        run([tmp_path / "empty"], made, out=out, resume=True)
+    assert rows_of(out)[:2] == before
+
+
+def test_csv_where_the_name_says_so(made: Path, new: Path, tmp_path: Path) -> None:
+    run([new], made, out=tmp_path / "t.parquet")
+    run([new], made, out=tmp_path / "t.CSV")
+    with (tmp_path / "t.CSV").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    expected = rows_of(tmp_path / "t.parquet")
+    assert [row["path"] for row in rows] == [row["path"] for row in expected]
+    assert [row["warnings"] for row in rows] == ["; ".join(row["warnings"]) for row in expected]
+    for row, same in zip(rows, expected, strict=True):
+        assert row["predicted"] == (same["predicted"] or "")
+        if same["status"] == "ok":
+            assert np.float32(row["p_Normal"]) == np.float32(same["p_Normal"])
+    with pytest.raises(UsageError, match="is a CSV"):
+        run([new], made, out=tmp_path / "t.CSV", resume=True)
+
+
+@pytest.mark.parametrize("name", ["t.xlsx", "t", "t.json", "t.parquet.gz"])
+def test_another_format_is_refused(name: str, made: Path, new: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Parquet or CSV; name it .*\.parquet or .*\.csv"):
+        run([new], made, out=tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_own_outputs_are_no_inputs(made: Path, new: Path, tmp_path: Path) -> None:
+    """A table, a model file, a log and whole runs in the folder that is read; the second time as the first."""
+    shutil.copytree(new, tmp_path / "in")
+    shutil.copytree(made / "runs", tmp_path / "in" / "runs")
+    (tmp_path / "in" / "cron.log").write_text("predict: done\n")
+    (tmp_path / "in" / "model.magsd").write_bytes(b"x")
+    out = tmp_path / "in" / "t.parquet"
+    code = run([tmp_path / "in"], made, out=out)
+    paths = [row["path"] for row in rows_of(out)]
+    assert len(paths) == len(list(new.iterdir()))
+    assert run([tmp_path / "in"], made, out=out, resume=True) == code
+    assert [row["path"] for row in rows_of(out)] == paths
 
 
 def test_resume_of_a_complete_table_loads_no_network(

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from magsd_cli.errors import DivergedError, Interrupted
+from magsd_cli.models.output import Output
 from magsd_cli.recipe import Recipe, recipe_from_values
 from magsd_cli.runtime.device import AUGMENTATION, NETWORK, WEIGHTS, generator_seed, make_repeatable
 from magsd_cli.training import loop
@@ -29,8 +30,8 @@ class Network(nn.Module):
         self.features = nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3))
         self.classify = nn.Linear(4, 2)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.classify(self.features(images).mean((2, 3)))
+    def forward(self, images: torch.Tensor) -> Output:
+        return Output(self.classify(self.features(images).mean((2, 3))), None)
 
 
 class Result(NamedTuple):
@@ -47,7 +48,7 @@ def build(settings, classes: int, seed: int) -> nn.Module:
 
 def step(model, images, targets, recipe, generator, backward=torch.autograd.backward) -> Result:
     noisy = images + 0.1 * torch.randn(images.shape, generator=generator)
-    logits = model(noisy)
+    logits = model(noisy).logits
     loss = F.cross_entropy(logits, targets)
     backward(loss)
     return Result(loss.detach(), loss.detach(), torch.zeros(()), (logits.argmax(1) == targets).sum())
@@ -165,6 +166,21 @@ def test_a_diverging_loss_ends_with_the_last_good_state(monkeypatch, epochs):
         train(a_task(), None, disk.save, never)
     assert error.value.exit_code == 9
     assert len(disk) == epochs - 1
+
+
+def test_answers_that_are_not_finite_in_evaluation_end_the_epoch(monkeypatch):
+    """Weights and losses are finite, but batch norm's statistics are of a size that overflows."""
+
+    class Overflowing(Network):
+        def forward(self, images):
+            answer = super().forward(images)
+            return answer if self.training else Output(answer.logits * float("inf"), None)
+
+    monkeypatch.setattr(state_module, "build_model", lambda settings, classes, seed: Overflowing())
+    disk = Disk()
+    with pytest.raises(DivergedError, match=r"evaluation is no longer finite in epoch 1; .* larger images"):
+        train(a_task(epochs=3), None, disk.save, never)
+    assert disk == []
 
 
 def test_an_absurd_learning_rate_diverges():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from magsd_cli.data.folders.clutter import is_clutter, is_system
+from magsd_cli.data.folders.own_outputs import OWN, is_own_file, is_own_folder, report_parts
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"}
 
@@ -73,6 +74,8 @@ def walk(folder: Path) -> Tree:
     left_out: Counter[str] = Counter()
     for place, folders, names in os.walk(folder):
         root = Path(place)
+        if leave_own(root, folders, names, left_out):
+            continue
         linked = [name for name in folders if (root / name).is_symlink()]
         odd = [name for name in folders if name in linked or Path(name).suffix.lower() in IMAGE_SUFFIXES]
         for name in folders:
@@ -89,6 +92,22 @@ def walk(folder: Path) -> Tree:
                 tables.append(root / name)
         links += [root / name for name in linked if not is_clutter(name)]
     return Tree(folder, sorted(files), sorted(links), sorted(tables), left_out)
+
+
+def leave_own(place: Path, folders: list[str], names: list[str], left_out: Counter[str]) -> bool:
+    """Take outputs of this tool out of the `folders` and `names` in `place`, and count them in `left_out`.
+
+    Returns whether the folder is one of ours as a whole; then both are empty.
+    """
+    whole = is_own_folder(place, folders, names)
+    parts = set() if whole else report_parts(place, names)
+    own = {name for name in names if name in parts or is_own_file(name)}
+    own |= {name for name in folders if name in parts}
+    if whole or own:
+        left_out[OWN] += 1 if whole else len(own)
+    folders[:] = [] if whole else [name for name in folders if name not in parts]
+    names[:] = [] if whole else [name for name in names if name not in own]
+    return whole
 
 
 def count_folder(folder: Path, left_out: Counter[str]) -> None:
@@ -121,6 +140,6 @@ def in_words(left_out: dict[str, int]) -> str:
 
 
 def _one(reason: str) -> str:
-    for many, one in (("files", "file"), ("masks or drawings", "mask or drawing")):
+    for many, one in (("files", "file"), ("masks or drawings", "mask or drawing"), ("outputs", "output")):
         reason = reason.replace(many, one, 1)
     return reason
