@@ -161,7 +161,7 @@ def _is_csv(out: Path) -> bool:
 
 
 def _check_watched(inputs: Sequence[Path]) -> None:
-    """Raise `NoInputError` for a watched folder that is not there: a share that is not mounted is no input."""
+    """Raise `NoInputError` for a watched folder that is not there: an unmounted share is no input."""
     for path in inputs:
         if not os.path.lexists(path):
             raise NoInputError(f"{path}: not there; is the share mounted?")

@@ -106,8 +106,7 @@ def identity(task: Task) -> Identity:
 def restore(state: TrainingState, saved: SavedState) -> Progress:
     """Put `state` where `saved` was taken, and say where that is."""
     state.model.load_state_dict(saved["model"])
-    if state.average is not None:
-        assert saved["average"] is not None  # the recipe's hash, which says so, is part of the identity
+    if state.average is not None and saved["average"] is not None:  # both or neither: the recipe is the same
         state.average.load_state_dict(saved["average"])
     state.optimiser.load_state_dict(saved["optimiser"])
     if state.scaler.is_enabled():

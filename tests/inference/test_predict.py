@@ -226,7 +226,7 @@ def test_another_format_is_refused(name: str, made: Path, new: Path, tmp_path: P
 
 
 def test_own_outputs_are_no_inputs(made: Path, new: Path, tmp_path: Path) -> None:
-    """A table, a model file, a log and whole runs in the folder that is read; the second time as the first."""
+    """A table, a model file, a log and whole runs in the folder that is read; twice."""
     shutil.copytree(new, tmp_path / "in")
     shutil.copytree(made / "runs", tmp_path / "in" / "runs")
     (tmp_path / "in" / "cron.log").write_text("predict: done\n")
