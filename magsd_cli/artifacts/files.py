@@ -15,9 +15,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from magsd_cli.errors import ArtifactError, LockedError, OutputError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 #: What opening or syncing a folder answers where the file system cannot (network shares, FUSE). The file's
 #: own content was synced before, so the artifact is whole; EIO, ENOSPC and EROFS are not among them.
@@ -91,12 +94,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with a stable key order; NaN and infinity are refused.
+    """Write `value` as indented JSON with a stable key order; NaN and infinity are refused."""
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """What `write_json` writes.
 
     A byte of a path that is not UTF-8 becomes the escape that JSON reads back as Python's stand-in for it.
     """
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+    return text.encode("utf-8", "backslashreplace")
 
 
 def read_json(path: Path) -> Any:
@@ -190,6 +198,15 @@ def check_hash(path: Path) -> str:
     return actual
 
 
+def _file_lock(path: Path) -> BaseFileLock:
+    from filelock import FileLock
+
+    try:  # a lock that is a file's existence alone outlives its holder: never that
+        return FileLock(path, timeout=0, fallback_to_soft=False)
+    except TypeError:  # an earlier filelock, which has no such fallback
+        return FileLock(path, timeout=0)
+
+
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Hold the lock file `path`; the lock is free again when its holder dies.
@@ -197,11 +214,11 @@ def lock(path: Path) -> Iterator[None]:
     Raises `LockedError` at once when another process holds it, `OutputError` when it cannot be made or the
     file system has no locks.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        holder = FileLock(path, timeout=0)
+        holder = _file_lock(path)
         holder.acquire()
     except Timeout as error:
         raise LockedError(

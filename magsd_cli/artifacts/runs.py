@@ -14,7 +14,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magsd_cli.artifacts.files import check_hash, hashed_path, read_json, recorded_hashes, sha256_bytes
+from magsd_cli.artifacts.files import (
+    check_hash,
+    json_bytes,
+    read_json,
+    recorded_hashes,
+    sha256_bytes,
+    write_hashed,
+)
 from magsd_cli.artifacts.tables import read_parquet, write_parquet
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.recipe import Recipe, recipe_from_values, resolved_keys
@@ -264,9 +271,7 @@ def recipe_differences(before: Recipe, after: Recipe) -> list[str]:
 
 def write_json_hashed(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
     """Write `value` as JSON with its hash beside it."""
-    with hashed_path(path) as temporary:
-        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_hashed(path, json_bytes(value))
 
 
 def model_sha256(run: Run) -> str:

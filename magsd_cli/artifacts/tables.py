@@ -207,8 +207,9 @@ def write_parquet(path: Path, table: pa.Table | pd.DataFrame) -> None:
     """Write a plain table with page checksums, and its hash beside it. Raises `OutputError`."""
     if not isinstance(table, pa.Table):
         table = pa.Table.from_pandas(table, preserve_index=False)
-    with hashed_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    # Arrow takes names in UTF-8 alone: it gets an open file.
+    with hashed_path(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
 
 
 def read_parquet(path: Path, remedy: str) -> pd.DataFrame:
@@ -218,7 +219,8 @@ def read_parquet(path: Path, remedy: str) -> pd.DataFrame:
     """
     check_hash(path)
     try:
-        frame: pd.DataFrame = pq.read_table(path, page_checksum_verification=True).to_pandas()
+        with path.open("rb") as file:
+            frame: pd.DataFrame = pq.read_table(file, page_checksum_verification=True).to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise ArtifactError(f"{path}: not a table ({type(error).__name__}); {remedy}") from error
     return frame

@@ -138,8 +138,10 @@ def fold_of_content(run: Run) -> dict[str, int] | None:
     try:
         check_hash(samples_file)
         check_hash(folds_path(run.path))
-        samples = pq.read_table(samples_file, columns=["sha256", "index"])
-        folds = pq.read_table(folds_path(run.path), columns=["index", "fold"])
+        with samples_file.open("rb") as file:  # Arrow takes names in UTF-8 alone
+            samples = pq.read_table(file, columns=["sha256", "index"])
+        with folds_path(run.path).open("rb") as file:
+            folds = pq.read_table(file, columns=["index", "fold"])
     except (MagsdError, OSError) as error:
         say(f"{error}; so images that the model was trained on cannot be recognised", level="warning")
         return None

@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 import torch
 import torchvision
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from magsd_cli.errors import ArtifactError, UsageError
@@ -125,7 +125,7 @@ def read_state_dict(path: Path) -> State:
         raise ArtifactError(f"{path}: no such file; give the path of a state dict, or imagenet, or none")
     try:
         found: Any = (
-            load_file(path)
+            load(path.read_bytes())
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def report(
 
 
 def _short_hash(paths: Sequence[Path]) -> str:
-    return hashlib.sha256("\n".join(sorted(str(path.resolve()) for path in paths)).encode()).hexdigest()[:8]
+    return hashlib.sha256(b"\n".join(sorted(os.fsencode(path.resolve()) for path in paths))).hexdigest()[:8]
 
 
 def _write(document: Document, place: Path) -> Path:
@@ -115,7 +116,7 @@ def _write(document: Document, place: Path) -> Path:
     for figure in document.figures():
         write(path.parent / figures / f"{figure.name}.png", figure.png)
     if not alone:
-        write_hashed(place / "report.html", render_html(document).encode())
+        write_hashed(place / "report.html", render_html(document).encode("utf-8", "backslashreplace"))
     _write_text(document, path, alone, figures)
     return path
 
@@ -123,7 +124,7 @@ def _write(document: Document, place: Path) -> Path:
 def _write_text(document: Document, path: Path, alone: bool, figures: str = "figures") -> None:
     _check_own(path)
     write = write_bytes if alone else write_hashed
-    write(path, f"{render_markdown(document, figures)}\n{REPORT_MARK}\n".encode())
+    write(path, f"{render_markdown(document, figures)}\n{REPORT_MARK}\n".encode("utf-8", "backslashreplace"))
 
 
 def _check_own(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -134,7 +135,7 @@ def _default_name(names: Sequence[str], recipes: dict[str, Recipe], options: Run
     about = [f"{name} {recipe.hash()}" for name, recipe in recipes.items()]
     about += [str(options.folds), str(options.cache), str(options.splits)]
     about += [options.group] if options.group == Group.source else []
-    return f"suite-{words}-{hashlib.sha256('|'.join(about).encode()).hexdigest()[:8]}"
+    return f"suite-{words}-{hashlib.sha256(os.fsencode('|'.join(about))).hexdigest()[:8]}"
 
 
 def _say_the_end(folder: Path, rows: Sequence[SuiteRow]) -> None:

@@ -19,7 +19,7 @@ from magsd_cli.render.document import (
 
 
 def recipe_section(facts: Facts) -> list[Block]:
-    """The recipe's keys that differ from the paper's."""
+    """The recipe's keys that differ from their defaults, the paper's values."""
     recipe, usual = facts.results.run.recipe, dict(resolved_keys(Recipe()))
     rows = [
         (key, value, usual.get(key, "not there"))
@@ -29,9 +29,9 @@ def recipe_section(facts: Facts) -> list[Block]:
     title = f'Recipe "{recipe.title}"' if recipe.title else "The recipe"
     blocks: list[Block] = [Heading("Recipe")]
     if not rows:
-        return [*blocks, Paragraph(f"{title} is the built-in recipe base, with the paper's values.")]
-    caption = f"{title}: every key that differs from the built-in recipe base (the paper's values)."
-    return [*blocks, text_table(caption, ("key", "this run", "base"), rows)]
+        return [*blocks, Paragraph(f"{title} has the default of every key, the paper's value.")]
+    caption = f"{title}: every key that differs from its default, the paper's value where the paper has one."
+    return [*blocks, text_table(caption, ("key", "this run", "default"), rows)]
 
 
 def provenance_section(facts: Facts) -> list[Block]:
