@@ -24,7 +24,7 @@ import numpy as np
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.data.ingest import Order, ingest
 from magsd_cli.preparation.prepare import prepare
-from magsd_cli.runtime.isolate import run_isolated
+from magsd_cli.runtime.worker_pool import plain, run_isolated
 from magsd_cli.settings import Preprocessing
 
 SMALL = 300  # images at which memory is first measured
@@ -64,11 +64,11 @@ def one_thread(paths: list[Path]) -> None:
 def workers(paths: list[Path], count: int) -> float:
     """Seconds an image in steady state: from the first result to the last, so without starting processes."""
     orders = [Order(path, Preprocessing(224)) for path in paths * 2]
-    results = run_isolated(ingest, orders, count)
+    results = run_isolated(plain, (ingest,), orders, lambda _order, crash: sys.exit(crash.reason), count)
     for _ in range(count):
         next(results)
     start = time.perf_counter()
-    rest = sum(1 for _ in results)
+    rest = sum(len(some) for some in results)
     return (time.perf_counter() - start) / rest
 
 

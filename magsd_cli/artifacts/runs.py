@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -279,13 +279,19 @@ def model_sha256(run: Run) -> str:
 
     Raises `ArtifactError` when one is missing or damaged.
     """
-    return sha256_bytes("".join(check_hash(weights_path(run.path, fold)) for fold in run.trained).encode())
+    return _of_networks(check_hash(weights_path(run.path, fold)) for fold in run.trained)
 
 
-def recorded_sha256(run: Run) -> str:
-    """The same from the recorded hashes alone, which costs nothing: the weights are not going to be read."""
+def recorded_sha256(run: Run) -> str | None:
+    """The same from the recorded hashes alone, which costs nothing, as the weights are not read; None where
+    one is not recorded.
+    """
     recorded = [recorded_hashes(weights_path(run.path, fold)) for fold in run.trained]
-    return sha256_bytes("".join(hashes[0] if hashes else "" for hashes in recorded).encode())
+    return _of_networks(hashes[0] for hashes in recorded) if all(recorded) else None
+
+
+def _of_networks(hashes: Iterable[str]) -> str:
+    return sha256_bytes("".join(hashes).encode())
 
 
 def find_cache(run: Run) -> Path:

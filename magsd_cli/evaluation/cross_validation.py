@@ -7,14 +7,14 @@ from typing import Any, TypedDict
 import numpy as np
 import pandas as pd
 
-from magsd_cli.artifacts.files import check_hash, hashed_path, sha256_bytes
+from magsd_cli.artifacts.files import hashed_path
 from magsd_cli.artifacts.runs import (
     AGAIN,
     Run,
     fold_predictions_path,
     metrics_path,
+    model_sha256,
     predictions_path,
-    weights_path,
     write_json_hashed,
 )
 from magsd_cli.artifacts.tables import OUT_OF_FOLD, probability_column, read_parquet, table_bytes
@@ -53,10 +53,9 @@ def score(run: Run) -> RunMetrics:
         [read_parquet(fold_predictions_path(run.path, fold), AGAIN) for fold in run.trained],
         ignore_index=True,
     )
-    digests = [check_hash(weights_path(run.path, fold)) for fold in run.trained]
     metadata = {
         "classes": list(run.classes),
-        "model_sha256": sha256_bytes("".join(digests).encode()),
+        "model_sha256": model_sha256(run),
         "recipe": run.recipe.model_dump(mode="json"),
         "recipe_sha256": run.recipe.hash(),
         "cache_sha256": run.cache_digest,

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from magsd_cli.artifacts.cache import Cache, open_cache, read_samples, samples_path
-from magsd_cli.artifacts.files import check_hash, read_json, recorded_hashes, sha256_bytes
+from magsd_cli.artifacts.files import check_hash, read_json
 from magsd_cli.artifacts.model_file import deployed_path
 from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_point
 from magsd_cli.artifacts.runs import (
@@ -27,6 +27,7 @@ from magsd_cli.artifacts.runs import (
     open_run,
     predictions_path,
     provenance_path,
+    recorded_sha256,
     weights_path,
 )
 from magsd_cli.artifacts.tables import (
@@ -146,11 +147,8 @@ def _read_table(run: Run, missing: dict[str, str]) -> tuple[pd.DataFrame | None,
     for key, value in expected.items():
         if about.get(key) != value:
             raise ArtifactError(f"{path}: its {key} is another than the run's; {AGAIN}")
-    weights = [recorded_hashes(weights_path(run.path, fold)) for fold in run.trained]
-    if all(weights):
-        actual = sha256_bytes("".join(hashes[0] for hashes in weights).encode())
-        if about["model_sha256"] != actual:
-            raise ArtifactError(f"{path}: is of other networks than the run's weights; {AGAIN}")
+    if recorded_sha256(run) not in (None, about["model_sha256"]):
+        raise ArtifactError(f"{path}: is of other networks than the run's weights; {AGAIN}")
     frame: pd.DataFrame = table.to_pandas()
     if folds_path(run.path).exists():
         _check_folds(path, frame, run.folds(), run.trained)

@@ -20,7 +20,7 @@ from magsd_cli.inference.model import Model
 from magsd_cli.inference.out_of_distribution import Appearance
 from magsd_cli.inference.scoring import Scored, orders_for, score_pictures
 from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, task_resources
-from magsd_cli.runtime.worker_pool import Failure, raise_failure
+from magsd_cli.runtime.worker_pool import Wire, from_wire, to_wire
 from magsd_cli.settings import Engine
 
 SHARD = 32  # files that travel together
@@ -56,7 +56,8 @@ def score_on_cluster(
             except ray.exceptions.RayError:
                 yield from _score_here(model, engine, mine, device, batch_size)
             else:
-                raise_failure(failure)
+                if failure is not None:
+                    raise from_wire(failure)
                 yield [replace(answer, path=path) for answer, path in zip(answers, mine, strict=True)]
             under_way += [
                 (following, task.remote(known, orders[following])) for following in islice(places, 1)
@@ -78,18 +79,21 @@ def _score_here(
     return score_with_torch(model, files, device, None, batch_size, 1)
 
 
-def shard_task(known: Any, orders: list[Order]) -> tuple[list[Scored], Failure]:
+def shard_task(known: Any, orders: list[Order]) -> tuple[list[Scored], Wire | None]:
     """In a worker: the answers for one shard."""
     model, engine, appearance, batch_size, kind = known
     key = f"{model.sha256} {engine} {batch_size}"
     try:
         if key not in _LOADED:
             _LOADED.clear()
-            loaded = onnx_worker(model.deployed.path, appearance) if engine == Engine.onnxruntime else None
-            _LOADED[key] = loaded or _torch_handler(model, appearance, batch_size, kind)
+            if engine == Engine.onnxruntime:
+                one = onnx_worker(model.deployed.path, appearance)
+                _LOADED[key] = lambda orders: [one(order) for order in orders]
+            else:
+                _LOADED[key] = _torch_handler(model, appearance, batch_size, kind)
         return _LOADED[key](orders), None
     except MagsdError as error:
-        return [], (type(error).__name__, str(error))
+        return [], to_wire(error)
 
 
 def _torch_handler(model: Model, appearance: Appearance | None, batch_size: int | None, kind: str) -> Handler:

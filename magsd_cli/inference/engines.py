@@ -19,7 +19,7 @@ from magsd_cli.inference.decision import appearance_of
 from magsd_cli.inference.model import Model
 from magsd_cli.inference.out_of_distribution import Appearance
 from magsd_cli.inference.scoring import Scored, answer_to, crashed_answer, orders_for, score_files
-from magsd_cli.runtime.worker_pool import run_isolated
+from magsd_cli.runtime.worker_pool import even_chunk, run_isolated
 from magsd_cli.settings import Engine
 
 Images = npt.NDArray[np.uint8]
@@ -82,14 +82,14 @@ def score_with_onnx(
     hands = min(workers or gpus or os.cpu_count() or 1, len(files))
     how = f"ONNX Runtime ({model.deployed.precision})"
     say(f"{len(files)} files with {how} in {hands} {'process' if hands == 1 else 'processes'}")
-    chunk = max(1, min(CHUNK, -(-len(files) // hands)))
+    chunk = even_chunk(len(files), hands, CHUNK)
     orders = orders_for(files, model.preprocessing)
     arguments = (model.deployed.path, appearance_of(model))
     yield from run_isolated(onnx_worker, arguments, orders, crashed_answer, hands, chunk)
 
 
-def onnx_worker(path: Path, appearance: Appearance | None) -> Callable[[list[Order]], list[Scored]]:
-    """What a worker does with a list of files: decode each and infer at once."""
+def onnx_worker(path: Path, appearance: Appearance | None) -> Callable[[Order], Scored]:
+    """What a worker does with a file: decode it and infer at once."""
     from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
 
     model = open_deployed(path)
@@ -103,8 +103,8 @@ def onnx_worker(path: Path, appearance: Appearance | None) -> Callable[[list[Ord
 
 def _one_by_one(
     infer: Callable[[Images], npt.NDArray[np.floating]], appearance: Appearance | None
-) -> Callable[[list[Order]], list[Scored]]:
-    """Decode each file and `infer` (uint8 [1,1,S,S] -> each network's [M,K]) at once."""
+) -> Callable[[Order], Scored]:
+    """Decode a file and `infer` (uint8 [1,1,S,S] -> each network's [M,K]) at once."""
 
     def score(order: Order) -> Scored:
         picture = ingest(order)
@@ -112,7 +112,7 @@ def _one_by_one(
             return answer_to(order.path, picture, None)
         return answer_to(order.path, picture, infer(picture.image[None, None]), appearance)
 
-    return lambda orders: [score(order) for order in orders]
+    return score
 
 
 def score_with_torch(
@@ -169,7 +169,7 @@ def _score_in_processes(
     yield from run_isolated(torch_worker, arguments, orders, crashed_answer, hands, CHUNK)
 
 
-def torch_worker(run: Path, appearance: Appearance | None) -> Callable[[list[Order]], list[Scored]]:
+def torch_worker(run: Path, appearance: Appearance | None) -> Callable[[Order], Scored]:
     """As `onnx_worker`, with torch and the networks of `run`."""
     from magsd_cli.artifacts.runs import open_run
     from magsd_cli.inference.torch_engine import load_ensemble, predict_images

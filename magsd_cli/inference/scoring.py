@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from magsd_cli.data.ingest import Ingested, Order, ingest
 from magsd_cli.inference.out_of_distribution import Appearance, appearance_features, unlikeness
-from magsd_cli.runtime.worker_pool import run_isolated
+from magsd_cli.runtime.worker_pool import Crash, even_chunk, plain, run_isolated
 from magsd_cli.settings import Preprocessing
 
 #: uint8 [N,1,S,S] -> the probabilities of each network [N,M,K]
@@ -74,9 +74,9 @@ def prepare_files(
 ) -> Generator[tuple[list[Path], list[Ingested]], None, None]:
     """Decode and prepare `files` in worker processes; yield (files, pictures) in order, `chunk` at a time."""
     orders = orders_for(files, preprocessing)
-    chunk = max(1, min(chunk, -(-len(orders) // workers)))
+    chunk = even_chunk(len(orders), workers, chunk)
     done = 0
-    for pictures in run_isolated(_reader, (), orders, _crashed, workers, chunk):
+    for pictures in run_isolated(plain, (ingest,), orders, _crashed, workers, chunk):
         yield list(files[done : done + len(pictures)]), pictures
         done += len(pictures)
 
@@ -86,17 +86,13 @@ def orders_for(files: Sequence[Path], preprocessing: Preprocessing) -> list[Orde
     return [Order(path, preprocessing) for path in files]
 
 
-def _reader() -> Callable[[list[Order]], list[Ingested]]:
-    return lambda orders: [ingest(order) for order in orders]
+def _crashed(_order: Order, crash: Crash) -> Ingested:
+    return Ingested(error_code=CRASH_CODES.get(crash.code, crash.code), error=crash.reason)
 
 
-def _crashed(_order: Order, code: str, reason: str) -> Ingested:
-    return Ingested(error_code=CRASH_CODES.get(code, code), error=reason)
-
-
-def crashed_answer(order: Order, code: str, reason: str) -> Scored:
+def crashed_answer(order: Order, crash: Crash) -> Scored:
     """The answer for a file that took its worker with it."""
-    return answer_to(order.path, _crashed(order, code, reason), None)
+    return answer_to(order.path, _crashed(order, crash), None)
 
 
 def answer_to(

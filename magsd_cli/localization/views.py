@@ -13,7 +13,7 @@ import numpy.typing as npt
 from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.data.decode import DecodeError, read_image
 from magsd_cli.inference.scoring import CRASH_CODES
-from magsd_cli.runtime.worker_pool import run_isolated
+from magsd_cli.runtime.worker_pool import Crash, even_chunk, run_isolated
 from magsd_cli.settings import Preprocessing
 
 SHOWN_SIDE = 1120  # of the copy for the eye: twice an overlay's panel, and memory stays flat
@@ -37,13 +37,13 @@ def view_files(
     files: Sequence[Path], preprocessing: Preprocessing, workers: int, chunk: int = 8
 ) -> Iterator[list[View]]:
     """Decode `files` in worker processes; yield their views in order, `chunk` at a time."""
-    chunk = max(1, min(chunk, -(-len(files) // workers)))
+    chunk = even_chunk(len(files), workers, chunk)
     yield from run_isolated(_viewer, (preprocessing,), files, _crashed, workers, chunk)
 
 
-def _viewer(preprocessing: Preprocessing) -> Callable[[list[Path]], list[View]]:
+def _viewer(preprocessing: Preprocessing) -> Callable[[Path], View]:
     cv2.setNumThreads(1)  # the workers share the cores
-    return lambda paths: [_view(path, preprocessing) for path in paths]
+    return lambda path: _view(path, preprocessing)
 
 
 def _view(path: Path, preprocessing: Preprocessing) -> View:
@@ -64,5 +64,5 @@ def _view(path: Path, preprocessing: Preprocessing) -> View:
     )
 
 
-def _crashed(path: Path, code: str, reason: str) -> View:
-    return View(path, error_code=CRASH_CODES.get(code, code), error=reason)
+def _crashed(path: Path, crash: Crash) -> View:
+    return View(path, error_code=CRASH_CODES.get(crash.code, crash.code), error=crash.reason)

@@ -39,13 +39,19 @@ from magsd_cli.preparation.shards import (
     write_shard,
 )
 from magsd_cli.preparation.sources import Sources, draw_mask, list_dataset, list_sources, source_key
-from magsd_cli.runtime.isolate import Crashed, run_isolated
+from magsd_cli.runtime.worker_pool import Crash, Limits, even_chunk, plain, run_isolated
 from magsd_cli.settings import Preprocessing
 
 SHARD_IMAGES = 64
 
 
 SHARD_BYTES = 16 * 2**20
+
+
+CHUNK = 8  # files that travel to a worker together
+
+
+DECODING = Limits(memory=2 * 2**30)
 
 
 def prepare(  # noqa: PLR0913 (a command's options)
@@ -197,11 +203,15 @@ def _ingest(
             finished.clear()
 
     with progress("prepare", len(positions)) as bar:
-        results = run_isolated(ingest, orders, min(workers, len(positions)))
+        hands, done = min(workers, len(positions)), 0
+        chunk = even_chunk(len(positions), hands, min(CHUNK, batch))
+        results = run_isolated(plain, (ingest,), orders, _crashed, hands, chunk, DECODING)
         try:
-            for number, (place, outcome) in enumerate(results, start=1):
-                finished[positions[place]] = _row(outcome)
-                bar.update(1, f"{number / (time.perf_counter() - start):.0f} images/s")
+            for some in results:
+                for outcome in some:
+                    finished[positions[done]] = _row(outcome)
+                    done += 1
+                bar.update(len(some), f"{done / (time.perf_counter() - start):.0f} images/s")
                 if len(finished) >= batch:
                     flush()
         finally:
@@ -211,9 +221,15 @@ def _ingest(
     say(f"prepare: read {len(positions)} files in {seconds:.1f} s ({len(positions) / seconds:.0f} images/s)")
 
 
-def _row(outcome: Ingested | Crashed) -> tuple[dict[str, Any], npt.NDArray[np.uint8] | None]:
-    if isinstance(outcome, Crashed):
-        outcome = Ingested(error_code=outcome.code, error=outcome.reason)
+def _crashed(_order: Order, crash: Crash) -> Ingested:
+    if crash.code == "timeout":
+        return Ingested(error_code="decoder_timeout", error=f"decoding took more than {crash.cause}")
+    if crash.code == "unexpected":
+        return Ingested(error_code="decoder_crashed", error=crash.reason)
+    return Ingested(error_code="decoder_crashed", error=f"decoding it ended its process ({crash.cause})")
+
+
+def _row(outcome: Ingested) -> tuple[dict[str, Any], npt.NDArray[np.uint8] | None]:
     row = {name: value for name, value in vars(outcome).items() if name not in ("image", "meta")}
     return {**row, **vars(outcome.meta)}, outcome.image
 

@@ -1,9 +1,14 @@
 """Worker processes that may crash: one bad file costs its own row, never another's, and never the run.
 
 Each worker is its own Python with its own pipe (a shared queue can stay locked for ever when the process that
-holds it dies). A worker that dies or hangs is replaced and its files are given out again one at a time; a
-file that twice takes a worker with it, alone, is answered by `on_crash`. Results come in the order of the
-items, and only a window of them is under way, so memory stays flat.
+holds it dies). Items travel in chunks and their results one by one, so the item that killed a worker is
+known: it is tried once more as the first of a new worker, and then answered by `on_crash`. Results come in
+the order of the items, and only a window of them is under way, so memory stays flat.
+
+Two clocks watch an item: the parent's, which replaces a worker that hangs, and an alarm in the worker, which
+ends it even inside a C loop and even when the parent is gone. What a worker prints goes nowhere.
+
+`to_wire` and `from_wire` carry an error from one process to another, here and wherever processes train.
 """
 
 from __future__ import annotations
@@ -22,34 +27,51 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, Generic, TypeVar
 
 from magsd_cli import errors
-from magsd_cli.errors import DeviceError
+from magsd_cli.errors import DeviceError, Interrupted
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Handler = Callable[[list[Item]], list[Result]]
-
-#: From an item, a code (crashed, timeout or unexpected) and a reason to the item's result.
-OnCrash = Callable[[Item, str, str], Result]
+Handler = Callable[[Item], Result]
+OnCrash = Callable[[Item, "Crash"], Result]
 ATTEMPTS = 2
 STARTS = 3
 START_SECONDS = 120.0
 _SINGLE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-#: The name and text of an error that a task explains, or None.
-Failure = tuple[str, str] | None
+#: An error as JSON can hold it: its class, its text, its exit code.
+Wire = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Crash:
+    """Why an item has no result: `code` is crashed, timeout or unexpected, `reason` says it in words.
+
+    `cause` is what it was: a signal's name, "exit code 3", "120 seconds" or an exception's type.
+    """
+
+    code: str
+    cause: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a worker may take: `seconds` for one item; `memory` in bytes, None without a limit."""
+
+    seconds: float = 120.0
+    memory: int | None = None
 
 
 @dataclass
 class _Task(Generic[Item, Result]):
-    """Items that travel together; after a crash `alone`: one at a time, results gathered here."""
+    """Items that travel together, and the results so far."""
 
     items: list[Item]
     results: list[Result] = field(default_factory=list)
-    alone: bool = False
-    crashes: int = 0
+    crashes: int = 0  # of the first item without a result
 
-    def batch(self) -> list[Item]:
-        return self.items[len(self.results) :][: 1 if self.alone else None]
+    def rest(self) -> list[Item]:
+        return self.items[len(self.results) :]
 
     def is_done(self) -> bool:
         return len(self.results) == len(self.items)
@@ -71,16 +93,15 @@ def run_isolated(
     on_crash: OnCrash[Item, Result],
     workers: int = 1,
     chunk: int = 8,
-    seconds: float = 120.0,
+    limits: Limits = Limits(),
 ) -> Generator[list[Result], None, None]:
     """Give `items` in chunks to worker processes and yield each chunk's results, in order.
 
-    In each worker `setup(*arguments)` (importable, picklable) makes the handler that turns a list of items
-    into a list of results of the same length. An item that crashes its worker, raises there, or takes longer
-    than `seconds`, twice and alone, gets `on_crash(item, code, reason)`. Raises `DeviceError` when workers
-    cannot be started at all.
+    In each worker `setup(*arguments)` (importable, picklable) makes the handler that turns an item into its
+    result. An item that twice crashes its worker, raises there, or goes beyond `limits`, gets
+    `on_crash(item, crash)`. Raises what `setup` raises, and `DeviceError` when workers cannot be started.
     """
-    pool = _Pool(pickle.dumps((setup, tuple(arguments))), on_crash, seconds)
+    pool = _Pool(pickle.dumps((setup, tuple(arguments), limits)), on_crash, limits.seconds)
     chunks = _chunks(items, chunk)
     waiting: list[_Task[Item, Result]] = []  # under way, in order
     unsent: list[_Task[Item, Result]] = []
@@ -103,6 +124,16 @@ def run_isolated(
                 return
     finally:
         pool.close()
+
+
+def plain(handler: Any) -> Any:
+    """The setup of a worker that needs none."""
+    return handler
+
+
+def even_chunk(count: int, workers: int, most: int) -> int:
+    """How many of `count` items travel together, at most `most`, so that each of the `workers` gets some."""
+    return max(1, min(most, -(-count // workers)))
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -135,7 +166,7 @@ class _Pool(Generic[Item, Result]):
             if worker.connection in ready:
                 again += self._receive(worker)
             elif worker.deadline <= time.monotonic():
-                again += self._lose(worker, "timeout", f"took longer than {self._seconds:g} seconds")
+                again += self._lose(worker, late=True)
         return again
 
     def close(self) -> None:
@@ -171,92 +202,108 @@ class _Pool(Generic[Item, Result]):
         assert worker.task is not None
         self._set_deadline(worker)
         with suppress(OSError):
-            worker.connection.send(worker.task.batch())
+            worker.connection.send(worker.task.rest())
 
     def _set_deadline(self, worker: _Worker[Item, Result]) -> None:
-        count = len(worker.task.batch()) if worker.task else 0
-        worker.deadline = time.monotonic() + self._seconds * count + (0 if worker.ready else START_SECONDS)
+        worker.deadline = time.monotonic() + self._seconds + (0 if worker.ready else START_SECONDS)
 
     def _receive(self, worker: _Worker[Item, Result]) -> list[_Task[Item, Result]]:
         try:
             kind, value = worker.connection.recv()
         except (EOFError, OSError, pickle.UnpicklingError):
-            return self._lose(worker, "crashed", "")
+            return self._lose(worker)
         task = worker.task
         if kind == "ready":
             worker.ready, self._failed_starts = True, 0
             self._set_deadline(worker)
             return []
         if kind == "refused":  # `setup` raised: no worker can ever start
-            raise value
+            raise from_wire(value)
         assert task is not None
         if kind == "failed":
-            self._count_crash(task, "unexpected", value)
+            self._count_crash(task, Crash("unexpected", value, f"reading it raised {value}"))
         else:
-            task.results += value
+            task.results.append(value)
             task.crashes = 0
-        worker.deadline, worker.task = float("inf"), None
         if task.is_done():
-            return []
-        worker.task = task
-        self._send(worker)
+            worker.deadline, worker.task = float("inf"), None
+        elif kind == "failed":  # the worker waits to be told what to go on with
+            self._send(worker)
+        else:
+            self._set_deadline(worker)
         return []
 
-    def _lose(self, worker: _Worker[Item, Result], code: str, reason: str) -> list[_Task[Item, Result]]:
+    def _lose(self, worker: _Worker[Item, Result], late: bool = False) -> list[_Task[Item, Result]]:
         """Bury a worker; its task comes back, without the file that killed it twice."""
         worker.process.kill()
-        cause = _cause(worker.process.wait())
-        reason = reason or cause
+        code = worker.process.wait()
+        crash = _late(self._seconds) if late or code == -_SIGALRM else _ended(code)
         worker.connection.close()
         self._workers.remove(worker)
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= STARTS:
-                raise DeviceError(f"worker process: cannot start ({reason}); try fewer --workers")
+                raise DeviceError(f"worker process: cannot start ({crash.reason}); try fewer --workers")
         elif worker.task is not None:
-            self._count_crash(worker.task, code, reason)
+            self._count_crash(worker.task, crash)
         return [] if worker.task is None or worker.task.is_done() else [worker.task]
 
-    def _count_crash(self, task: _Task[Item, Result], code: str, reason: str) -> None:
-        if not task.alone:
-            task.alone, task.crashes = True, 0
-            return
+    def _count_crash(self, task: _Task[Item, Result], crash: Crash) -> None:
         task.crashes += 1
         if task.crashes >= ATTEMPTS:
-            task.results.append(self._on_crash(task.batch()[0], code, reason))
+            task.results.append(self._on_crash(task.rest()[0], crash))
             task.crashes = 0
 
 
-def _cause(code: int) -> str:
+_SIGALRM = getattr(signal, "SIGALRM", 0)
+
+
+def _late(seconds: float) -> Crash:
+    return Crash("timeout", f"{seconds:g} seconds", f"took longer than {seconds:g} seconds")
+
+
+def _ended(code: int) -> Crash:
     if code < 0:
         with suppress(ValueError):
-            return f"the process that read it was killed by {signal.Signals(-code).name}"
-    return f"the process that read it ended with code {code}"
+            name = signal.Signals(-code).name
+            return Crash("crashed", name, f"the process that read it was killed by {name}")
+    return Crash("crashed", f"exit code {code}", f"the process that read it ended with code {code}")
 
 
 _BOOT = "import sys; from magsd_cli.runtime.worker_pool import serve; serve(int(sys.argv[1]))"
 
 
 def serve(descriptor: int) -> None:
-    """The life of a worker: set up, then answer one list of items after another until the pipe closes."""
+    """The life of a worker: set up, then answer one list of items after another until the pipe closes.
+
+    A list ends early where an item raises: what to go on with is the parent's decision.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     with Connection(descriptor) as connection, suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        setup, arguments = _welcome(connection)
+        setup, arguments, limits = _welcome(connection)
+        _limit_memory(limits.memory)
         try:
             handler = setup(*arguments)
         except Exception as error:
-            connection.send(("refused", error))
+            connection.send(("refused", to_wire(error)))
             return
         connection.send(("ready", None))
         while True:
-            items = connection.recv()
-            try:
-                results = handler(items)
-            except Exception as error:
-                # Only the type: the message may hold text of a DICOM header.
-                connection.send(("failed", f"reading it raised {type(error).__name__}"))
-            else:
-                connection.send(("done", results))
+            for item in connection.recv():
+                kind, value = _answer(handler, item, limits.seconds)
+                connection.send((kind, value))
+                if kind == "failed":
+                    break
+
+
+def _answer(handler: Handler[Any, Any], item: Any, seconds: float) -> tuple[str, Any]:
+    _alarm(seconds)
+    try:
+        return "done", handler(item)
+    except Exception as error:
+        return "failed", type(error).__name__  # only the type: the message may hold text of a DICOM header
+    finally:
+        _alarm(0)
 
 
 def _welcome(connection: Connection) -> Any:
@@ -264,8 +311,29 @@ def _welcome(connection: Connection) -> Any:
     return pickle.loads(data)  # noqa: S301 (from our own parent, over a private pipe)
 
 
-def raise_failure(failure: Failure) -> None:
-    """Raise the error that a task explained, if there is one."""
-    if failure is not None:
-        name, text = failure
-        raise getattr(errors, name)(text)
+def _alarm(seconds: float) -> None:
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _limit_memory(limit: int | None) -> None:
+    if limit is not None:
+        with suppress(ImportError, ValueError, OSError):
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def to_wire(error: Exception) -> Wire:
+    """What another process must know of `error` to raise it: `from_wire` makes it again."""
+    return type(error).__name__, str(error), getattr(error, "exit_code", 1)
+
+
+def from_wire(wire: Sequence[Any]) -> Exception:
+    """The error that `to_wire` took down; one that is not ours keeps its name and text."""
+    name, text, code = wire
+    if name == "Interrupted":
+        return Interrupted(code - 128, text)
+    ours = getattr(errors, name, MemoryError if name == "MemoryError" else None)
+    error: Exception = (ours or type(name, (RuntimeError,), {}))(text)
+    return error

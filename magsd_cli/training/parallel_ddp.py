@@ -16,10 +16,10 @@ from types import FrameType
 
 import torch
 
-from magsd_cli import errors
 from magsd_cli.artifacts.files import write_json
 from magsd_cli.console import say
 from magsd_cli.errors import DeviceError, Interrupted, MagsdError
+from magsd_cli.runtime.worker_pool import from_wire, to_wire
 from magsd_cli.training.ddp import local_device, process_group
 from magsd_cli.training.fold import train_fold
 from magsd_cli.training.plan import open_plan
@@ -110,24 +110,24 @@ def work(run: Path, cache: Path, folds: Sequence[int], kind: str, parent: int, s
     except Interrupted as stop:
         raise SystemExit(stop.exit_code) from None
     except MagsdError as error:
-        _note(scratch, type(error).__name__, str(error))
+        _note(scratch, error)
     except torch.OutOfMemoryError:
-        _note(scratch, "DeviceError", "out of memory (OutOfMemoryError); try a smaller train.batch_size")
+        text = "out of memory (OutOfMemoryError); try a smaller train.batch_size"
+        _note(scratch, DeviceError(text))
     except Exception as error:
         (scratch / LAST_WORDS).write_text(f"{type(error).__name__}: {error}"[:500])
         raise SystemExit(1) from None
 
 
-def _note(scratch: Path, name: str, text: str) -> None:
+def _note(scratch: Path, error: MagsdError) -> None:
     if not (scratch / ERROR).exists():
-        write_json(scratch / ERROR, {"name": name, "text": text})
+        write_json(scratch / ERROR, to_wire(error))
 
 
 def _explain(scratch: Path, codes: Sequence[int]) -> None:
     """Raise the error that a process wrote down, or say how they died."""
     if (scratch / ERROR).exists():
-        noted = json.loads((scratch / ERROR).read_text())
-        raise getattr(errors, noted["name"])(noted["text"])
+        raise from_wire(json.loads((scratch / ERROR).read_text()))
     causes = ", ".join(f"signal {-code}" if code < 0 else f"exit code {code}" for code in codes)
     words = scratch / LAST_WORDS
     said = f"; the last error: {words.read_text().splitlines()[0]}" if words.exists() else ""

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 
-from magsd_cli import errors
 from magsd_cli.console import Bar, on_terminal, progress_bars, say
 from magsd_cli.errors import DeviceError, Interrupted, LockedError, MagsdError
 from magsd_cli.runtime.cluster import (
@@ -28,7 +27,7 @@ from magsd_cli.runtime.cluster import (
     task_result,
 )
 from magsd_cli.runtime.signals import stop_requests, without_interrupts
-from magsd_cli.runtime.worker_pool import Failure, raise_failure
+from magsd_cli.runtime.worker_pool import Wire, from_wire, to_wire
 from magsd_cli.training.fold import train_fold
 from magsd_cli.training.plan import Plan, open_plan
 
@@ -43,7 +42,7 @@ class Worker:
     process: BaseProcess
     pipe: Connection
     view: dict[str, Bar]  # its bar, once it has said how long it is
-    error: list[tuple[str, str, int]]
+    error: list[Wire]
     fold: int
     device: torch.device
     tries: int
@@ -101,7 +100,7 @@ def _listen(worker: Worker, add: Callable[[str, int], Bar]) -> None:
             elif kind == "step":
                 worker.view["bar"].update(*said)
             else:
-                worker.error.append((kind, *said))
+                worker.error.append(*said)
 
 
 class PipedBar:
@@ -137,13 +136,13 @@ def piped_bar(pipe: Connection, description: str, total: int) -> Iterator[Bar]:
 
 
 def work(run: Path, cache: Path, fold: int, device: str, parent: int, pipe: Connection, shown: bool) -> None:
-    """What a worker process does: train one fold, and send the error's name and text if there is one."""
+    """What a worker process does: train one fold, and send the error if there is one."""
     try:
         bar = partial(piped_bar, pipe) if shown else None
         train_fold(open_plan(run, cache), fold, torch.device(device), parent, bar=bar)
     except MagsdError as error:
         with contextlib.suppress(OSError):  # the parent may be gone
-            pipe.send((type(error).__name__, str(error), error.exit_code))
+            pipe.send(("error", to_wire(error)))
         raise SystemExit(error.exit_code) from None
 
 
@@ -153,8 +152,8 @@ def _finished(worker: Worker) -> bool:
     code = worker.process.exitcode
     if code == 0:
         return True
-    for name, text, exit_code in worker.error:
-        raise Interrupted(exit_code - 128, text) if name == "Interrupted" else getattr(errors, name)(text)
+    for error in worker.error:
+        raise from_wire(error)
     cause = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
     if worker.tries >= TRIES:
         raise DeviceError(
@@ -193,11 +192,13 @@ def train_on_cluster(plan: Plan, folds: Sequence[int], address: str, device: str
                 raise Interrupted(number, "stopped; run the same command again to go on from the checkpoints")
             for reference in done:
                 fold = waiting.pop(reference)
-                raise_failure(task_result(ray, reference, f"fold {fold}"))
+                failure = task_result(ray, reference, f"fold {fold}")
+                if failure is not None:
+                    raise from_wire(failure)
                 say(f"fold {fold}: done on the cluster")
 
 
-def fold_task(run: Path, cache: Path, fold: int, kind: str) -> Failure:
+def fold_task(run: Path, cache: Path, fold: int, kind: str) -> Wire | None:
     """In a worker: train one fold from where it stands."""
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
@@ -205,11 +206,11 @@ def fold_task(run: Path, cache: Path, fold: int, kind: str) -> Failure:
             train_fold(open_plan(run, cache), fold, torch.device(kind), os.getppid())
         except LockedError as error:
             if time.monotonic() > deadline:
-                return type(error).__name__, str(error)
+                return to_wire(error)
             time.sleep(1)
         except Interrupted:
             raise SystemExit(1) from None  # the machine's Ray is gone: another one takes the fold
         except MagsdError as error:
-            return type(error).__name__, str(error)
+            return to_wire(error)
         else:
             return None

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pictures import dicom_bytes, encoded, gradient, radiograph, saved
 
 from magsd_cli.data.decode import Decoded, DecodeError, decode_image
-from magsd_cli.runtime.isolate import Crashed, run_isolated
+from magsd_cli.runtime.worker_pool import Crash, Limits, plain, run_isolated
 
 CODES = {
     *("empty", "not_image", "unsupported_format", "truncated", "corrupt", "too_large", "too_small"),
@@ -153,11 +153,16 @@ def fuzz(files: dict[str, bytes], seconds: float, folder: Path) -> tuple[Counter
             sent[number] = data
             yield data
 
+    def crashed(_data: bytes, crash: Crash) -> Crash:
+        return crash
+
     counts: Counter[str] = Counter()
     most = 0
-    for number, result in run_isolated(outcome_and_memory, remembered(), workers=2, seconds=20):
+    limits = Limits(seconds=20, memory=2 * 2**30)
+    parts = run_isolated(plain, (outcome_and_memory,), remembered(), crashed, workers=2, limits=limits)
+    for number, result in enumerate(result for part in parts for result in part):
         data = sent.pop(number)
-        if isinstance(result, Crashed):
+        if isinstance(result, Crash):
             counts[result.code] += 1
             (folder / f"{result.code}-{number}.bin").write_bytes(data)
         else:

@@ -178,6 +178,7 @@ def test_per_class_and_name(xrays: Path, tmp_path: Path) -> None:
 def test_stopped_work_is_continued(xrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = run(xrays, runs=tmp_path / "whole")
     monkeypatch.setattr(stage, "SHARD_IMAGES", 3)
+    monkeypatch.setattr(stage, "CHUNK", 1)
     original, count = stage.run_isolated, 0
 
     def interrupted(*arguments: object, **options: object):  # type: ignore[no-untyped-def]

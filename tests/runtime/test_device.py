@@ -56,7 +56,7 @@ def test_freed_memory_is_kept_for_the_next_step() -> None:
     script = """
 import resource, sys
 import torch
-from magsd_cli.stages.device import keep_freed_memory
+from magsd_cli.runtime.device import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for _ in range(30):  # until the heap is as large as it needs to be

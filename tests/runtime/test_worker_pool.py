@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import os
 import signal
 import time
@@ -10,20 +12,28 @@ from pathlib import Path
 
 import pytest
 
-from magsd_cli.errors import ArtifactError, DeviceError
-from magsd_cli.runtime.worker_pool import run_isolated
+from magsd_cli import errors
+from magsd_cli.errors import ArtifactError, DeviceError, Interrupted, MagsdError
+from magsd_cli.runtime.worker_pool import (
+    Crash,
+    Limits,
+    even_chunk,
+    from_wire,
+    plain,
+    run_isolated,
+    to_wire,
+)
 
 
-def _handler(log: str = "") -> Callable[[list[str]], list[str]]:
+def _handler(log: str = "") -> Callable[[str], str]:
     """Answers an item with its upper case; some items are bombs."""
 
-    def handle(items: list[str]) -> list[str]:
-        for item in items:
-            if log:
-                with Path(log).open("a") as file:
-                    file.write(item + "\n")
-            _explode(item, log)
-        return [item.upper() for item in items]
+    def handle(item: str) -> str:
+        if log:
+            with Path(log).open("a") as file:
+                file.write(item + "\n")
+        _explode(item, log)
+        return item.upper()
 
     return handle
 
@@ -38,20 +48,25 @@ def _explode(item: str, log: str) -> None:
             raise ValueError("the patient's name")
         case "hang":
             time.sleep(60)
+        case "eat":
+            bytearray(2**30)
+        case "talk":
+            print("noise" * 10_000, flush=True)
+            os.write(1, b"more noise")
         case "once" if Path(log).read_text().split().count(item) == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _refuse() -> Callable[[list[str]], list[str]]:
-    raise ArtifactError("model: damaged; train it again")
+def _refuse(error: Exception) -> Callable[[str], str]:
+    raise error
 
 
-def _die() -> Callable[[list[str]], list[str]]:
+def _die() -> Callable[[str], str]:
     os._exit(1)
 
 
-def _crashed(item: str, code: str, reason: str) -> str:
-    return f"{item} {code}: {reason}"
+def _crashed(item: str, crash: Crash) -> str:
+    return f"{item} {crash.code}: {crash.reason}"
 
 
 def _run(items: list[str], log: str = "", **options: object) -> list[str]:
@@ -87,13 +102,89 @@ def test_an_innocent_item_of_a_killed_worker_is_done_again(tmp_path: Path) -> No
 
 
 def test_a_hanging_item_is_given_up() -> None:
-    found = _run(["hang-1", "b"], chunk=1, seconds=0.3, workers=2)
+    found = _run(["hang-1", "b"], chunk=1, limits=Limits(seconds=0.3), workers=2)
     assert found == ["hang-1 timeout: took longer than 0.3 seconds", "B"]
+    assert _run(["a", "hang-1", "b"], limits=Limits(seconds=0.3)) == ["A", found[0], "B"]
+
+
+def test_an_item_that_wants_too_much_memory_costs_only_itself() -> None:
+    found = _run(["a", "eat-1", "b"], limits=Limits(memory=2**29))
+    assert found == ["A", "eat-1 unexpected: reading it raised MemoryError", "B"]
+
+
+def test_what_a_worker_prints_does_not_disturb(capfd: pytest.CaptureFixture[str]) -> None:
+    assert _run(["talk-1", "b"]) == ["TALK-1", "B"]
+    assert capfd.readouterr() == ("", "")
+
+
+def _kill(_item: bytes) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_items_larger_than_a_pipe() -> None:
+    parts = run_isolated(plain, (_kill,), [bytes(200_000)] * 4, lambda _item, crash: crash.cause)
+    assert [result for part in parts for result in part] == ["SIGKILL"] * 4
+
+
+def _runs(process: int) -> bool:
+    """Whether a process is there and no zombie that nobody has asked for yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _sleep(mark: str) -> None:
+    Path(mark).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def test_the_alarm_ends_a_worker_whose_parent_is_gone(tmp_path: Path) -> None:
+    mark = tmp_path / "worker"
+    arguments = (plain, (_sleep,), [str(mark)], _crashed, 1, 1, Limits(seconds=3))
+    parent = multiprocessing.get_context("fork").Process(target=lambda: list(run_isolated(*arguments)))
+    parent.start()
+    while not mark.exists() or not mark.read_text():
+        time.sleep(0.02)
+    parent.kill()
+    parent.join()
+    worker = int(mark.read_text())
+    deadline = time.monotonic() + 30
+    while _runs(worker):
+        assert time.monotonic() < deadline, "the worker is still there"
+        time.sleep(0.02)
+
+
+def test_ctrl_c_is_the_parents_business() -> None:
+    parts = run_isolated(os_pid_handler, (), ["x"] * 20, _crashed, chunk=1)
+    os.kill(int(next(parts)[0]), signal.SIGINT)
+    assert len(list(parts)) == 19
+
+
+def test_chunks_leave_no_worker_idle() -> None:
+    assert [even_chunk(count, 4, 8) for count in (0, 1, 5, 32, 1000)] == [1, 1, 2, 8, 8]
+
+
+@pytest.mark.parametrize("name", [n for n, kind in vars(errors).items() if isinstance(kind, type)])
+def test_an_error_is_the_same_behind_the_wire(name: str) -> None:
+    kind = getattr(errors, name)
+    error = Interrupted(15, "stopped") if name == "Interrupted" else kind("x: no; do y")
+    again = from_wire(json.loads(json.dumps(to_wire(error))))
+    assert isinstance(again, MagsdError)
+    assert (type(again), str(again), again.exit_code) == (kind, str(error), error.exit_code)
+
+
+def test_a_strangers_error_keeps_its_name_and_text() -> None:
+    again = from_wire(to_wire(KeyError("x")))
+    assert (type(again).__name__, str(again)) == ("KeyError", "'x'")
+    assert isinstance(from_wire(to_wire(MemoryError("no"))), MemoryError)
 
 
 def test_a_setup_that_fails_is_raised_here() -> None:
     with pytest.raises(ArtifactError, match="damaged"):
-        list(run_isolated(_refuse, (), ["a"], _crashed))
+        list(run_isolated(_refuse, (ArtifactError("model: damaged; train it again"),), ["a"], _crashed))
+    with pytest.raises(RuntimeError, match="no such thing"):
+        list(run_isolated(_refuse, (LookupError("no such thing"),), ["a"], _crashed))
     with pytest.raises(DeviceError, match="cannot start"):
         list(run_isolated(_die, (), ["a"], _crashed))
 
@@ -127,5 +218,5 @@ def test_workers_end_with_the_caller() -> None:
         os.kill(pid, 0)
 
 
-def os_pid_handler() -> Callable[[list[str]], list[str]]:
-    return lambda items: [str(os.getpid())] * len(items)
+def os_pid_handler() -> Callable[[str], str]:
+    return lambda _item: str(os.getpid())

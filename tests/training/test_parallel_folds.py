@@ -33,7 +33,7 @@ def test_a_bar_drawn_by_another_process_misses_no_step() -> None:
         for step in range(100):
             bar.update(0, f"loss {step}")
             bar.update()
-    theirs.send(("DivergedError", "the loss", 9))
+    theirs.send(("error", ("DivergedError", "the loss", 9)))
     theirs.close()
     _listen(worker, add)
     (drawn,) = bars
