@@ -109,7 +109,7 @@ def show(stage: str, count: int, command: list[str]) -> None:
 
 def export(path: Path) -> None:
     """A model file of a small random network."""
-    from magsd_cli.artifacts.model_file import write_deployed
+    from magsd_cli.artifacts.model_file import write_model_file
     from magsd_cli.export.onnx_network import export_network
     from magsd_cli.models.build import build_model
     from magsd_cli.recipe import load_recipe
@@ -122,7 +122,7 @@ def export(path: Path) -> None:
         "cache_size": 64, "clahe": True, "clip_limit": 4.0, "tiles": 4, "recipe": {}, "recipe_sha256": "",
         "trained_on": None,
     }  # fmt: skip
-    write_deployed(path, head, {0: export_network(network, images)})
+    write_model_file(path, head, {0: export_network(network, images)})
 
 
 if __name__ == "__main__":

@@ -56,22 +56,22 @@ pq.write_table(pa.table({{"p": rows}}), out)
 DECODE = """
 import sys, time
 from pathlib import Path
-from magsd_cli.data.ingest import Order, ingest
+from magsd_cli.data.ingest import IngestTask, ingest
 from magsd_cli.settings import Preprocessing
 files, part = sorted(Path(sys.argv[1]).iterdir()), int(sys.argv[2])
-ingest(Order(files[0], Preprocessing(224)))
+ingest(IngestTask(files[0], Preprocessing(224)))
 start, cpu = time.perf_counter(), time.process_time()
 for path in files[part::{cores}]:
-    ingest(Order(path, Preprocessing(224)))
+    ingest(IngestTask(path, Preprocessing(224)))
 print(time.perf_counter() - start, time.process_time() - cpu)
 """
 
 INFER = """
 import sys, time, numpy as np
 from pathlib import Path
-from magsd_cli.artifacts.model_file import open_deployed, read_network
+from magsd_cli.artifacts.model_file import open_model_file, read_network
 from magsd_cli.inference.onnx_engine import open_session, run_session
-session = open_session(read_network(open_deployed(Path(sys.argv[1])), 0))
+session = open_session(read_network(open_model_file(Path(sys.argv[1])), 0))
 image = np.zeros((1, 1, 224, 224), np.uint8)
 run_session(session, image, False)
 start, cpu = time.perf_counter(), time.process_time()
@@ -209,7 +209,7 @@ def draw(folder: Path, count: int, side: int) -> None:
 
 def export(folder: Path, name: str, settings: list[str]) -> None:
     """Model files of one random network, in float32 and in int8."""
-    from magsd_cli.artifacts.model_file import write_deployed
+    from magsd_cli.artifacts.model_file import write_model_file
     from magsd_cli.export.onnx_network import export_network, quantize
     from magsd_cli.models.build import build_model
     from magsd_cli.recipe import load_recipe
@@ -226,8 +226,8 @@ def export(folder: Path, name: str, settings: list[str]) -> None:
         "trained_on": None,
     }  # fmt: skip
     exported = export_network(network, images[:2])
-    write_deployed(folder / f"{name}.magsd", head, {0: exported})
-    write_deployed(
+    write_model_file(folder / f"{name}.magsd", head, {0: exported})
+    write_model_file(
         folder / f"{name}-int8.magsd", head | {"precision": "int8"}, {0: quantize(exported, images)}
     )
 

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from magsd_cli.artifacts.cache import open_cache
-from magsd_cli.data.ingest import Order, ingest
+from magsd_cli.data.ingest import IngestTask, ingest
 from magsd_cli.preparation.prepare import prepare
 from magsd_cli.runtime.worker_pool import plain, run_isolated
 from magsd_cli.settings import Preprocessing
@@ -58,13 +58,13 @@ def decode_only(paths: list[Path]) -> None:
 
 def one_thread(paths: list[Path]) -> None:
     for path in paths:
-        ingest(Order(path, Preprocessing(224)))
+        ingest(IngestTask(path, Preprocessing(224)))
 
 
 def workers(paths: list[Path], count: int) -> float:
     """Seconds an image in steady state: from the first result to the last, so without starting processes."""
-    orders = [Order(path, Preprocessing(224)) for path in paths * 2]
-    results = run_isolated(plain, (ingest,), orders, lambda _order, crash: sys.exit(crash.reason), count)
+    tasks = [IngestTask(path, Preprocessing(224)) for path in paths * 2]
+    results = run_isolated(plain, (ingest,), tasks, lambda _task, crash: sys.exit(crash.reason), count)
     for _ in range(count):
         next(results)
     start = time.perf_counter()

@@ -21,7 +21,7 @@ def write_stand_in(run: Any, operating: Any) -> None:
     """A whole model file for `run`, of other networks than its own."""
     from tiny_onnx import HEAD, tiny_onnx
 
-    from magsd_cli.artifacts.model_file import deployed_path, write_deployed
+    from magsd_cli.artifacts.model_file import model_file_path, write_model_file
     from magsd_cli.artifacts.runs import model_sha256
 
     head = HEAD | {
@@ -29,7 +29,7 @@ def write_stand_in(run: Any, operating: Any) -> None:
         "classes": list(run.classes),
         "operating": operating.values(),
     }
-    write_deployed(deployed_path(run.path), head, {fold: tiny_onnx() for fold in run.trained})
+    write_model_file(model_file_path(run.path), head, {fold: tiny_onnx() for fold in run.trained})
 
 
 @pytest.fixture(scope="module")

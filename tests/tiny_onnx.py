@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-#: What `write_deployed` says of a model of these networks.
+#: What `write_model_file` says of a model of these networks.
 HEAD: dict[str, Any] = {
     "name": "deployed", "version": "0", "model_sha256": "a" * 64, "classes": ["a", "b"], "size": 64,
     "cache_size": 64, "clahe": True, "clip_limit": 4.0, "tiles": 4, "recipe": {}, "recipe_sha256": "",

@@ -32,7 +32,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Deployed:
+class ModelFile:
     """What a model file says of itself. `networks`: fold -> hash of its member.
 
     `size`: the side that the networks see, at most the cache's in `preprocessing`.
@@ -56,13 +56,13 @@ class Deployed:
     precision: str = "fp32"
 
 
-def deployed_path(run: Path) -> Path:
+def model_file_path(run: Path) -> Path:
     """Where a run keeps its model file."""
     return run / f"model{SUFFIX}"
 
 
-def write_deployed(path: Path, head: Mapping[str, Any], networks: Mapping[int, bytes]) -> None:
-    """Write a model file with its hash beside it. `head` has the fields of `Deployed` but path and networks,
+def write_model_file(path: Path, head: Mapping[str, Any], networks: Mapping[int, bytes]) -> None:
+    """Write a model file with its hash beside it. `head` has the fields of `ModelFile` but path and networks,
     `preprocessing` as cache_size, clahe, clip_limit and tiles.
 
     The same model gives the same bytes. Raises `OutputError`.
@@ -76,7 +76,7 @@ def write_deployed(path: Path, head: Mapping[str, Any], networks: Mapping[int, b
             archive.writestr(zipfile.ZipInfo(_member(fold), _EPOCH), data)
 
 
-def open_deployed(path: Path) -> Deployed:
+def open_model_file(path: Path) -> ModelFile:
     """Read what a model file says of itself; its networks are checked when they are read.
 
     Raises `ArtifactError` when it is missing, damaged, no model file, or of a later schema.
@@ -85,7 +85,7 @@ def open_deployed(path: Path) -> Deployed:
         values = json.loads(_read(path, HEAD))
         if values["schema_version"] > SCHEMA_VERSION:
             raise ArtifactError(f"{path}: was made by a later magsd; install a newer one")
-        return Deployed(
+        return ModelFile(
             path=path,
             name=values["name"],
             version=values["version"],
@@ -118,13 +118,13 @@ def replace_operating(path: Path, operating: OperatingPoint) -> None:
 
     Raises `ArtifactError` when it is damaged or of other networks than `operating`, `OutputError`.
     """
-    model = open_deployed(path)
+    model = open_model_file(path)
     checked = check_operating_point(operating.values(), path, model.model_sha256).values()
     head = {**json.loads(_read(path, HEAD)), "operating": checked}
-    write_deployed(path, head, {fold: read_network(model, fold) for fold in model.networks})
+    write_model_file(path, head, {fold: read_network(model, fold) for fold in model.networks})
 
 
-def read_network(model: Deployed, fold: int) -> bytes:
+def read_network(model: ModelFile, fold: int) -> bytes:
     """The ONNX network of `fold`. Raises `ArtifactError` when it does not match its recorded hash."""
     data = _read(model.path, _member(fold))
     if sha256_bytes(data) != model.networks[fold]:

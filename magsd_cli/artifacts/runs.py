@@ -229,12 +229,10 @@ def open_run(path: Path) -> Run:
         raise ArtifactError(f"{path}: run.json or recipe.json does not fit this version ({error})") from error
 
 
-def find_newest_run(runs: Path, kind: str | None = None) -> Path:
+def find_newest_run(runs: Path) -> Path:
     """The complete run under `runs` that was finished last. Raises `ArtifactError` when there is none."""
     finished = [p.parent for p in runs.glob("*/metrics.json") if run_file(p.parent).is_file()]
     finished = [path for path in finished if predictions_path(path).is_file()]
-    if kind is not None:
-        finished = [path for path in finished if read_json(run_file(path)).get("kind") == kind]
     if not finished:
         raise ArtifactError(
             f"{runs}: no finished run here; make one with `magsd cv`, or name it with --model"

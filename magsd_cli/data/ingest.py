@@ -18,7 +18,7 @@ HASH_SIDE = 16
 
 
 @dataclass(frozen=True)
-class Order:
+class IngestTask:
     """What to do with one file: how to resize and equalise it, and whether a lateral view is allowed."""
 
     path: Path
@@ -42,19 +42,19 @@ class Ingested:
     meta: Header = field(default_factory=Header)
 
 
-def ingest(order: Order) -> Ingested:
+def ingest(task: IngestTask) -> Ingested:
     """Read, decode, resize and equalise one file. Every failure becomes a code; nothing is raised."""
     cv2.setNumThreads(1)  # the workers share the cores
     try:
-        decoded = read_image(order.path, lateral=order.lateral)
+        decoded = read_image(task.path, lateral=task.lateral)
     except DecodeError as error:
         return Ingested(sha256=error.sha256, error_code=error.code, error=error.reason)
     except MemoryError:
         return Ingested(error_code="too_large", error="not enough memory to decode it")
     height, width = decoded.pixels.shape
-    resized = resize(decoded.pixels, order.preprocessing.size)
+    resized = resize(decoded.pixels, task.preprocessing.size)
     return Ingested(
-        image=prepare_pixels(resized, order.preprocessing),
+        image=prepare_pixels(resized, task.preprocessing),
         sha256=decoded.sha256,
         pixels_sha256=_pixels_hash(decoded.pixels.shape, resized),
         perceptual_hash=perceptual_hash(resized),

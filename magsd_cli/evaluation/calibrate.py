@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from magsd_cli.artifacts.files import lock
-from magsd_cli.artifacts.model_file import deployed_path, replace_operating
+from magsd_cli.artifacts.model_file import model_file_path, replace_operating
 from magsd_cli.artifacts.operating_point import (
     Appearance,
     CalibrationFigures,
@@ -35,7 +35,7 @@ from magsd_cli.inference.model import open_trained
 from magsd_cli.inference.out_of_distribution import (
     appearance_features,
     appearance_to_values,
-    cross_fitted_unlikeness,
+    cross_fitted_distance,
     fit_appearance,
 )
 from magsd_cli.metrics.abstention import ASSURANCE, SHARE, confidence_for, tolerance_limit
@@ -113,8 +113,8 @@ def calibrate(*, run: Path | None, runs: Path, targets: CalibrationTargets) -> P
     check_targets(targets, opened.classes)
     with lock(lock_path(opened.path)):
         values = calibrate_run(opened, targets)
-        if deployed_path(opened.path).is_file():
-            replace_operating(deployed_path(opened.path), values)
+        if model_file_path(opened.path).is_file():
+            replace_operating(model_file_path(opened.path), values)
     return operating_path(opened.path)
 
 
@@ -229,7 +229,7 @@ def _appearance(results: Results) -> Appearance | None:
     if len(folds) > MOST_IMAGES:
         folds = folds.sample(MOST_IMAGES, random_state=results.run.recipe.seed)
     features = appearance_features(cache.images[folds["index"].to_numpy()])
-    distances = cross_fitted_unlikeness(features, folds["fold"].to_numpy())
+    distances = cross_fitted_distance(features, folds["fold"].to_numpy())
     if distances is None:
         say("too few images to say how they look; predict cannot tell what is none", level="warning")
         return None

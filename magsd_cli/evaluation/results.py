@@ -16,7 +16,7 @@ import pandas as pd
 
 from magsd_cli.artifacts.cache import Cache, open_cache, read_samples, samples_path
 from magsd_cli.artifacts.files import check_hash, read_json
-from magsd_cli.artifacts.model_file import deployed_path
+from magsd_cli.artifacts.model_file import model_file_path
 from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_point
 from magsd_cli.artifacts.runs import (
     AGAIN,
@@ -89,7 +89,7 @@ def read_results(path: Path) -> Results:
     tested = None
     if predictions is not None and samples is not None:
         tested = samples.set_index("image_id").reindex(list(predictions.image_ids))
-    model_file = deployed_path(run.path)
+    model_file = model_file_path(run.path)
     return Results(
         run=run,
         metrics=metrics,

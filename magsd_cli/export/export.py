@@ -13,7 +13,12 @@ import numpy.typing as npt
 from magsd_cli import __version__
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.artifacts.files import check_hash, lock
-from magsd_cli.artifacts.model_file import deployed_path, open_deployed, replace_operating, write_deployed
+from magsd_cli.artifacts.model_file import (
+    model_file_path,
+    open_model_file,
+    replace_operating,
+    write_model_file,
+)
 from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_point
 from magsd_cli.artifacts.runs import Run, find_cache, model_sha256
 from magsd_cli.console import say
@@ -48,7 +53,7 @@ def export(
     and AUC fall by less than that. Raises `ArtifactError` where they differ, and the contract's others.
     """
     opened = open_trained(run, runs)
-    path = out or deployed_path(opened.path)
+    path = out or model_file_path(opened.path)
     if out is not None and out.exists() and not overwrite:
         raise UsageError(f"{out}: exists already; add --overwrite to replace it")
     with lock(path.with_name(f".{path.name}.lock")):
@@ -89,7 +94,7 @@ def export_run(run: Run, path: Path, int8: float | None = None) -> None:
         networks, measured = quantize_run(run.path, networks, int8)
         head |= {"precision": "int8", "int8": measured}
         equal += f"; in {in_words(measured)}"
-    write_deployed(path, head, networks)
+    write_model_file(path, head, networks)
     say(f"{path}: {equal}")
 
 
@@ -99,7 +104,7 @@ def deploy(run: Run, operating: OperatingPoint) -> None:
     A network that cannot be exported is no reason to fail its training: a warning says so, and predict runs
     torch. Raises `OutputError`.
     """
-    path = deployed_path(run.path)
+    path = model_file_path(run.path)
     try:
         if _is_of(run, path):
             replace_operating(path, operating)
@@ -113,7 +118,7 @@ def _is_of(run: Run, path: Path) -> bool:
     """Whether `path` is a whole model file of the run's networks."""
     try:
         check_hash(path)
-        return open_deployed(path).model_sha256 == model_sha256(run)
+        return open_model_file(path).model_sha256 == model_sha256(run)
     except ArtifactError:
         return False
 

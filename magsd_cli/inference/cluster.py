@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from magsd_cli.console import say
-from magsd_cli.data.ingest import Order, ingest
+from magsd_cli.data.ingest import IngestTask, ingest
 from magsd_cli.errors import MagsdError
 from magsd_cli.inference.decision import appearance_of
 from magsd_cli.inference.engines import onnx_worker, score_with_onnx, score_with_torch
 from magsd_cli.inference.model import Model
-from magsd_cli.inference.out_of_distribution import Appearance
-from magsd_cli.inference.scoring import Scored, orders_for, score_pictures
+from magsd_cli.inference.out_of_distribution import TrainingDistribution
+from magsd_cli.inference.scoring import FileAnswer, score_pictures, tasks_for
 from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, task_resources
 from magsd_cli.runtime.worker_pool import Wire, from_wire, to_wire
 from magsd_cli.settings import Engine
@@ -26,7 +26,7 @@ from magsd_cli.settings import Engine
 SHARD = 32  # files that travel together
 
 
-Handler = Callable[[list[Order]], list[Scored]]
+Handler = Callable[[list[IngestTask]], list[FileAnswer]]
 
 
 _LOADED: dict[str, Handler] = {}  # in a worker: the model is loaded once, not for every shard
@@ -34,7 +34,7 @@ _LOADED: dict[str, Handler] = {}  # in a worker: the model is loaded once, not f
 
 def score_on_cluster(
     model: Model, engine: str, files: Sequence[Path], address: str, device: str, batch_size: int | None
-) -> Generator[list[Scored], None, None]:
+) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order: shards of them are tasks, and each worker keeps the model it loaded.
 
     A shard that killed its worker `RETRIES` times is scored here, in processes that may crash.
@@ -43,11 +43,11 @@ def score_on_cluster(
         needs = {"num_cpus": 1} if engine == Engine.onnxruntime else task_resources(ray, device, 1)
         task = ray.remote(shard_task).options(max_retries=RETRIES, **needs)
         known = ray.put((_anywhere(model), engine, appearance_of(model), batch_size, device_kind(needs)))
-        orders = orders_for([path.absolute() for path in files], model.preprocessing)
+        tasks = tasks_for([path.absolute() for path in files], model.preprocessing)
         window = 4 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         say(f"{len(files)} files on the cluster {address}")
         places = (slice(start, start + SHARD) for start in range(0, len(files), SHARD))
-        under_way = [(place, task.remote(known, orders[place])) for place in islice(places, window)]
+        under_way = [(place, task.remote(known, tasks[place])) for place in islice(places, window)]
         while under_way:
             place, reference = under_way.pop(0)
             mine = files[place]
@@ -60,26 +60,26 @@ def score_on_cluster(
                     raise from_wire(failure)
                 yield [replace(answer, path=path) for answer, path in zip(answers, mine, strict=True)]
             under_way += [
-                (following, task.remote(known, orders[following])) for following in islice(places, 1)
+                (following, task.remote(known, tasks[following])) for following in islice(places, 1)
             ]
 
 
 def _anywhere(model: Model) -> Model:
     """The model with absolute paths: tasks run in other folders."""
     run = None if model.run is None else replace(model.run, path=model.run.path.resolve())
-    of = None if model.deployed is None else replace(model.deployed, path=model.deployed.path.resolve())
-    return replace(model, run=run, deployed=of)
+    of = None if model.model_file is None else replace(model.model_file, path=model.model_file.path.resolve())
+    return replace(model, run=run, model_file=of)
 
 
 def _score_here(
     model: Model, engine: str, files: Sequence[Path], device: str, batch_size: int | None
-) -> Generator[list[Scored], None, None]:
+) -> Generator[list[FileAnswer], None, None]:
     if engine == Engine.onnxruntime:
         return score_with_onnx(model, files, 1)
     return score_with_torch(model, files, device, None, batch_size, 1)
 
 
-def shard_task(known: Any, orders: list[Order]) -> tuple[list[Scored], Wire | None]:
+def shard_task(known: Any, tasks: list[IngestTask]) -> tuple[list[FileAnswer], Wire | None]:
     """In a worker: the answers for one shard."""
     model, engine, appearance, batch_size, kind = known
     key = f"{model.sha256} {engine} {batch_size}"
@@ -87,16 +87,18 @@ def shard_task(known: Any, orders: list[Order]) -> tuple[list[Scored], Wire | No
         if key not in _LOADED:
             _LOADED.clear()
             if engine == Engine.onnxruntime:
-                one = onnx_worker(model.deployed.path, appearance)
-                _LOADED[key] = lambda orders: [one(order) for order in orders]
+                one = onnx_worker(model.model_file.path, appearance)
+                _LOADED[key] = lambda tasks: [one(task) for task in tasks]
             else:
                 _LOADED[key] = _torch_handler(model, appearance, batch_size, kind)
-        return _LOADED[key](orders), None
+        return _LOADED[key](tasks), None
     except MagsdError as error:
         return [], to_wire(error)
 
 
-def _torch_handler(model: Model, appearance: Appearance | None, batch_size: int | None, kind: str) -> Handler:
+def _torch_handler(
+    model: Model, appearance: TrainingDistribution | None, batch_size: int | None, kind: str
+) -> Handler:
     """Decode and score a list of files in this process, on its GPU where Ray gave it one."""
     import torch
 
@@ -111,8 +113,8 @@ def _torch_handler(model: Model, appearance: Appearance | None, batch_size: int 
     def score(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating]:
         return predict_images(ensemble, images, size, device).of_each_network()
 
-    def handle(orders: list[Order]) -> list[Scored]:
-        pictures = [ingest(order) for order in orders]
-        return score_pictures([order.path for order in orders], pictures, score, appearance)
+    def handle(tasks: list[IngestTask]) -> list[FileAnswer]:
+        pictures = [ingest(task) for task in tasks]
+        return score_pictures([task.path for task in tasks], pictures, score, appearance)
 
     return handle

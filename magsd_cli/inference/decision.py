@@ -15,7 +15,7 @@ import numpy.typing as npt
 from magsd_cli.artifacts.tables import probability_column
 from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.model import Model
-from magsd_cli.inference.out_of_distribution import Appearance, appearance_from_values
+from magsd_cli.inference.out_of_distribution import TrainingDistribution, appearance_from_values
 from magsd_cli.metrics.calibration import apply_temperature
 
 Floats = npt.NDArray[np.floating]
@@ -28,8 +28,8 @@ FEWEST_VOTERS = 3  # two networks that differ are a tie, and a tie is no finding
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How answers are judged. None leaves a rule out; `temperature` None: probabilities stay as they are."""
+class DecisionRules:
+    """How answers are decided. None leaves a rule out; `temperature` None: probabilities stay as they are."""
 
     classes: tuple[str, ...]
     temperature: float | None = None
@@ -40,15 +40,15 @@ class Rules:
     limit: float | None = None
 
 
-def rules_of(model: Model, raw: bool = False) -> Rules:
+def rules_of(model: Model, raw: bool = False) -> DecisionRules:
     """The rules that are stored with `model`; with `raw` the columns of probabilities stay uncalibrated.
 
     Raises `ArtifactError` where they do not fit its classes.
     """
     point = model.operating
     if point is None:
-        return Rules(model.classes)
-    rules = Rules(
+        return DecisionRules(model.classes)
+    rules = DecisionRules(
         model.classes,
         point.temperature.value,
         raw,
@@ -65,7 +65,7 @@ def rules_of(model: Model, raw: bool = False) -> Rules:
 _BROKEN, _AGAIN = "its operating point does not fit", "run `magsd calibrate` again"
 
 
-def appearance_of(model: Model) -> Appearance | None:
+def appearance_of(model: Model) -> TrainingDistribution | None:
     """How the images look that `model` was trained on, where that is stored. Raises `ArtifactError`."""
     stored = model.operating.appearance if model.operating else None
     try:
@@ -82,16 +82,16 @@ def mean_probabilities(members: Floats, temperature: float | None) -> npt.NDArra
     return result
 
 
-def judge(members: Floats, unlikeness: float | None, rules: Rules) -> dict[str, Any]:
+def decide(members: Floats, distance: float | None, rules: DecisionRules) -> dict[str, Any]:
     """The columns from `predicted` on for one image.
 
-    members: the probabilities of each network [M,K]; unlikeness: of the picture, None where unknown. The
+    members: the probabilities of each network [M,K]; distance: of the picture, None where unknown. The
     decision and the referral always rest on the calibrated probabilities.
     """
     calibrated = mean_probabilities(members, rules.temperature)
     shown = mean_probabilities(members, None) if rules.raw else calibrated
-    reasons = _reasons(members, calibrated, unlikeness, rules)
-    known = rules.limit is not None and unlikeness is not None
+    reasons = _reasons(members, calibrated, distance, rules)
+    known = rules.limit is not None and distance is not None
     return {
         "predicted": rules.classes[int(shown.argmax())],
         **{probability_column(name): float(p) for name, p in zip(rules.classes, shown, strict=True)},
@@ -102,9 +102,9 @@ def judge(members: Floats, unlikeness: float | None, rules: Rules) -> dict[str, 
     }
 
 
-def _reasons(members: Floats, calibrated: Floats, unlikeness: float | None, rules: Rules) -> list[str]:
+def _reasons(members: Floats, calibrated: Floats, distance: float | None, rules: DecisionRules) -> list[str]:
     reasons = []
-    if rules.limit is not None and unlikeness is not None and unlikeness > rules.limit:
+    if rules.limit is not None and distance is not None and distance > rules.limit:
         reasons.append(UNLIKE)
     votes = np.bincount(members.argmax(axis=1), minlength=members.shape[1])
     if len(members) >= FEWEST_VOTERS and 2 * votes.max() <= len(members):
@@ -114,14 +114,14 @@ def _reasons(members: Floats, calibrated: Floats, unlikeness: float | None, rule
     return reasons
 
 
-def _decision(calibrated: Floats, rules: Rules) -> str | None:
+def _decision(calibrated: Floats, rules: DecisionRules) -> str | None:
     if rules.positive is None:
         return None
     found = float(calibrated[rules.classes.index(rules.positive)]) >= rules.threshold
     return rules.positive if found else f"not {rules.positive}"
 
 
-def in_metadata(model: Model, rules: Rules) -> dict[str, Any]:
+def in_metadata(model: Model, rules: DecisionRules) -> dict[str, Any]:
     """What a prediction table says of how its rows came about."""
     point = model.operating
     decided = point.decision if point else None

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.artifacts.model_file import Deployed, open_deployed, read_network
+from magsd_cli.artifacts.model_file import ModelFile, open_model_file, read_network
 from magsd_cli.console import say
-from magsd_cli.data.ingest import Order, ingest
+from magsd_cli.data.ingest import IngestTask, ingest
 from magsd_cli.errors import UsageError
 from magsd_cli.inference.answer import Prediction
 from magsd_cli.inference.decision import appearance_of
 from magsd_cli.inference.model import Model
-from magsd_cli.inference.out_of_distribution import Appearance
-from magsd_cli.inference.scoring import Scored, answer_to, crashed_answer, orders_for, score_files
+from magsd_cli.inference.out_of_distribution import TrainingDistribution
+from magsd_cli.inference.scoring import FileAnswer, answer_to, crashed_answer, score_files, tasks_for
 from magsd_cli.runtime.worker_pool import even_chunk, run_isolated
 from magsd_cli.settings import Engine
 
@@ -26,7 +26,7 @@ Images = npt.NDArray[np.uint8]
 
 
 #: (uint8 [1,1,S,S], folds) -> probabilities [1,K] and attention [1,h,w] of the networks of these folds
-Ask = Callable[[Images, tuple[int, ...]], Prediction]
+AttentionEngine = Callable[[Images, tuple[int, ...]], Prediction]
 
 
 CHUNK = 4
@@ -43,7 +43,7 @@ def choose_engine(
         raise UsageError(
             f"{model.name}: a model file runs on the CPU with ONNX Runtime; name its run for torch"
         )
-    if engine == Engine.onnxruntime and model.deployed is None:
+    if engine == Engine.onnxruntime and model.model_file is None:
         name = model.run.path if model.run else model.name
         raise UsageError(
             f"--engine onnxruntime: the run has no model file; make it with `magsd export {name}`"
@@ -53,7 +53,7 @@ def choose_engine(
     if engine == Engine.auto:
         return (
             Engine.onnxruntime
-            if model.deployed is not None and (on_cpu or model.run is None)
+            if model.model_file is not None and (on_cpu or model.run is None)
             else Engine.torch
         )
     return engine
@@ -61,9 +61,9 @@ def choose_engine(
 
 def precision_of(model: Model, engine: str) -> str | None:
     """What the networks compute in where that is not float32: other answers, which no table may mix."""
-    if engine != Engine.onnxruntime or model.deployed is None or model.deployed.precision == "fp32":
+    if engine != Engine.onnxruntime or model.model_file is None or model.model_file.precision == "fp32":
         return None
-    return model.deployed.precision
+    return model.model_file.precision
 
 
 def _has_nvidia() -> bool:
@@ -73,26 +73,26 @@ def _has_nvidia() -> bool:
 
 def score_with_onnx(
     model: Model, files: Sequence[Path], workers: int | None, gpus: int | None = None
-) -> Generator[list[Scored], None, None]:
+) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order: worker processes that each decode and infer, and share nothing.
 
     Their number is `workers`, else `gpus` (which stands for processes on a CPU), else that of the cores.
     """
-    assert model.deployed is not None
+    assert model.model_file is not None
     hands = min(workers or gpus or os.cpu_count() or 1, len(files))
-    how = f"ONNX Runtime ({model.deployed.precision})"
+    how = f"ONNX Runtime ({model.model_file.precision})"
     say(f"{len(files)} files with {how} in {hands} {'process' if hands == 1 else 'processes'}")
     chunk = even_chunk(len(files), hands, CHUNK)
-    orders = orders_for(files, model.preprocessing)
-    arguments = (model.deployed.path, appearance_of(model))
-    yield from run_isolated(onnx_worker, arguments, orders, crashed_answer, hands, chunk)
+    tasks = tasks_for(files, model.preprocessing)
+    arguments = (model.model_file.path, appearance_of(model))
+    yield from run_isolated(onnx_worker, arguments, tasks, crashed_answer, hands, chunk)
 
 
-def onnx_worker(path: Path, appearance: Appearance | None) -> Callable[[Order], Scored]:
+def onnx_worker(path: Path, appearance: TrainingDistribution | None) -> Callable[[IngestTask], FileAnswer]:
     """What a worker does with a file: decode it and infer at once."""
     from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
 
-    model = open_deployed(path)
+    model = open_model_file(path)
     folds = tuple(sorted(model.networks))
     ensemble = OnnxEnsemble(
         tuple(open_session(read_network(model, fold)) for fold in folds), model.size, folds
@@ -102,15 +102,15 @@ def onnx_worker(path: Path, appearance: Appearance | None) -> Callable[[Order], 
 
 
 def _one_by_one(
-    infer: Callable[[Images], npt.NDArray[np.floating]], appearance: Appearance | None
-) -> Callable[[Order], Scored]:
+    infer: Callable[[Images], npt.NDArray[np.floating]], appearance: TrainingDistribution | None
+) -> Callable[[IngestTask], FileAnswer]:
     """Decode a file and `infer` (uint8 [1,1,S,S] -> each network's [M,K]) at once."""
 
-    def score(order: Order) -> Scored:
-        picture = ingest(order)
+    def score(task: IngestTask) -> FileAnswer:
+        picture = ingest(task)
         if picture.image is None:
-            return answer_to(order.path, picture, None)
-        return answer_to(order.path, picture, infer(picture.image[None, None]), appearance)
+            return answer_to(task.path, picture, None)
+        return answer_to(task.path, picture, infer(picture.image[None, None]), appearance)
 
     return score
 
@@ -122,7 +122,7 @@ def score_with_torch(
     gpus: int | None,
     batch_size: int | None,
     workers: int | None,
-) -> Generator[list[Scored], None, None]:
+) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order: worker processes decode, torch infers here, on as many GPUs as are asked
     for; on a CPU `gpus` stands for processes that each do both.
     """
@@ -160,16 +160,16 @@ def score_with_torch(
 
 def _score_in_processes(
     model: Model, files: Sequence[Path], hands: int
-) -> Generator[list[Scored], None, None]:
+) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order, from `hands` processes on the CPU that each decode and run torch."""
     assert model.run is not None
     say(f"{len(files)} files on the CPU in {hands} processes")
     arguments = (model.run.path, appearance_of(model))
-    orders = orders_for(files, model.preprocessing)
-    yield from run_isolated(torch_worker, arguments, orders, crashed_answer, hands, CHUNK)
+    tasks = tasks_for(files, model.preprocessing)
+    yield from run_isolated(torch_worker, arguments, tasks, crashed_answer, hands, CHUNK)
 
 
-def torch_worker(run: Path, appearance: Appearance | None) -> Callable[[Order], Scored]:
+def torch_worker(run: Path, appearance: TrainingDistribution | None) -> Callable[[IngestTask], FileAnswer]:
     """As `onnx_worker`, with torch and the networks of `run`."""
     from magsd_cli.artifacts.runs import open_run
     from magsd_cli.inference.torch_engine import load_ensemble, predict_images
@@ -178,12 +178,12 @@ def torch_worker(run: Path, appearance: Appearance | None) -> Callable[[Order], 
     return _one_by_one(lambda image: predict_images(ensemble, image, 1).of_each_network()[0], appearance)
 
 
-def asker(model: Model, device: str) -> Ask:
+def open_attention_engine(model: Model, device: str) -> AttentionEngine:
     """What answers about one image at a time, with attention, from the networks of some folds."""
     if choose_engine(model, device=device) == Engine.onnxruntime:
-        assert model.deployed is not None
+        assert model.model_file is not None
         say("with ONNX Runtime")
-        return _onnx_asker(model.deployed)
+        return _onnx_attention_engine(model.model_file)
     from magsd_cli.inference.torch_engine import load_ensemble, predict_images
     from magsd_cli.runtime.device import choose_devices, describe
 
@@ -199,13 +199,13 @@ def asker(model: Model, device: str) -> Ask:
     return ask
 
 
-def _onnx_asker(deployed: Deployed) -> Ask:
+def _onnx_attention_engine(model_file: ModelFile) -> AttentionEngine:
     from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
 
-    folds = tuple(sorted(deployed.networks))
+    folds = tuple(sorted(model_file.networks))
     threads = os.cpu_count() or 1
-    sessions = tuple(open_session(read_network(deployed, fold), threads) for fold in folds)
-    ensemble = OnnxEnsemble(sessions, deployed.size, folds)
+    sessions = tuple(open_session(read_network(model_file, fold), threads) for fold in folds)
+    ensemble = OnnxEnsemble(sessions, model_file.size, folds)
 
     def ask(image: Images, asked: tuple[int, ...]) -> Prediction:
         return predict_onnx(ensemble if asked == folds else ensemble.only(asked), image, with_attention=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from magsd_cli.artifacts.files import check_hash
-from magsd_cli.artifacts.model_file import Deployed, deployed_path, open_deployed
+from magsd_cli.artifacts.model_file import ModelFile, model_file_path, open_model_file
 from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_point
 from magsd_cli.artifacts.runs import (
     Run,
@@ -35,13 +35,13 @@ class Model:
     recipe: dict[str, Any] = field(repr=False)
     recipe_sha256: str
     run: Run | None
-    deployed: Deployed | None
+    model_file: ModelFile | None
     operating: OperatingPoint | None = field(repr=False, default=None)
 
     def fold_of_content(self) -> dict[str, int] | None:
         """Content hash of each image of its run -> the fold whose network never saw it; None if unknown."""
-        if self.deployed is not None:
-            return self.deployed.trained_on
+        if self.model_file is not None:
+            return self.model_file.trained_on
         return None if self.run is None else fold_of_content(self.run)
 
     def patient_of_content(self) -> dict[str, str]:
@@ -65,19 +65,19 @@ def open_model(model: Path | None, runs: Path) -> Model:
     Raises `ArtifactError` when there is none, or it is damaged or not complete.
     """
     if model is not None and model.is_file():
-        deployed = open_deployed(model)
-        say(f"model: {model} ({_count(len(deployed.networks))})")
-        return _of_deployed(deployed, None)
+        model_file = open_model_file(model)
+        say(f"model: {model} ({_count(len(model_file.networks))})")
+        return _of_model_file(model_file, None)
     run = open_trained(model, runs)
-    if not deployed_path(run.path).is_file():
+    if not model_file_path(run.path).is_file():
         return _of_run(run)
-    deployed = open_deployed(deployed_path(run.path))
-    if deployed.model_sha256 != recorded_sha256(run):
+    model_file = open_model_file(model_file_path(run.path))
+    if model_file.model_sha256 != recorded_sha256(run):
         raise ArtifactError(
-            f"{deployed.path}: is of other networks than the run's; "
+            f"{model_file.path}: is of other networks than the run's; "
             f"make it again with `magsd export {run.path}`"
         )
-    return _of_deployed(deployed, run)
+    return _of_model_file(model_file, run)
 
 
 def open_trained(model: Path | None, runs: Path) -> Run:
@@ -109,19 +109,19 @@ def _of_run(run: Run) -> Model:
     )
 
 
-def _of_deployed(deployed: Deployed, run: Run | None) -> Model:
+def _of_model_file(model_file: ModelFile, run: Run | None) -> Model:
     return Model(
-        deployed.name,
-        deployed.model_sha256,
-        deployed.classes,
-        tuple(sorted(deployed.networks)),
-        deployed.preprocessing,
-        deployed.recipe,
-        deployed.recipe_sha256,
+        model_file.name,
+        model_file.model_sha256,
+        model_file.classes,
+        tuple(sorted(model_file.networks)),
+        model_file.preprocessing,
+        model_file.recipe,
+        model_file.recipe_sha256,
         run,
-        deployed,
+        model_file,
         # A run's own file is newer than what was exported from it.
-        (read_operating_point(run.path, deployed.model_sha256) if run else None) or deployed.operating,
+        (read_operating_point(run.path, model_file.model_sha256) if run else None) or model_file.operating,
     )
 
 

@@ -52,7 +52,7 @@ _FAINT = 1e-3
 
 
 @dataclass(frozen=True)
-class Appearance:
+class TrainingDistribution:
     """The plane of the training images' variation, in features of mean 0 and deviation 1.
 
     mean, scale [F]; components [Q,F], orthonormal; variances [Q] along them; residual: the mean squared
@@ -86,7 +86,7 @@ def _features(image: Images) -> Floats:
     return np.concatenate([standard, np.log(np.concatenate(detail) + _FAINT)]).astype(np.float64)
 
 
-def fit_appearance(features: Floats) -> Appearance:
+def fit_appearance(features: Floats) -> TrainingDistribution:
     """The plane of `features` [N,F] of training images: at most 24 dimensions, one for each 6 images.
 
     Raises `ValueError` for fewer than two images.
@@ -99,10 +99,10 @@ def fit_appearance(features: Floats) -> Appearance:
     count = max(1, min(COMPONENTS, len(features) // IMAGES_PER_COMPONENT))
     residual = float(variances[:-count].sum())
     kept = np.maximum(variances[::-1][:count], 1e-9)
-    return Appearance(mean, scale, vectors.T[::-1][:count].copy(), kept, max(residual, 1e-9))
+    return TrainingDistribution(mean, scale, vectors.T[::-1][:count].copy(), kept, max(residual, 1e-9))
 
 
-def unlikeness(appearance: Appearance, features: Floats) -> Floats:
+def distance(appearance: TrainingDistribution, features: Floats) -> Floats:
     """How far `features` [N,F] are from the training images, [N]: 1 is what those have on average.
 
     The mean of two ratios: Mahalanobis' distance squared in the plane over its dimensions, and the squared
@@ -116,8 +116,8 @@ def unlikeness(appearance: Appearance, features: Floats) -> Floats:
     return result
 
 
-def cross_fitted_unlikeness(features: Floats, folds: npt.ArrayLike) -> Floats | None:
-    """`unlikeness` [N] of each fold's images from the appearance of the others'; folds: [N].
+def cross_fitted_distance(features: Floats, folds: npt.ArrayLike) -> Floats | None:
+    """The `distance` [N] of each fold's images from the appearance of the others'; folds: [N].
 
     None where a fold leaves fewer than two images to the others.
     """
@@ -127,11 +127,11 @@ def cross_fitted_unlikeness(features: Floats, folds: npt.ArrayLike) -> Floats | 
         own = parts == fold
         if (~own).sum() < 2:
             return None
-        result[own] = unlikeness(fit_appearance(features[~own]), features[own])
+        result[own] = distance(fit_appearance(features[~own]), features[own])
     return result
 
 
-def appearance_to_values(appearance: Appearance) -> dict[str, Any]:
+def appearance_to_values(appearance: TrainingDistribution) -> dict[str, Any]:
     """As plain values for JSON, of five digits."""
     return {
         "mean": _rounded(appearance.mean),
@@ -146,7 +146,7 @@ def _rounded(values: Floats) -> list[float]:
     return [float(f"{value:.5g}") for value in values]
 
 
-def appearance_from_values(values: Mapping[str, Any]) -> Appearance:
+def appearance_from_values(values: Mapping[str, Any]) -> TrainingDistribution:
     """What `appearance_to_values` made. Raises `KeyError` or `ValueError` for values that are none."""
     mean, scale = (np.array(values[name], np.float64) for name in ("mean", "scale"))
     components, variances = (np.array(values[name], np.float64) for name in ("components", "variances"))
@@ -154,4 +154,4 @@ def appearance_from_values(values: Mapping[str, Any]) -> Appearance:
         raise ValueError(f"an appearance has {FEATURES} features")
     if components.shape != (len(variances), FEATURES):
         raise ValueError("an appearance has as many variances as components")
-    return Appearance(mean, scale, components, variances, float(values["residual"]))
+    return TrainingDistribution(mean, scale, components, variances, float(values["residual"]))

@@ -28,25 +28,25 @@ from magsd_cli.artifacts.tables import (
 )
 from magsd_cli.console import printable, progress, say
 from magsd_cli.errors import NoInputError, OutputError, UsageError
-from magsd_cli.inference.decision import Rules, in_metadata, judge, rules_of
+from magsd_cli.inference.decision import DecisionRules, decide, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_with_onnx, score_with_torch
 from magsd_cli.inference.inputs import list_inputs
 from magsd_cli.inference.model import Model, open_model
 from magsd_cli.inference.resume import (
-    Ledger,
+    KnownRows,
     Row,
     Stamp,
     append,
     merged,
     open_journal,
-    read_ledger,
+    read_known_rows,
     read_seen,
     remove_journal,
     stamps_of,
     unchanged,
     write_seen,
 )
-from magsd_cli.inference.scoring import Scored
+from magsd_cli.inference.scoring import FileAnswer
 from magsd_cli.settings import Engine
 
 TABLE_SUFFIXES = (".parquet", ".csv")
@@ -70,8 +70,8 @@ class Plan:
     files: list[Path]
     model: Model
     engine: str
-    ledger: Ledger = field(repr=False)
-    rules: Rules
+    known_rows: KnownRows = field(repr=False)
+    rules: DecisionRules
     about: dict[str, Any] = field(repr=False)
     stamps: dict[Path, Stamp] = field(repr=False)
 
@@ -118,12 +118,12 @@ def predict(  # noqa: PLR0913 (a command's options)
         chosen = choose_engine(opened, engine, device, gpus)
         rules = rules_of(opened, raw_probabilities)
         about = in_metadata(opened, rules) | {"precision": precision_of(opened, chosen)}
-        ledger = read_ledger(out, opened.sha256, resume or watch_once, watch_once, about)
+        known_rows = read_known_rows(out, opened.sha256, resume or watch_once, watch_once, about)
         stamps = stamps_of(files) if watch_once else {}
-        plan = Plan(files, opened, chosen, ledger, rules, about, stamps)
+        plan = Plan(files, opened, chosen, known_rows, rules, about, stamps)
         rows, fresh = _all_rows(plan, out, Options(device, gpus, batch_size, workers, cluster))
-        table = merged(ledger, rows)
-        if table != ledger.earlier or out is None or not out.exists():
+        table = merged(known_rows, rows)
+        if table != known_rows.earlier or out is None or not out.exists():
             _write(table, plan, out)
         if out is not None:
             remove_journal(out)
@@ -183,7 +183,7 @@ def _names(inputs: Sequence[Path]) -> str:
 
 def _all_rows(plan: Plan, out: Path | None, options: Options) -> tuple[list[Row], set[str]]:
     """The row of every file, in order, and the paths of those that were scored now; the others were known."""
-    kept = unchanged(plan.ledger, plan.files, read_seen(out, plan.stamps) if out is not None else {})
+    kept = unchanged(plan.known_rows, plan.files, read_seen(out, plan.stamps) if out is not None else {})
     if kept:
         say(f"{len(kept)} of {len(plan.files)} files are scored already and unchanged; their rows are kept")
     missing = [path for path in plan.files if path not in kept]
@@ -210,12 +210,12 @@ def _keeper(out: Path | None, plan: Plan, stack: ExitStack) -> Callable[[Iterabl
         return lambda _rows: None
     final = out
     journal: BinaryIO = stack.enter_context(
-        open_journal(final, plan.ledger.key, plan.ledger.by_file.values())
+        open_journal(final, plan.known_rows.key, plan.known_rows.by_file.values())
     )
     return lambda rows: append(journal, final, rows)
 
 
-def _score(plan: Plan, files: list[Path], options: Options) -> Generator[list[Scored], None, None]:
+def _score(plan: Plan, files: list[Path], options: Options) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order."""
     if options.cluster is not None:
         from magsd_cli.inference.cluster import score_on_cluster
@@ -230,13 +230,13 @@ def _score(plan: Plan, files: list[Path], options: Options) -> Generator[list[Sc
     )
 
 
-def _row(answer: Scored, plan: Plan, trained_on: Mapping[str, int]) -> Row:
+def _row(answer: FileAnswer, plan: Plan, trained_on: Mapping[str, int]) -> Row:
     """The table's row for one answer; nulls where there is no result."""
     warnings = list(answer.warnings)
     if answer.sha256 in trained_on:
         warnings.append(IN_TRAINING_DATA)
     ok = answer.members is not None
-    judged = {} if answer.members is None else judge(answer.members, answer.unlikeness, plan.rules)
+    decided = {} if answer.members is None else decide(answer.members, answer.distance, plan.rules)
     return {
         "path": path_text(answer.path),
         "sha256": answer.sha256 or None,
@@ -245,7 +245,7 @@ def _row(answer: Scored, plan: Plan, trained_on: Mapping[str, int]) -> Row:
         "error": answer.error or None,
         "warnings": warnings,
         "model_sha256": plan.model.sha256,
-        **judged,
+        **decided,
     }
 
 

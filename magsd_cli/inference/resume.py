@@ -45,7 +45,7 @@ SETTLED_NS = 5 * 10**9
 
 
 @dataclass(frozen=True)
-class Ledger:
+class KnownRows:
     """Rows that stand: `earlier` are the table's own in order, the others are looked up.
 
     With `any_path` a content that was seen under one path is known under every other. `key` says which model
@@ -59,9 +59,9 @@ class Ledger:
     key: str = ""
 
 
-def read_ledger(
+def read_known_rows(
     out: Path | None, model: str, keep: bool, watch: bool, rules: Mapping[str, Any] | None = None
-) -> Ledger:
+) -> KnownRows:
     """Rows of the table `out` (if it is to be kept) and of an interrupted run's journal, of this `model`.
 
     `rules`: what the new rows' table will say of how they came about; others than that are not kept either.
@@ -73,7 +73,7 @@ def read_ledger(
     rules = rules or {}
     key = " ".join([model, *(str(rules[name]) for name in RULES if rules.get(name))])
     if out is None:
-        return Ledger(key=key)
+        return KnownRows(key=key)
     earlier: list[Row] = []
     if keep and out.exists():
         table = read_table(out, PREDICTION)
@@ -95,41 +95,41 @@ def read_ledger(
         if row["status"] == "ok" or (watch and row["sha256"] is not None)
     ]
     by_content = {row["sha256"]: row for row in stand}
-    return Ledger(earlier, {(row["path"], row["sha256"]): row for row in stand}, by_content, watch, key)
+    return KnownRows(earlier, {(row["path"], row["sha256"]): row for row in stand}, by_content, watch, key)
 
 
 def unchanged(
-    ledger: Ledger, files: Sequence[Path], contents: Mapping[Path, str] | None = None
+    known_rows: KnownRows, files: Sequence[Path], contents: Mapping[Path, str] | None = None
 ) -> dict[Path, Row]:
     """The rows of those `files` whose content is known.
 
     Their content is read and hashed, but for those whose hash is in `contents`: nothing touched them since.
     """
     contents = contents or {}
-    paths = {path for path, _ in ledger.by_file}
+    paths = {path for path, _ in known_rows.by_file}
     kept = {}
     for path in files:
         text = path_text(path)
-        if not ledger.by_content or not (ledger.any_path or text in paths):
+        if not known_rows.by_content or not (known_rows.any_path or text in paths):
             continue
         try:
             content = contents.get(path) or sha256_bytes(read_bytes(path))
         except DecodeError:
             continue
-        row = ledger.by_file.get((text, content))
-        if row is None and ledger.any_path and content in ledger.by_content:
-            row = ledger.by_content[content] | {"path": text}
+        row = known_rows.by_file.get((text, content))
+        if row is None and known_rows.any_path and content in known_rows.by_content:
+            row = known_rows.by_content[content] | {"path": text}
         if row is not None:
             kept[path] = row
     return kept
 
 
-def merged(ledger: Ledger, rows: Sequence[Row]) -> list[Row]:
+def merged(known_rows: KnownRows, rows: Sequence[Row]) -> list[Row]:
     """The table's earlier rows, those of changed files replaced in their place, new files' rows behind."""
     fresh = {row["path"]: row for row in rows}
-    known = {row["path"] for row in ledger.earlier}
+    known = {row["path"] for row in known_rows.earlier}
     return [
-        *(fresh.get(row["path"], row) for row in ledger.earlier),
+        *(fresh.get(row["path"], row) for row in known_rows.earlier),
         *(row for row in rows if row["path"] not in known),
     ]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.data.ingest import Ingested, Order, ingest
-from magsd_cli.inference.out_of_distribution import Appearance, appearance_features, unlikeness
+from magsd_cli.data.ingest import Ingested, IngestTask, ingest
+from magsd_cli.inference.out_of_distribution import TrainingDistribution, appearance_features, distance
 from magsd_cli.runtime.worker_pool import Crash, even_chunk, plain, run_isolated
 from magsd_cli.settings import Preprocessing
 
@@ -29,10 +29,10 @@ CRASH_CODES = {"crashed": "decoder_crashed", "timeout": "decoder_timeout"}
 
 
 @dataclass(frozen=True)
-class Scored:
+class FileAnswer:
     """The answer for one file: `members`, the probabilities of each network [M,K], or None with a reason.
 
-    `unlikeness`: how far the picture is from the training images; None where that is not known.
+    `distance`: how far the picture is from the training images; None where that is not known.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class Scored:
     error_code: str = ""
     error: str = ""
     warnings: tuple[str, ...] = field(default=())
-    unlikeness: float | None = None
+    distance: float | None = None
 
 
 def score_files(
@@ -50,16 +50,16 @@ def score_files(
     score: Score,
     workers: int,
     batch_size: int,
-    appearance: Appearance | None = None,
-) -> Generator[list[Scored], None, None]:
+    appearance: TrainingDistribution | None = None,
+) -> Generator[list[FileAnswer], None, None]:
     """Decode and prepare `files` in worker processes, score them here with `score`; answers in order."""
     for files_read, pictures in prepare_files(files, preprocessing, workers, max(CHUNK, batch_size)):
         yield score_pictures(files_read, pictures, score, appearance)
 
 
 def score_pictures(
-    files: Sequence[Path], pictures: Sequence[Ingested], score: Score, appearance: Appearance | None
-) -> list[Scored]:
+    files: Sequence[Path], pictures: Sequence[Ingested], score: Score, appearance: TrainingDistribution | None
+) -> list[FileAnswer]:
     """The answers for `files`, whose `pictures` are read: those that can be used are scored as one array."""
     usable = [picture.image for picture in pictures if picture.image is not None]
     scores = iter(score(np.stack(usable)[:, None]) if usable else ())
@@ -73,38 +73,38 @@ def prepare_files(
     files: Sequence[Path], preprocessing: Preprocessing, workers: int, chunk: int = CHUNK
 ) -> Generator[tuple[list[Path], list[Ingested]], None, None]:
     """Decode and prepare `files` in worker processes; yield (files, pictures) in order, `chunk` at a time."""
-    orders = orders_for(files, preprocessing)
-    chunk = even_chunk(len(orders), workers, chunk)
+    tasks = tasks_for(files, preprocessing)
+    chunk = even_chunk(len(tasks), workers, chunk)
     done = 0
-    for pictures in run_isolated(plain, (ingest,), orders, _crashed, workers, chunk):
+    for pictures in run_isolated(plain, (ingest,), tasks, _crashed, workers, chunk):
         yield list(files[done : done + len(pictures)]), pictures
         done += len(pictures)
 
 
-def orders_for(files: Sequence[Path], preprocessing: Preprocessing) -> list[Order]:
+def tasks_for(files: Sequence[Path], preprocessing: Preprocessing) -> list[IngestTask]:
     """What to do with each of `files`."""
-    return [Order(path, preprocessing) for path in files]
+    return [IngestTask(path, preprocessing) for path in files]
 
 
-def _crashed(_order: Order, crash: Crash) -> Ingested:
+def _crashed(_task: IngestTask, crash: Crash) -> Ingested:
     return Ingested(error_code=CRASH_CODES.get(crash.code, crash.code), error=crash.reason)
 
 
-def crashed_answer(order: Order, crash: Crash) -> Scored:
+def crashed_answer(task: IngestTask, crash: Crash) -> FileAnswer:
     """The answer for a file that took its worker with it."""
-    return answer_to(order.path, _crashed(order, crash), None)
+    return answer_to(task.path, _crashed(task, crash), None)
 
 
 def answer_to(
     path: Path,
     picture: Ingested,
     members: npt.NDArray[np.floating] | None,
-    appearance: Appearance | None = None,
-) -> Scored:
+    appearance: TrainingDistribution | None = None,
+) -> FileAnswer:
     """The answer for one file from what came of reading it and, if that went well, each network's [M,K]."""
     far = None
     if appearance is not None and picture.image is not None:
-        far = float(unlikeness(appearance, appearance_features(picture.image[None, None]))[0])
-    return Scored(
+        far = float(distance(appearance, appearance_features(picture.image[None, None]))[0])
+    return FileAnswer(
         path, picture.sha256, members, picture.error_code, picture.error, tuple(picture.warnings), far
     )

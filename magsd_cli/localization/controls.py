@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from magsd_cli.inference.answer import Prediction
-from magsd_cli.inference.engines import Ask
+from magsd_cli.inference.engines import AttentionEngine
 from magsd_cli.inference.model import Model
 from magsd_cli.localization.measure import Finding, measure
 from magsd_cli.localization.regions import find_region, share_inside
@@ -19,7 +19,7 @@ from magsd_cli.recipe import recipe_from_values
 OTHERS = 20  # images whose attention makes an image's shuffled control
 
 
-def untrained_asker(model: Model) -> Ask:
+def untrained_attention_engine(model: Model) -> AttentionEngine:
     """What answers about one image with the networks as they were before they were trained (on the CPU)."""
     from magsd_cli.inference.torch_engine import predict_images, untrained_ensemble
 

@@ -18,10 +18,10 @@ from magsd_cli.console import progress, say
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.errors import NoInputError
 from magsd_cli.inference.decision import rules_of
-from magsd_cli.inference.engines import Ask, asker
+from magsd_cli.inference.engines import AttentionEngine, open_attention_engine
 from magsd_cli.inference.inputs import list_inputs
 from magsd_cli.inference.model import Model, open_model
-from magsd_cli.localization.controls import control_columns, untrained_asker
+from magsd_cli.localization.controls import control_columns, untrained_attention_engine
 from magsd_cli.localization.folder import (
     Summary,
     finished_summary,
@@ -153,8 +153,8 @@ def _content(path: Path) -> str:
 def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
     """One pass over the images: decode, ask, mark; then those with truth, once their thresholds are known."""
     model, files = request.model, request.files
-    ask, fold_of = asker(model, device), model.fold_of_content()
-    ask_untrained = untrained_asker(model) if request.truth else None
+    ask, fold_of = open_attention_engine(model, device), model.fold_of_content()
+    ask_untrained = untrained_attention_engine(model) if request.truth else None
     patient_of = model.patient_of_content()
     names = picture_names(files)
     found = Gathered(rows={path: {} for path in files})
@@ -185,7 +185,7 @@ def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
 
 
 def _with_truth(
-    attended: AttendedImage, truth: Truth | None, ask_untrained: Ask | None
+    attended: AttendedImage, truth: Truth | None, ask_untrained: AttentionEngine | None
 ) -> PendingImage | None:
     """The image with its truth and what untrained networks say; None without any truth."""
     view = attended.view

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from magsd_cli.artifacts.tables import IN_TRAINING_DATA, path_text, probability_column
 from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.decision import mean_probabilities, rules_of
-from magsd_cli.inference.engines import Ask
+from magsd_cli.inference.engines import AttentionEngine
 from magsd_cli.inference.model import Model
 from magsd_cli.localization.regions import Mask, Region, cut_region, stretch, upsample
 from magsd_cli.localization.truth import Truth, read_mask
@@ -117,7 +117,7 @@ class AttendedImage:
 def attend(
     views: Sequence[View],
     model: Model,
-    ask: Ask,
+    ask: AttentionEngine,
     fold_of: Mapping[str, int] | None,
     patient_of: Mapping[str, str],
 ) -> Iterator[AttendedImage | View]:

@@ -23,7 +23,7 @@ from magsd_cli.artifacts.cache_truth import write_boxes, write_masks
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.console import printable, progress, say
 from magsd_cli.data.decode import DecodeError
-from magsd_cli.data.ingest import Ingested, Order, ingest
+from magsd_cli.data.ingest import Ingested, IngestTask, ingest
 from magsd_cli.data.layouts import Record
 from magsd_cli.errors import ArtifactError, NoInputError, UsageError
 from magsd_cli.preparation.dataset_recipe import compare_counts, load_dataset_recipe, named_sources
@@ -123,10 +123,10 @@ def _prepare_listed(
             say(f"prepare: {finished.path}: nothing is left to do")
             return finished.path, finished.samples()
         rows, shards = read_rows(work)
-        order = partial(Order, preprocessing=settings, lateral=view == "all")
+        order = partial(IngestTask, preprocessing=settings, lateral=view == "all")
         chosen = _ingest_all(listed, order, workers, work, rows, shards)
         samples = build_samples(listed.records, rows, chosen, lru_cache(partial(site_key, runs, key_file)))
-        samples = _judge(_with_origins(samples, listed))
+        samples = _grouped(_with_origins(samples, listed))
         _refuse_empty(samples, listed)
         classes, name = used_classes(samples), name or _cache_name(listed.names)
         _write_truth(listed, cache_path(folder, name, samples, settings, classes), samples, settings.size)
@@ -163,7 +163,7 @@ def _finished(work: Path) -> Cache | None:
 
 def _ingest_all(
     listed: Sources,
-    order: partial[Order],
+    order: partial[IngestTask],
     workers: int | None,
     work: Path,
     rows: dict[int, dict[str, Any]],
@@ -184,7 +184,7 @@ def _ingest_all(
 def _ingest(
     records: Sequence[Record],
     positions: Sequence[int],
-    order: partial[Order],
+    order: partial[IngestTask],
     workers: int,
     work: Path,
     rows: dict[int, dict[str, Any]],
@@ -221,7 +221,7 @@ def _ingest(
     say(f"prepare: read {len(positions)} files in {seconds:.1f} s ({len(positions) / seconds:.0f} images/s)")
 
 
-def _crashed(_order: Order, crash: Crash) -> Ingested:
+def _crashed(_task: IngestTask, crash: Crash) -> Ingested:
     if crash.code == "timeout":
         return Ingested(error_code="decoder_timeout", error=f"decoding took more than {crash.cause}")
     if crash.code == "unexpected":
@@ -259,7 +259,7 @@ def _with_origins(samples: pd.DataFrame, listed: Sources) -> pd.DataFrame:
     return samples
 
 
-def _judge(samples: pd.DataFrame) -> pd.DataFrame:
+def _grouped(samples: pd.DataFrame) -> pd.DataFrame:
     """Groups that must share a fold, and conflicting labels left out."""
     samples, notes = guard(samples)
     for note in notes + odd_ids(samples):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -94,8 +93,3 @@ def done_cache(work: Path) -> Path | None:
         return work.parent / str(read_json(work / "done.json")["cache"])
     except (ArtifactError, KeyError, TypeError):
         return None
-
-
-def forget(work: Path) -> None:
-    """Remove a work folder."""
-    shutil.rmtree(work, ignore_errors=True)

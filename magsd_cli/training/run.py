@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from magsd_cli.artifacts.files import lock, sweep_orphans
-from magsd_cli.artifacts.model_file import deployed_path
+from magsd_cli.artifacts.model_file import model_file_path
 from magsd_cli.artifacts.operating_point import operating_path
 from magsd_cli.artifacts.runs import Run, create_run, lock_path, open_run, run_file
 from magsd_cli.artifacts.tensorboard import check_tensorboard, scalars_path
@@ -116,7 +116,7 @@ def _begin(
     run = create_run(run, planned.folds)
     sweep_orphans(run.path)
     if run.complete:
-        if targets == UNCHANGED and operating_path(run.path).exists() and deployed_path(run.path).exists():
+        if targets == UNCHANGED and operating_path(run.path).exists() and model_file_path(run.path).exists():
             say(f"{run.path}: every fold is trained and scored; nothing is left to do")
         else:
             deploy(run, calibrate_run(run, targets))

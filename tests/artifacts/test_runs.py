@@ -123,7 +123,6 @@ def test_the_newest_finished_run_is_found(tmp_path):
             metrics_path(run.path).touch()
             os.utime(metrics_path(run.path), (seconds, seconds))
     assert find_newest_run(tmp_path).name == "a"
-    assert find_newest_run(tmp_path, kind="cv").name == "b"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "cache", "x y", ".hidden"])

@@ -13,7 +13,7 @@ from tiny_onnx import tiny_onnx
 from tiny_run import picture, write_tiny_run, write_xrays
 
 from magsd_cli.artifacts.cache import samples_path
-from magsd_cli.artifacts.model_file import deployed_path, open_deployed, write_deployed
+from magsd_cli.artifacts.model_file import model_file_path, open_model_file, write_model_file
 from magsd_cli.artifacts.operating_point import OperatingPoint, operating_path, read_operating_point
 from magsd_cli.artifacts.runs import fold_predictions_path, model_sha256, open_run
 from magsd_cli.artifacts.tables import (
@@ -181,15 +181,15 @@ def test_the_model_file_gets_it_too(run: Path, tmp_path: Path) -> None:
         "size": 64, "cache_size": 64, "clahe": True, "clip_limit": 4.0, "tiles": 4, "recipe": {},
         "recipe_sha256": "", "trained_on": None,
     }  # fmt: skip
-    write_deployed(deployed_path(run), head, {0: tiny_onnx(4.0), 1: tiny_onnx(-1.0)})
-    networks = open_deployed(deployed_path(run)).networks
+    write_model_file(model_file_path(run), head, {0: tiny_onnx(4.0), 1: tiny_onnx(-1.0)})
+    networks = open_model_file(model_file_path(run)).networks
     calibrate(run=run, runs=run.parent, targets=TARGETS)
-    deployed = open_deployed(deployed_path(run))
-    assert deployed.operating == _stored(run)
-    assert deployed.networks == networks
+    model_file = open_model_file(model_file_path(run))
+    assert model_file.operating == _stored(run)
+    assert model_file.networks == networks
     alone = tmp_path / "elsewhere" / "m.magsd"
     alone.parent.mkdir()
-    alone.write_bytes(deployed_path(run).read_bytes())
+    alone.write_bytes(model_file_path(run).read_bytes())
     with_run, _ = _predicted(run, tmp_path / "a.parquet")
     without, _ = _predicted(run, tmp_path / "b.parquet", overwrite=True)
     assert with_run == without

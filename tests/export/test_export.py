@@ -12,7 +12,7 @@ import pytest
 from tiny_onnx import tiny_onnx
 from tiny_run import KEYS, picture, write_tiny_run, write_xrays
 
-from magsd_cli.artifacts.model_file import deployed_path, open_deployed, write_deployed
+from magsd_cli.artifacts.model_file import model_file_path, open_model_file, write_model_file
 from magsd_cli.artifacts.tables import PREDICTION, read_table
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.export.export import deploy, export
@@ -37,7 +37,7 @@ def test_both_engines_give_the_same_rows(made: Path, tmp_path: Path) -> None:
     files = [made / "new", made / "xrays" / "Normal" / "1.png"]
     predict(inputs=files, out=tmp_path / "torch.parquet", **given)
     path = export(run=None, runs=made / "runs")
-    assert path == deployed_path(made / "runs" / "tiny")
+    assert path == model_file_path(made / "runs" / "tiny")
     predict(inputs=files, out=tmp_path / "onnx.parquet", **given)
     tables = [read_table(tmp_path / f"{name}.parquet", PREDICTION).to_pylist() for name in ("torch", "onnx")]
     for first, second in zip(*tables, strict=True):
@@ -58,13 +58,13 @@ def test_train_leaves_a_model_file_that_predict_takes_without_torch(
         patch.setattr("magsd_cli.export.export.export_network", refuse)
         run = train(RunOptions(**given))  # is no failure
     assert "has no ONNX form" in capsys.readouterr().err
-    assert not deployed_path(run).exists()
+    assert not model_file_path(run).exists()
     assert train(RunOptions(**given)) == run  # is continued with what is missing
-    before = deployed_path(run).read_bytes()
-    assert open_deployed(deployed_path(run)).operating is not None
+    before = model_file_path(run).read_bytes()
+    assert open_model_file(model_file_path(run)).operating is not None
     train(RunOptions(**given))
     assert "nothing is left to do" in capsys.readouterr().err
-    assert deployed_path(run).read_bytes() == before
+    assert model_file_path(run).read_bytes() == before
     assert predicts_without_torch(run, tmp_path / "xrays", tmp_path / "t.parquet")
 
 
@@ -95,7 +95,7 @@ def test_a_model_file_of_other_networks_is_refused(tmp_path: Path) -> None:
         "cache_size": 64, "clahe": True, "clip_limit": 4.0, "tiles": 4, "recipe": {},
         "recipe_sha256": "", "trained_on": None,
     }  # fmt: skip
-    write_deployed(deployed_path(run), head, {0: tiny_onnx()})
-    assert open_deployed(deployed_path(run)).name == "tiny"
+    write_model_file(model_file_path(run), head, {0: tiny_onnx()})
+    assert open_model_file(model_file_path(run)).name == "tiny"
     with pytest.raises(ArtifactError, match="of other networks than the run's"):
         predict(inputs=[tmp_path / "xrays"], model=run, runs=tmp_path, out=tmp_path / "t.parquet")

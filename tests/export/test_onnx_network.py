@@ -11,7 +11,7 @@ import torch
 from tiny_onnx import tiny_onnx
 from torch import nn
 
-from magsd_cli.artifacts.model_file import open_deployed, read_network, write_deployed
+from magsd_cli.artifacts.model_file import open_model_file, read_network, write_model_file
 from magsd_cli.errors import ArtifactError
 from magsd_cli.export import onnx_network
 from magsd_cli.export.onnx_network import export_network
@@ -117,27 +117,27 @@ def test_an_export_that_differs_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_model_file_comes_back_and_is_the_same_bytes_twice(tmp_path: Path) -> None:
     path = tmp_path / "x.magsd"
-    write_deployed(path, HEAD, {0: tiny_onnx(1.0), 1: tiny_onnx(2.0)})
-    model = open_deployed(path)
+    write_model_file(path, HEAD, {0: tiny_onnx(1.0), 1: tiny_onnx(2.0)})
+    model = open_model_file(path)
     assert (model.classes, model.size, model.preprocessing) == (("a", "b"), 64, Preprocessing(64))
     assert model.trained_on == {"f" * 64: 1}
     assert [read_network(model, fold) for fold in (0, 1)] == [tiny_onnx(1.0), tiny_onnx(2.0)]
-    write_deployed(tmp_path / "y.magsd", HEAD, {0: tiny_onnx(1.0), 1: tiny_onnx(2.0)})
+    write_model_file(tmp_path / "y.magsd", HEAD, {0: tiny_onnx(1.0), 1: tiny_onnx(2.0)})
     assert path.read_bytes() == (tmp_path / "y.magsd").read_bytes()
 
 
 def test_flipped_bits_never_change_a_model(tmp_path: Path) -> None:
     """A flip is refused, or it fell where nothing is read from (a zip's dates and flags)."""
     path = tmp_path / "x.magsd"
-    write_deployed(path, HEAD, {0: tiny_onnx()})
-    data, whole = path.read_bytes(), open_deployed(path)
+    write_model_file(path, HEAD, {0: tiny_onnx()})
+    data, whole = path.read_bytes(), open_model_file(path)
     refused = 0
     for position in np.random.default_rng(0).choice(len(data) * 8, 300, replace=False):
         damaged = bytearray(data)
         damaged[position // 8] ^= 1 << (position % 8)
         path.write_bytes(damaged)
         try:
-            model = open_deployed(path)
+            model = open_model_file(path)
             assert model == whole
             assert read_network(model, 0) == tiny_onnx()
         except ArtifactError:
@@ -149,16 +149,16 @@ def test_flipped_bits_never_change_a_model(tmp_path: Path) -> None:
 def test_what_is_no_model_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.magsd").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"model\.json is missing or damaged"):
-        open_deployed(tmp_path / "x.magsd")
+        open_model_file(tmp_path / "x.magsd")
     with pytest.raises(ArtifactError, match="no such model"):
-        open_deployed(tmp_path / "gone.magsd")
+        open_model_file(tmp_path / "gone.magsd")
 
 
 def test_a_later_schema_is_refused(tmp_path: Path) -> None:
-    write_deployed(tmp_path / "x.magsd", HEAD, {})
+    write_model_file(tmp_path / "x.magsd", HEAD, {})
     from magsd_cli.artifacts import model_file as deployed
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deployed, "SCHEMA_VERSION", 0)
         with pytest.raises(ArtifactError, match="later magsd"):
-            open_deployed(tmp_path / "x.magsd")
+            open_model_file(tmp_path / "x.magsd")

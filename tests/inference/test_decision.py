@@ -13,10 +13,10 @@ from magsd_cli.inference.decision import (
     DISAGREE,
     UNLIKE,
     UNSURE,
-    Rules,
+    DecisionRules,
     appearance_of,
+    decide,
     in_metadata,
-    judge,
     mean_probabilities,
     rules_of,
 )
@@ -38,38 +38,38 @@ def test_each_network_is_tempered_before_the_mean() -> None:
 
 
 def test_without_a_rule_there_is_the_mean_and_nothing_is_decided() -> None:
-    row = judge(MEMBERS[1:], None, rules_of(MODEL))
+    row = decide(MEMBERS[1:], None, rules_of(MODEL))
     assert row["predicted"] == "Normal"
     assert row["p_Normal"] == row["confidence"] == pytest.approx(0.55)
     assert (row["decision"], row["refer"], row["refer_reason"]) == (None, None, None)
 
 
 def test_the_decision_is_of_the_calibrated_probability() -> None:
-    rules = Rules(CLASSES, temperature=2.0, positive="COVID-19", threshold=0.34)
+    rules = DecisionRules(CLASSES, temperature=2.0, positive="COVID-19", threshold=0.34)
     calibrated = float(mean_probabilities(MEMBERS, 2.0)[0])
     assert 0.34 < calibrated < MEMBERS.mean(axis=0)[0]
-    assert judge(MEMBERS, None, rules)["decision"] == "COVID-19"
-    assert judge(MEMBERS, None, replace(rules, threshold=calibrated))["decision"] == "COVID-19"
-    assert judge(MEMBERS, None, replace(rules, threshold=0.36))["decision"] == "not COVID-19"
-    raw = judge(MEMBERS, None, replace(rules, threshold=0.36, raw=True))
+    assert decide(MEMBERS, None, rules)["decision"] == "COVID-19"
+    assert decide(MEMBERS, None, replace(rules, threshold=calibrated))["decision"] == "COVID-19"
+    assert decide(MEMBERS, None, replace(rules, threshold=0.36))["decision"] == "not COVID-19"
+    raw = decide(MEMBERS, None, replace(rules, threshold=0.36, raw=True))
     assert raw["p_COVID-19"] == pytest.approx(MEMBERS.mean(axis=0)[0])
     assert raw["decision"] == "not COVID-19"  # still by the calibrated one
 
 
 def test_the_reasons_to_refer() -> None:
     tied = np.array([[0.6, 0.3, 0.1], [0.3, 0.6, 0.1], [0.1, 0.3, 0.6]])
-    rules = Rules(CLASSES, limit=2.0, least_confidence=0.35)
-    assert judge(MEMBERS[1:], 1.9, rules)["refer"] is False
-    assert judge(MEMBERS[1:], 2.1, rules)["refer_reason"] == UNLIKE
-    assert judge(MEMBERS, 1.0, rules)["refer"] is False  # two of three agree
+    rules = DecisionRules(CLASSES, limit=2.0, least_confidence=0.35)
+    assert decide(MEMBERS[1:], 1.9, rules)["refer"] is False
+    assert decide(MEMBERS[1:], 2.1, rules)["refer_reason"] == UNLIKE
+    assert decide(MEMBERS, 1.0, rules)["refer"] is False  # two of three agree
     unsure = replace(rules, least_confidence=0.45)
-    assert judge(tied, 1.0, unsure)["refer_reason"] == f"{DISAGREE}, {UNSURE}"
-    assert judge(tied[:2], 1.0, rules)["refer_reason"] is None  # two that differ are no majority and no tie
+    assert decide(tied, 1.0, unsure)["refer_reason"] == f"{DISAGREE}, {UNSURE}"
+    assert decide(tied[:2], 1.0, rules)["refer_reason"] is None  # two that differ are no majority and no tie
     four = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]])
-    assert judge(four, 1.0, Rules(("a", "b"), limit=2.0))["refer_reason"] == DISAGREE
+    assert decide(four, 1.0, DecisionRules(("a", "b"), limit=2.0))["refer_reason"] == DISAGREE
     # Nobody looked whether it is a chest film: that it is fine cannot be said.
-    assert judge(MEMBERS[1:], None, rules)["refer"] is None
-    assert judge(tied, None, rules)["refer"] is True
+    assert decide(MEMBERS[1:], None, rules)["refer"] is None
+    assert decide(tied, None, rules)["refer"] is True
 
 
 def test_rules_come_from_the_model() -> None:
@@ -84,7 +84,7 @@ def test_rules_come_from_the_model() -> None:
     assert in_metadata(model, rules_of(model, raw=True))["temperature"] is None
     assert in_metadata(MODEL, rules_of(MODEL))["decision"] is None
     nothing = operating_point(decision=None, confidence=None, appearance=None)
-    assert rules_of(replace(MODEL, operating=nothing)) == Rules(CLASSES, temperature=2.0)
+    assert rules_of(replace(MODEL, operating=nothing)) == DecisionRules(CLASSES, temperature=2.0)
 
 
 def test_a_class_that_is_none_is_refused() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tiny_onnx import tiny_onnx
 
-from magsd_cli.artifacts.model_file import write_deployed
+from magsd_cli.artifacts.model_file import write_model_file
 from magsd_cli.artifacts.tables import LOCALIZATION, PREDICTION, read_table
 from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.data.decode import read_image
@@ -37,7 +37,7 @@ HEAD: dict[str, Any] = {
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "model.magsd"
-    write_deployed(path, HEAD, {fold: tiny_onnx(slope) for fold, slope in enumerate(SLOPES)})
+    write_model_file(path, HEAD, {fold: tiny_onnx(slope) for fold, slope in enumerate(SLOPES)})
     return path
 
 
@@ -134,7 +134,7 @@ def test_a_damaged_model_file_ends_with_an_artifact_error(model: Path, xrays: Pa
 def test_which_engine_is_chosen(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = open_model(model, tmp_path)
     both = replace(alone, run=alone)  # type: ignore[arg-type]
-    trained = replace(both, deployed=None)
+    trained = replace(both, model_file=None)
     monkeypatch.setattr(engines, "_has_nvidia", lambda: False)
     assert [choose_engine(m) for m in (alone, both, trained)] == ["onnxruntime", "onnxruntime", "torch"]
     assert choose_engine(both, engine="torch") == Engine.torch

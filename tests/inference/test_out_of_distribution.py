@@ -12,13 +12,13 @@ import pytest
 from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.inference.out_of_distribution import (
     FEATURES,
-    Appearance,
+    TrainingDistribution,
     appearance_features,
     appearance_from_values,
     appearance_to_values,
-    cross_fitted_unlikeness,
+    cross_fitted_distance,
+    distance,
     fit_appearance,
-    unlikeness,
 )
 from magsd_cli.settings import Preprocessing
 from magsd_cli.tools.phantoms import draw_phantom
@@ -37,15 +37,15 @@ def prepared(films: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def trained() -> Appearance:
+def trained() -> TrainingDistribution:
     return fit_appearance(appearance_features(chests(150, 0)))
 
 
-def far(trained: Appearance, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    return unlikeness(trained, appearance_features(images))
+def far(trained: TrainingDistribution, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    return distance(trained, appearance_features(images))
 
 
-def test_new_chests_are_near_and_other_pictures_far(trained: Appearance) -> None:
+def test_new_chests_are_near_and_other_pictures_far(trained: TrainingDistribution) -> None:
     new = chests(60, 1)
     limit = np.quantile(far(trained, new), 0.95)
     assert 0.5 < far(trained, new).mean() < 3
@@ -84,21 +84,21 @@ def test_the_distance_is_its_formula() -> None:
     assert (along[0, kept] ** 2 / appearance.variances[kept]).sum() == pytest.approx(squared, rel=1e-4)
     # Ratios to the training images' own means: both halves are 1 on average there, and so is their mean.
     real = appearance_features(chests(60, 9))
-    assert unlikeness(fit_appearance(real), real).mean() == pytest.approx(1, abs=1e-6)
+    assert distance(fit_appearance(real), real).mean() == pytest.approx(1, abs=1e-6)
 
 
-def test_a_fold_is_judged_by_the_others(trained: Appearance) -> None:
+def test_a_fold_is_judged_by_the_others(trained: TrainingDistribution) -> None:
     features = appearance_features(chests(30, 5))
     folds = np.arange(30) % 3
-    found = cross_fitted_unlikeness(features, folds)
+    found = cross_fitted_distance(features, folds)
     assert found is not None
-    expected = unlikeness(fit_appearance(features[folds != 1]), features[folds == 1])
+    expected = distance(fit_appearance(features[folds != 1]), features[folds == 1])
     assert found[folds == 1] == pytest.approx(expected)
-    assert found.mean() > unlikeness(fit_appearance(features), features).mean()
-    assert cross_fitted_unlikeness(features, np.zeros(30)) is None
+    assert found.mean() > distance(fit_appearance(features), features).mean()
+    assert cross_fitted_distance(features, np.zeros(30)) is None
 
 
-def test_it_survives_json(trained: Appearance) -> None:
+def test_it_survives_json(trained: TrainingDistribution) -> None:
     images = chests(5, 6)
     again = appearance_from_values(json.loads(json.dumps(appearance_to_values(trained))))
     assert far(again, images) == pytest.approx(far(trained, images), rel=1e-3)
@@ -109,7 +109,7 @@ def test_it_survives_json(trained: Appearance) -> None:
         fit_appearance(np.zeros((1, FEATURES)))
 
 
-def test_the_size_of_the_cache_changes_little(trained: Appearance) -> None:
+def test_the_size_of_the_cache_changes_little(trained: TrainingDistribution) -> None:
     large = chests(10, 7)
     small = np.stack([cv2.resize(i[0], (80, 80), interpolation=cv2.INTER_AREA) for i in large])[:, None]
     assert far(trained, small) == pytest.approx(far(trained, large), rel=0.6)

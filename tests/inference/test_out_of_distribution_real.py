@@ -15,9 +15,9 @@ from unlike import DRAWN, FILMS
 from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.inference.out_of_distribution import (
     appearance_features,
-    cross_fitted_unlikeness,
+    cross_fitted_distance,
+    distance,
     fit_appearance,
-    unlikeness,
 )
 from magsd_cli.metrics.abstention import tolerance_limit
 from magsd_cli.settings import Preprocessing
@@ -41,19 +41,19 @@ def test_odd_pictures_are_referred_and_new_patients_are_not(shared_data: Path) -
     films = {row["path"]: np.asarray(cv2.imread(str(folder / row["path"]), 0), np.uint8) for row in rows}
     fit, new = ([row for row in rows if (_part(row) >= 3) == side] for side in (True, False))
     features = _features([films[row["path"]] for row in fit])
-    distances = cross_fitted_unlikeness(features, [_part(row) for row in fit])
+    distances = cross_fitted_distance(features, [_part(row) for row in fit])
     assert distances is not None
     limit, assured = tolerance_limit(distances, len({row["patient_id"] for row in fit}))
     assert assured
     plane = fit_appearance(features)
     unseen = [films[row["path"]] for row in new]
     assert len(unseen) > 200
-    assert (unlikeness(plane, _features(unseen)) > limit).mean() <= 0.05
+    assert (distance(plane, _features(unseen)) > limit).mean() <= 0.05
     shares = {}
     for name, draw in DRAWN.items():
         rng = np.random.default_rng(zlib.crc32(name.encode()))
-        shares[name] = (unlikeness(plane, _features([draw(rng) for _ in range(EACH)])) > limit).mean()
+        shares[name] = (distance(plane, _features([draw(rng) for _ in range(EACH)])) > limit).mean()
     for name, change in FILMS.items():
-        shares[name] = (unlikeness(plane, _features([change(film) for film in unseen[:EACH]])) > limit).mean()
+        shares[name] = (distance(plane, _features([change(film) for film in unseen[:EACH]])) > limit).mean()
     assert np.mean(list(shares.values())) >= 0.98, shares
     assert min(shares.values()) >= 0.95, shares

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from tiny_onnx import HEAD, tiny_onnx
 
-from magsd_cli.artifacts.model_file import write_deployed
+from magsd_cli.artifacts.model_file import write_model_file
 from magsd_cli.artifacts.tables import PREDICTION, read_table
 from magsd_cli.inference.predict import predict
 from magsd_cli.inference.resume import journal_path
@@ -31,7 +31,7 @@ COUNT = 60
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """xrays/ with many pictures and bad files, a model, and the table that nothing disturbed."""
     folder = tmp_path_factory.mktemp("site")
-    write_deployed(folder / "model.magsd", HEAD, {0: tiny_onnx(3.0)})
+    write_model_file(folder / "model.magsd", HEAD, {0: tiny_onnx(3.0)})
     (folder / "xrays").mkdir()
     for number in range(COUNT):
         path = folder / "xrays" / f"{number:03}.png"

@@ -17,7 +17,7 @@ import pytest
 from tiny_onnx import HEAD, tiny_onnx
 
 from magsd_cli.artifacts.files import lock
-from magsd_cli.artifacts.model_file import write_deployed
+from magsd_cli.artifacts.model_file import write_model_file
 from magsd_cli.artifacts.tables import PREDICTION, read_table
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.inference import predict as stage
@@ -28,7 +28,7 @@ from magsd_cli.inference.predict import predict
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     """model.magsd, and incoming/ with two pictures."""
-    write_deployed(tmp_path / "model.magsd", HEAD, {0: tiny_onnx(3.0)})
+    write_model_file(tmp_path / "model.magsd", HEAD, {0: tiny_onnx(3.0)})
     (tmp_path / "incoming").mkdir()
     for number in range(2):
         arrive(tmp_path, f"{number}.png", number)
@@ -113,7 +113,7 @@ def test_only_what_was_touched_is_read_again(site: Path, monkeypatch: pytest.Mon
 
 def test_rows_in_int8_are_not_mixed_with_others(site: Path) -> None:
     assert watch(site) == 0
-    write_deployed(site / "model.magsd", HEAD | {"precision": "int8"}, {0: tiny_onnx(3.0)})
+    write_model_file(site / "model.magsd", HEAD | {"precision": "int8"}, {0: tiny_onnx(3.0)})
     with pytest.raises(ArtifactError, match="computed, calibrated or decided otherwise"):
         watch(site)
 
@@ -123,7 +123,7 @@ def test_an_empty_folder_is_no_error_and_another_model_is(site: Path) -> None:
         path.unlink()
     assert watch(site) == 0
     assert rows(site) == {}
-    write_deployed(site / "model.magsd", HEAD | {"model_sha256": "b" * 64}, {0: tiny_onnx(1.0)})
+    write_model_file(site / "model.magsd", HEAD | {"model_sha256": "b" * 64}, {0: tiny_onnx(1.0)})
     with pytest.raises(ArtifactError, match="rows are of the model"):
         watch(site)
 

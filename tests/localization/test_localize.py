@@ -141,7 +141,7 @@ def test_the_panel_and_the_histogram_are_there(done: Path) -> None:
 def test_the_same_question_again_has_nothing_to_do(
     made: Path, done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(stage, "asker", None)
+    monkeypatch.setattr(stage, "open_attention_engine", None)
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*.png")}
     new = made / "new"
     truth = {"boxes": new / "boxes.csv", "masks": made / "masks", "lungs": made / "lungs"}
@@ -216,7 +216,7 @@ def test_attention_that_knows_the_place_is_better_than_chance(
         attention[0, y : y + 40, x : x + 40] = 1
         return Prediction(np.array([[0.25, 0.75]], np.float32), attention)
 
-    monkeypatch.setattr(stage, "asker", lambda *_: knowing)
+    monkeypatch.setattr(stage, "open_attention_engine", lambda *_: knowing)
     folder, _ = run(made, *files, runs=tmp_path, boxes=tmp_path / "boxes.csv")
     figures = json.loads((folder / "summary.json").read_text())["kinds"]["boxes"]["iou"]
     assert figures["mean"] == pytest.approx(1)
@@ -239,7 +239,7 @@ def test_a_network_without_attention_is_refused(made: Path, tmp_path: Path, monk
     def blind(_image: np.ndarray, _folds: tuple[int, ...]) -> Prediction:
         return Prediction(np.array([[0.25, 0.75]], np.float32), None)
 
-    monkeypatch.setattr(stage, "asker", lambda *_: blind)
+    monkeypatch.setattr(stage, "open_attention_engine", lambda *_: blind)
     with pytest.raises(ArtifactError, match="has no attention maps"):
         run(made, made / "new" / "0.png", runs=tmp_path)
     assert not (tmp_path / "localize" / "here" / "summary.json").exists()

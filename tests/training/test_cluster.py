@@ -19,7 +19,7 @@ from tiny_cache import write_tiny_cache
 from tiny_onnx import tiny_onnx
 
 from magsd_cli.artifacts.checkpoints import read_weights
-from magsd_cli.artifacts.model_file import write_deployed
+from magsd_cli.artifacts.model_file import write_model_file
 from magsd_cli.artifacts.runs import state_path, weights_path
 from magsd_cli.errors import UsageError
 from magsd_cli.recipe import load_recipe
@@ -116,7 +116,7 @@ def test_a_killed_node_s_fold_goes_on_elsewhere(two_nodes, tmp_path):
 @pytest.mark.timeout(900)
 def test_a_killed_node_loses_no_row_and_doubles_none(two_nodes, tmp_path):
     cluster, nodes = two_nodes
-    write_deployed(tmp_path / "model.magsd", HEAD, {0: tiny_onnx(3.0)})
+    write_model_file(tmp_path / "model.magsd", HEAD, {0: tiny_onnx(3.0)})
     (tmp_path / "xrays").mkdir()
     for number in range(600):
         path = tmp_path / "xrays" / f"{number:03}.png"
