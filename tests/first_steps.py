@@ -16,10 +16,11 @@ import torch
 
 from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.recipe import Recipe, load_recipe
-from magsd_cli.training.loop import learn
+from magsd_cli.settings import Preprocessing
+from magsd_cli.training.loop import train_step
 from magsd_cli.training.resume import seed_generators
 from magsd_cli.training.schedule import epoch_batches
-from magsd_cli.training.state import Position, Task, new_learner
+from magsd_cli.training.state import Progress, Task, new_state
 
 SIDE, BATCH, STEPS = 96, 16, 20
 STEPS_PER_EPOCH = 45  # of one fold of the 890 films at this batch size
@@ -33,7 +34,7 @@ def read_films(folder: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int6
     rows = rows[:: len(rows) // (BATCH * STEPS)][: BATCH * STEPS]
     classes = sorted({row["label"] for row in rows})
     films = [np.asarray(cv2.imread(str(folder / row["path"]), 0), np.uint8) for row in rows]
-    images = np.stack([prepare_pixels(film, SIDE, True, 4.0, 4) for film in films])[:, None]
+    images = np.stack([prepare_pixels(film, Preprocessing(SIDE)) for film in films])[:, None]
     return images, np.array([classes.index(row["label"]) for row in rows], np.int64)
 
 
@@ -43,13 +44,13 @@ def first_losses(
     """The primary view's cross-entropy at each step, before the step is taken."""
     task = Task(images, labels, int(labels.max()) + 1, recipe, seed, torch.device("cpu"))
     with torch.random.fork_rng(devices=[]):
-        learner = new_learner(task)
-        seed_generators(task, learner, Position(), None)
-        learner.model.train()
+        state = new_state(task)
+        seed_generators(task, state, Progress(), None)
+        state.model.train()
         losses = []
         for step, batch in enumerate(epoch_batches(labels, recipe.train, 0, seed, 0)[:STEPS]):
             pixels, targets = torch.from_numpy(images[batch]), torch.from_numpy(labels[batch])
-            sums = learn(task, learner, pixels, targets, step, STEPS_PER_EPOCH)
+            sums = train_step(task, state, pixels, targets, step, STEPS_PER_EPOCH)
             losses.append(float(sums[1] / sums[4]))
     return losses
 

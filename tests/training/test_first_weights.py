@@ -11,7 +11,8 @@ import pytest
 from tiny_cache import write_tiny_cache
 
 from magsd_cli.cli import main
-from magsd_cli.evaluation.results import gather
+from magsd_cli.evaluation.facts import gather_facts
+from magsd_cli.evaluation.results import read_results
 from magsd_cli.models.efficientnet_lite import PACKAGES
 from magsd_cli.recipe import load_recipe
 from magsd_cli.render.document import Document
@@ -19,6 +20,7 @@ from magsd_cli.render.markdown import render_markdown
 from magsd_cli.report.model_card import describe_card
 from magsd_cli.report.sections.provenance import provenance_section
 from magsd_cli.tools.doctor import doctor
+from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,7 +41,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     cache = write_tiny_cache(tmp_path / "cache")
-    return train(cache=cache, recipe=load_recipe("base", KEYS), runs=tmp_path / "runs", device="cpu")
+    recipe = load_recipe("base", KEYS)
+    return train(RunOptions(cache=cache, recipe=recipe, runs=tmp_path / "runs", device="cpu"))
 
 
 def test_a_run_says_where_its_first_weights_came_from(run: Path) -> None:
@@ -50,23 +53,23 @@ def test_a_run_says_where_its_first_weights_came_from(run: Path) -> None:
         "sha256": LITE0.sha256,
         "licence": "Apache-2.0 (the package's LICENSE file)",
     }
-    evidence = gather(run)
+    facts = gather_facts(read_results(run), run.parent)
     texts = (
-        render_markdown(describe_card(evidence, [])),
-        render_markdown(Document("report", provenance_section(evidence.provenance, {}))),
+        render_markdown(describe_card(facts)),
+        render_markdown(Document("report", tuple(provenance_section(facts)))),
     )
     for text in texts:
         assert all(word in text for word in (LITE0.file, LITE0.sha256, "Apache-2.0"))
-    del evidence.provenance["first_weights"]  # type: ignore[union-attr] (as an earlier version left it)
-    assert "Weights: imagenet." in render_markdown(describe_card(evidence, []))
+    del facts.results.provenance["first_weights"]  # as an earlier version left it
+    assert "Weights: imagenet." in render_markdown(describe_card(facts))
 
 
 def test_random_first_weights_have_no_origin(tmp_path: Path) -> None:
     recipe = load_recipe("base", [*KEYS, "model.weights=none"])
     cache = write_tiny_cache(tmp_path / "cache")
-    run = train(cache=cache, recipe=recipe, runs=tmp_path / "runs", device="cpu")
+    run = train(RunOptions(cache=cache, recipe=recipe, runs=tmp_path / "runs", device="cpu"))
     assert json.loads((run / "provenance.json").read_text())["first_weights"] is None
-    assert "Random." in render_markdown(describe_card(gather(run), []))
+    assert "Random." in render_markdown(describe_card(gather_facts(read_results(run), run.parent)))
 
 
 def test_doctor_names_the_packages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
