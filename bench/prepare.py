@@ -23,7 +23,7 @@ import numpy as np
 
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.data.ingest import IngestTask, ingest
-from magsd_cli.preparation.prepare import prepare
+from magsd_cli.preparation.prepare import PrepareOptions, prepare
 from magsd_cli.runtime.worker_pool import plain, run_isolated
 from magsd_cli.settings import Preprocessing
 
@@ -94,7 +94,7 @@ def main() -> None:
         few, many = (peak_memory(Path(folder), count) for count in (SMALL, 10 * SMALL))
     with tempfile.TemporaryDirectory() as folder:
         paths = draw(Path(folder), options.images)
-        cache, _ = prepare([Path(folder)], Path(folder) / "runs")
+        cache, _ = prepare(PrepareOptions([Path(folder)], Path(folder) / "runs"))
         ratios: dict[str, list[float]] = {"one": [], "two": [], "cache": []}
         one_thread(paths[:4])
         for _ in range(options.rounds):

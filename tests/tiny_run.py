@@ -18,8 +18,9 @@ from magsd_cli.artifacts.runs import (
     write_json_hashed,
 )
 from magsd_cli.models.build import build_model
-from magsd_cli.preparation.prepare import prepare
+from magsd_cli.preparation.prepare import PrepareOptions, prepare
 from magsd_cli.recipe import load_recipe
+from magsd_cli.settings import Preprocessing
 from magsd_cli.training.folds import folds_table
 
 KEYS = ("model.backbone=resnet18", "model.weights=none", "model.attention_maps=4", "image.size=64")
@@ -42,7 +43,9 @@ def write_xrays(folder: Path, count: int = 8) -> Path:
 
 def write_tiny_run(folder: Path, name: str = "tiny", seed: int = 0, folds: int = 2) -> Path:
     """``folder/runs/<name>``, a complete run on ``folder/xrays``; the networks differ with `seed`."""
-    cache = open_cache(prepare([write_xrays(folder / "xrays")], folder / "runs", size=64, workers=1)[0])
+    xrays = write_xrays(folder / "xrays")
+    path, _ = prepare(PrepareOptions([xrays], folder / "runs", preprocessing=Preprocessing(64), workers=1))
+    cache = open_cache(path)
     recipe = load_recipe("base", [*KEYS, f"seed={seed}"])
     table = folds_table(cache, folds, seed)
     run = Run(

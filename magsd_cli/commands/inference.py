@@ -43,9 +43,10 @@ def predict(
     ] = False,
 ) -> int:
     """Classify images: one row for every input file, as Parquet on stdout or in --out."""
-    from magsd_cli.inference.predict import predict as stage
+    from magsd_cli.inference.predict import PredictOptions
+    from magsd_cli.inference.predict import predict as run
 
-    return stage(
+    options = PredictOptions(
         inputs=inputs,
         model=model,
         runs=context.obj,
@@ -61,6 +62,7 @@ def predict(
         cluster=cluster,
         raw_probabilities=raw_probabilities,
     )
+    return run(options)
 
 
 def localize(

@@ -9,7 +9,7 @@ import typer
 
 from magsd_cli.commands.options import WorkersOption
 from magsd_cli.errors import UsageError
-from magsd_cli.settings import Layout, View
+from magsd_cli.settings import Layout, Preprocessing, View
 
 
 def prepare(
@@ -56,19 +56,17 @@ def prepare(
     workers: WorkersOption = None,
 ) -> int:
     """Decode X-rays, equalise their contrast and pack them into one cache. Prints the cache's path."""
-    from magsd_cli.preparation.prepare import prepare as stage
+    from magsd_cli.preparation.prepare import PrepareOptions
+    from magsd_cli.preparation.prepare import prepare as run
 
     if not sources and recipe is None:
         raise UsageError("SOURCE: name a folder of X-rays, or a data recipe with --recipe")
-    path, code = stage(
+    options = PrepareOptions(
         sources or [],
         context.obj,
         layout=layout.value,
         name=name,
-        size=size,
-        clahe=clahe,
-        clip_limit=clip_limit,
-        tiles=tiles,
+        preprocessing=Preprocessing(size, clahe, clip_limit, tiles),
         label_map=label_map or [],
         per_class=per_class,
         seed=seed,
@@ -79,5 +77,6 @@ def prepare(
         separate_patients=separate_patients,
         workers=workers,
     )
+    path, code = run(options)
     print(path)
     return code

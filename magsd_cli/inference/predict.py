@@ -53,14 +53,27 @@ TABLE_SUFFIXES = (".parquet", ".csv")
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to compute."""
+class PredictOptions:
+    """What is asked for: files or folders, the model (None: the newest run under `runs`), and the table."""
 
-    device: str
-    gpus: int | None
-    batch_size: int | None
-    workers: int | None
-    cluster: str | None = None
+    inputs: Sequence[Path]
+    model: Path | None
+    runs: Path
+    out: Path | None = None  #: None: to standard output, as Parquet, or readable where that is a terminal
+    resume: bool = False  #: all rows of `out` stay in order, changed files are scored again, new ones follow
+    overwrite: bool = False  #: `out` is replaced
+    watch_once: bool = False  #: `out` is added to: only content that it has not seen is scored
+    engine: str = "auto"
+    device: str = "auto"
+    gpus: int | None = None  #: on a CPU: processes
+    batch_size: int | None = None  #: None: 1 on a CPU, 16 on a GPU
+    workers: int | None = None  #: processes; None: by the number of cores
+    cluster: str | None = None  #: the address of a Ray cluster
+    raw_probabilities: bool = False  #: the columns of probabilities stay as the networks say
+
+    def keeps_rows(self) -> bool:
+        """Whether rows that `out` has stay."""
+        return self.resume or self.watch_once
 
 
 @dataclass(frozen=True)
@@ -76,77 +89,64 @@ class Plan:
     stamps: dict[Path, Stamp] = field(repr=False)
 
 
-def predict(  # noqa: PLR0913 (a command's options)
-    *,
-    inputs: Sequence[Path],
-    model: Path | None,
-    runs: Path,
-    out: Path | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    watch_once: bool = False,
-    engine: str = "auto",
-    device: str = "auto",
-    gpus: int | None = None,
-    batch_size: int | None = None,
-    workers: int | None = None,
-    cluster: str | None = None,
-    raw_probabilities: bool = False,
-) -> int:
-    """Classify the files that `inputs` mean with the run `model` (None: the newest) and write the table.
+def predict(options: PredictOptions) -> int:
+    """Classify the files that the inputs mean and write the table, one row a file.
 
-    Without `out` the table goes to standard output: as Parquet, or readable where that is a terminal. An
-    existing `out` is refused, continued (`resume`: all its rows stay, in their order; those of files that
-    changed are scored again, new files' rows follow), replaced (`overwrite`), or added to (`watch_once`: only
-    content that it has not seen is scored, and that there is nothing new is no error). Rows are calibrated,
-    decided and referred as is stored with the model; `raw_probabilities` shows what the networks say. Returns
-    0, or 3 when a file has an error row. Raises `NoInputError` (after the table is written) when no file
-    could be used, and the contract's other errors.
+    An existing table is refused, unless `options` say that it is continued, replaced or added to; with
+    `watch_once` that there is nothing new is no error. Rows are calibrated, decided and referred as is stored
+    with the model. Returns 0, or 3 when a file has an error row. Raises `NoInputError` (after the table is
+    written) when no file could be used, and the contract's other errors.
     """
-    _check_options(out, resume, overwrite, watch_once)
+    out, watch_once = options.out, options.watch_once
+    _check_options(options)
     with _claimed(out):
-        if out is not None and out.exists() and not (resume or overwrite or watch_once):
+        if out is not None and out.exists() and not (options.keeps_rows() or options.overwrite):
             raise UsageError(
                 f"{out}: exists already; add --resume to complete it or --overwrite to replace it"
             )
-        if watch_once:
-            _check_watched(inputs)
-        files = list_inputs(inputs, [runs, out])
-        if not files and not watch_once:
-            raise NoInputError(f"{_names(inputs)}: no files there; name images or folders of images")
-        opened = open_model(model, runs)
-        chosen = choose_engine(opened, engine, device, gpus)
-        rules = rules_of(opened, raw_probabilities)
-        about = in_metadata(opened, rules) | {"precision": precision_of(opened, chosen)}
-        known_rows = read_known_rows(out, opened.sha256, resume or watch_once, watch_once, about)
-        stamps = stamps_of(files) if watch_once else {}
-        plan = Plan(files, opened, chosen, known_rows, rules, about, stamps)
-        rows, fresh = _all_rows(plan, out, Options(device, gpus, batch_size, workers, cluster))
-        table = merged(known_rows, rows)
-        if table != known_rows.earlier or out is None or not out.exists():
+        plan = _plan(options)
+        rows, fresh = _all_rows(plan, options)
+        table = merged(plan.known_rows, rows)
+        if table != plan.known_rows.earlier or out is None or not out.exists():
             _write(table, plan, out)
         if out is not None:
             remove_journal(out)
             if watch_once:
-                read = {path: row["sha256"] for path, row in zip(files, rows, strict=True) if row["sha256"]}
-                write_seen(out, stamps, read)
+                read = zip(plan.files, rows, strict=True)
+                write_seen(out, plan.stamps, {path: row["sha256"] for path, row in read if row["sha256"]})
     return _conclude(rows if not watch_once else [row for row in rows if row["path"] in fresh], watch_once)
 
 
-def _check_options(out: Path | None, resume: bool, overwrite: bool, watch_once: bool) -> None:
-    given = {"--resume": resume, "--overwrite": overwrite, "--watch-once": watch_once}
-    options = [option for option, chosen in given.items() if chosen]
-    if overwrite and len(options) > 1:
-        raise UsageError(f"{' and '.join(options)}: --overwrite replaces the table, the other keeps its rows")
-    if options and out is None:
-        raise UsageError(f"{options[0]}: say which table with --out FILE")
+def _plan(options: PredictOptions) -> Plan:
+    if options.watch_once:
+        _check_watched(options.inputs)
+    files = list_inputs(options.inputs, [options.runs, options.out])
+    if not files and not options.watch_once:
+        raise NoInputError(f"{_names(options.inputs)}: no files there; name images or folders of images")
+    model = open_model(options.model, options.runs)
+    engine = choose_engine(model, options.engine, options.device, options.gpus)
+    rules = rules_of(model, options.raw_probabilities)
+    about = in_metadata(model, rules) | {"precision": precision_of(model, engine)}
+    known_rows = read_known_rows(options.out, model.sha256, options.keeps_rows(), options.watch_once, about)
+    stamps = stamps_of(files) if options.watch_once else {}
+    return Plan(files, model, engine, known_rows, rules, about, stamps)
+
+
+def _check_options(options: PredictOptions) -> None:
+    out = options.out
+    words = {"--resume": options.resume, "--overwrite": options.overwrite, "--watch-once": options.watch_once}
+    given = [word for word, chosen in words.items() if chosen]
+    if options.overwrite and len(given) > 1:
+        raise UsageError(f"{' and '.join(given)}: --overwrite replaces the table, the other keeps its rows")
+    if given and out is None:
+        raise UsageError(f"{given[0]}: say which table with --out FILE")
     if out is None:
         return
     if out.is_dir() or str(out).endswith("/"):
         raise UsageError(f"{out}: is a folder; name a file, such as {out / 'predictions.parquet'}")
-    if _is_csv(out) and (resume or watch_once):
+    if _is_csv(out) and options.keeps_rows():
         raise UsageError(
-            f"{options[0]}: {out} is a CSV, which says too little of its rows; name a Parquet table, "
+            f"{given[0]}: {out} is a CSV, which says too little of its rows; name a Parquet table, "
             "or use --overwrite"
         )
     if out.suffix.lower() not in TABLE_SUFFIXES:
@@ -181,8 +181,9 @@ def _names(inputs: Sequence[Path]) -> str:
     return ", ".join(str(path) for path in inputs[:3]) + (", ..." if len(inputs) > 3 else "")
 
 
-def _all_rows(plan: Plan, out: Path | None, options: Options) -> tuple[list[Row], set[str]]:
+def _all_rows(plan: Plan, options: PredictOptions) -> tuple[list[Row], set[str]]:
     """The row of every file, in order, and the paths of those that were scored now; the others were known."""
+    out = options.out
     kept = unchanged(plan.known_rows, plan.files, read_seen(out, plan.stamps) if out is not None else {})
     if kept:
         say(f"{len(kept)} of {len(plan.files)} files are scored already and unchanged; their rows are kept")
@@ -215,7 +216,7 @@ def _keeper(out: Path | None, plan: Plan, stack: ExitStack) -> Callable[[Iterabl
     return lambda rows: append(journal, final, rows)
 
 
-def _score(plan: Plan, files: list[Path], options: Options) -> Generator[list[FileAnswer], None, None]:
+def _score(plan: Plan, files: list[Path], options: PredictOptions) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order."""
     if options.cluster is not None:
         from magsd_cli.inference.cluster import score_on_cluster

@@ -10,6 +10,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,12 @@ from magsd_cli.data.decode import DecodeError
 from magsd_cli.data.ingest import Ingested, IngestTask, ingest
 from magsd_cli.data.layouts import Record
 from magsd_cli.errors import ArtifactError, NoInputError, UsageError
-from magsd_cli.preparation.dataset_recipe import compare_counts, load_dataset_recipe, named_sources
+from magsd_cli.preparation.dataset_recipe import (
+    DatasetRecipe,
+    compare_counts,
+    load_dataset_recipe,
+    named_sources,
+)
 from magsd_cli.preparation.duplicates import guard
 from magsd_cli.preparation.patient_ids import keep_header_ids_apart, odd_ids, shared_header_ids
 from magsd_cli.preparation.samples import build_samples, choose, number_rows, site_key, used_classes
@@ -54,66 +60,62 @@ CHUNK = 8  # files that travel to a worker together
 DECODING = Limits(memory=2 * 2**30)
 
 
-def prepare(  # noqa: PLR0913 (a command's options)
-    sources: Sequence[Path],
-    runs: Path,
-    *,
-    layout: str = "auto",
-    name: str | None = None,
-    size: int = 224,
-    clahe: bool = True,
-    clip_limit: float = 4.0,
-    tiles: int = 4,
-    label_map: Sequence[str] = (),
-    per_class: int | None = None,
-    workers: int | None = None,
-    seed: int = 0,
-    view: str = "frontal",
-    key_file: Path | None = None,
-    recipe: str | None = None,
-    named: Sequence[str] = (),
-    separate_patients: bool = False,
-) -> tuple[Path, int]:
-    """Decode, resize and equalise the images of `sources` into one cache; return its path and 0 or 3.
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What is asked for: folders or files of X-rays, or a data recipe and its archives."""
 
-    3 says that some inputs have an error row. `per_class` takes the first N of each label in an order that
-    `seed` shuffles; `view` is frontal or all; `key_file` holds the site key with which patient ids of DICOM
-    headers are hashed; `separate_patients` says that the same patient id in two sources is two people. With
-    `recipe`, a data recipe's name, `named` gives its archives as NAME=PATH, and there are no `sources`.
-    Raises `NoInputError` when nothing is usable, `UsageError` for options and
-    manifests that cannot be right, `LockedError` when the same work is being done already.
+    sources: Sequence[Path]
+    runs: Path
+    layout: str = "auto"
+    name: str | None = None  #: the cache's; None: the first source's
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    label_map: Sequence[str] = ()  #: OLD=NEW; an empty NEW leaves the label out
+    per_class: int | None = None  #: the first so many of each label, in an order that `seed` shuffles
+    workers: int | None = None
+    seed: int = 0
+    view: str = "frontal"  #: or all
+    key_file: Path | None = None  #: holds the site key with which patient ids of DICOM headers are hashed
+    recipe: str | None = None  #: a data recipe's name; then there are no `sources`
+    named: Sequence[str] = ()  #: the recipe's archives, as NAME=PATH
+    separate_patients: bool = False  #: the same patient id in two sources is two people
+
+
+def prepare(options: PrepareOptions) -> tuple[Path, int]:
+    """Decode, resize and equalise images into one cache; return its path, and 0 or 3: some have an error row.
+
+    Raises `NoInputError` when nothing is usable, `UsageError` for options and manifests that cannot be right,
+    `LockedError` when the same work is being done already.
     """
-    settings = _settings(size, clahe, clip_limit, tiles)
-    if view not in ("frontal", "all"):
-        raise UsageError(f"--view {view}: must be frontal or all")
-    dataset = load_dataset_recipe(recipe) if recipe is not None else None
-    if dataset is None:
-        if named:
-            raise UsageError(f"--source {named[0]}: belongs to a data recipe; add --recipe data/a")
-        listed = list_sources(sources, layout, label_map, view, per_class, seed, separate_patients)
-    else:
-        if sources:
-            raise UsageError(f"{sources[0]}: a data recipe takes --source NAME=PATH instead")
-        paths = named_sources(str(recipe), dataset, named)
-        listed = list_dataset(str(recipe), dataset, paths, label_map, view)
-    path, samples = _prepare_listed(listed, settings, runs, name, view, workers, key_file)
+    options = replace(options, preprocessing=_checked(options.preprocessing))
+    if options.view not in ("frontal", "all"):
+        raise UsageError(f"--view {options.view}: must be frontal or all")
+    dataset = load_dataset_recipe(options.recipe) if options.recipe is not None else None
+    path, samples = _prepare_listed(_list(options, dataset), options)
     if dataset is not None:
         counts = Counter(samples.loc[samples["status"] == "ok", "label"])
-        say(f"prepare: {recipe} against Table 1: {compare_counts(dataset, counts)}")
+        say(f"prepare: {options.recipe} against Table 1: {compare_counts(dataset, counts)}")
     return path, 3 if (samples["status"] == "error").any() else 0
 
 
-def _prepare_listed(
-    listed: Sources,
-    settings: Preprocessing,
-    runs: Path,
-    name: str | None,
-    view: str,
-    workers: int | None,
-    key_file: Path | None,
-) -> tuple[Path, pd.DataFrame]:
+def _list(options: PrepareOptions, dataset: DatasetRecipe | None) -> Sources:
+    given = options
+    if dataset is None:
+        if given.named:
+            raise UsageError(f"--source {given.named[0]}: belongs to a data recipe; add --recipe data/a")
+        return list_sources(
+            given.sources, given.layout, given.label_map, given.view, given.per_class, given.seed,
+            given.separate_patients,
+        )  # fmt: skip
+    if given.sources:
+        raise UsageError(f"{given.sources[0]}: a data recipe takes --source NAME=PATH instead")
+    paths = named_sources(str(given.recipe), dataset, given.named)
+    return list_dataset(str(given.recipe), dataset, paths, given.label_map, given.view)
+
+
+def _prepare_listed(listed: Sources, options: PrepareOptions) -> tuple[Path, pd.DataFrame]:
     """The cache of what is listed, and its samples table: found finished, continued or made."""
-    key = source_key(listed, settings, name, view)
+    settings, runs = options.preprocessing, options.runs
+    key = source_key(listed, settings, options.name, options.view)
     folder = runs / "cache"
     work = work_folder(folder, key)
     with lock(work / "lock"):
@@ -123,12 +125,12 @@ def _prepare_listed(
             say(f"prepare: {finished.path}: nothing is left to do")
             return finished.path, finished.samples()
         rows, shards = read_rows(work)
-        order = partial(IngestTask, preprocessing=settings, lateral=view == "all")
-        chosen = _ingest_all(listed, order, workers, work, rows, shards)
-        samples = build_samples(listed.records, rows, chosen, lru_cache(partial(site_key, runs, key_file)))
-        samples = _grouped(_with_origins(samples, listed))
+        task = partial(IngestTask, preprocessing=settings, lateral=options.view == "all")
+        chosen = _ingest_all(listed, task, options.workers, work, rows, shards)
+        site = lru_cache(partial(site_key, runs, options.key_file))
+        samples = _grouped(_with_origins(build_samples(listed.records, rows, chosen, site), listed))
         _refuse_empty(samples, listed)
-        classes, name = used_classes(samples), name or _cache_name(listed.names)
+        classes, name = used_classes(samples), options.name or _cache_name(listed.names)
         _write_truth(listed, cache_path(folder, name, samples, settings, classes), samples, settings.size)
         images = read_images((i for i, status in enumerate(samples["status"]) if status == "ok"), shards)
         path = write_cache(folder, name, samples, images, classes, settings, source_digest=key)
@@ -137,15 +139,15 @@ def _prepare_listed(
     return path, samples
 
 
-def _settings(size: int, clahe: bool, clip_limit: float, tiles: int) -> Preprocessing:
+def _checked(given: Preprocessing) -> Preprocessing:
     for option, value, fine in (
-        ("--size", size, 16 <= size <= 4096),
-        ("--clip-limit", clip_limit, 0 < clip_limit < float("inf")),
-        ("--tiles", tiles, 1 <= tiles <= size),
+        ("--size", given.size, 16 <= given.size <= 4096),
+        ("--clip-limit", given.clip_limit, 0 < given.clip_limit < float("inf")),
+        ("--tiles", given.tiles, 1 <= given.tiles <= given.size),
     ):
         if not fine:
             raise UsageError(f"{option} {value}: out of range; the paper uses 224, 4.0 and 4")
-    return Preprocessing(size, clahe, float(clip_limit), tiles)
+    return replace(given, clip_limit=float(given.clip_limit))
 
 
 def _finished(work: Path) -> Cache | None:
@@ -163,7 +165,7 @@ def _finished(work: Path) -> Cache | None:
 
 def _ingest_all(
     listed: Sources,
-    order: partial[IngestTask],
+    task: partial[IngestTask],
     workers: int | None,
     work: Path,
     rows: dict[int, dict[str, Any]],
@@ -178,20 +180,20 @@ def _ingest_all(
             return chosen
         if rows and not failed:
             say(f"prepare: continuing, {len(rows)} of {len(chosen)} images are done")
-        _ingest(listed.records, missing, order, workers or _cores(), work, rows, shards)
+        _ingest(listed.records, missing, task, workers or _cores(), work, rows, shards)
 
 
 def _ingest(
     records: Sequence[Record],
     positions: Sequence[int],
-    order: partial[IngestTask],
+    task: partial[IngestTask],
     workers: int,
     work: Path,
     rows: dict[int, dict[str, Any]],
     shards: dict[int, Path],
 ) -> None:
-    orders = (order(records[position].path) for position in positions)
-    batch = max(1, min(SHARD_IMAGES, SHARD_BYTES // order.keywords["preprocessing"].size ** 2))
+    tasks = (task(records[position].path) for position in positions)
+    batch = max(1, min(SHARD_IMAGES, SHARD_BYTES // task.keywords["preprocessing"].size ** 2))
     finished: dict[int, tuple[dict[str, Any], npt.NDArray[np.uint8] | None]] = {}
     start = time.perf_counter()
 
@@ -205,7 +207,7 @@ def _ingest(
     with progress("prepare", len(positions)) as bar:
         hands, done = min(workers, len(positions)), 0
         chunk = even_chunk(len(positions), hands, min(CHUNK, batch))
-        results = run_isolated(plain, (ingest,), orders, _crashed, hands, chunk, DECODING)
+        results = run_isolated(plain, (ingest,), tasks, _crashed, hands, chunk, DECODING)
         try:
             for some in results:
                 for outcome in some:

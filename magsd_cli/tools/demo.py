@@ -16,12 +16,13 @@ import numpy.typing as npt
 from magsd_cli.artifacts.files import read_json, write_bytes, write_json, write_text
 from magsd_cli.console import say
 from magsd_cli.errors import ArtifactError
-from magsd_cli.inference.predict import predict
+from magsd_cli.inference.predict import PredictOptions, predict
 from magsd_cli.localization.localize import LocalizeOptions, localize
-from magsd_cli.preparation.prepare import prepare
+from magsd_cli.preparation.prepare import PrepareOptions, prepare
 from magsd_cli.recipe import load_recipe
 from magsd_cli.report.report import report
 from magsd_cli.runtime.device import choose_devices
+from magsd_cli.settings import Preprocessing
 from magsd_cli.tools.phantoms import LESIONS, Anatomy, draw_anatomy, draw_phantom
 from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv, train
@@ -72,7 +73,7 @@ def demo(
     settings_words = [word for text in settings for word in ("--set", text)]
 
     _announce(runs, "prepare", known, "--size", size)
-    cache, _ = prepare([known], runs=runs, size=size)
+    cache, _ = prepare(PrepareOptions([known], runs, preprocessing=Preprocessing(size)))
     more = ["--set", quick[-2], "--set", quick[-1], *_device(device)]
     _announce(runs, "train", "--recipe", "demo", *settings_words, *more)
     options = RunOptions(runs, cache, device=device, command=command)
@@ -86,7 +87,7 @@ def demo(
     table = folder / f"predictions-{seed}.parquet"
     again = table.exists()
     _announce(runs, "predict", new, "--model", run, "--out", table, *(["--resume"] if again else []))
-    predict(inputs=[new], model=run, runs=runs, out=table, resume=again, device=device)
+    predict(PredictOptions([new], run, runs, table, resume=again, device=device))
     boxes, masks = known / "boxes.csv", known / "masks"
     name = f"demo-{seed}"
     words = ["--model", run, "--boxes", boxes, "--masks", masks, "--name", name]

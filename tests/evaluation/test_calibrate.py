@@ -26,7 +26,7 @@ from magsd_cli.artifacts.tables import (
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.evaluation.calibrate import CalibrationTargets, calibrate, targets_from_options
 from magsd_cli.evaluation.cross_validation import score
-from magsd_cli.inference.predict import predict
+from magsd_cli.inference.predict import PredictOptions, predict
 from magsd_cli.metrics.calibration import apply_temperature, fit_temperature
 from magsd_cli.metrics.thresholds import SENSITIVITY, choose_threshold
 
@@ -105,7 +105,9 @@ def test_a_damaged_one_is_made_anew(run: Path, capsys: pytest.CaptureFixture[str
     calibrate(run=run, runs=run.parent, targets=TARGETS)
     operating_path(run).write_text("{")
     with pytest.raises(ArtifactError, match="SHA-256"):
-        predict(inputs=[run.parent.parent / "xrays"], model=run, runs=run.parent, device="cpu")
+        predict(
+            PredictOptions(inputs=[run.parent.parent / "xrays"], model=run, runs=run.parent, device="cpu")
+        )
     calibrate(run=run, runs=run.parent, targets=CalibrationTargets())
     assert "it is replaced" in capsys.readouterr().err
     assert _stored(run).decision is None  # what it asked for could not be read
@@ -132,7 +134,7 @@ def _predicted(run: Path, out: Path, **options: Any) -> tuple[list[dict[str, Any
     fine = np.random.default_rng(1).integers(0, 256, (80, 80), dtype=np.uint8)
     cv2.imwrite(str(new / "noise.png"), fine)
     given: dict[str, Any] = {"model": run, "runs": run.parent, "device": "cpu", "workers": 1, "out": out}
-    predict(inputs=[new], **given, **options)
+    predict(PredictOptions(inputs=[new], **given, **options))
     table = read_table(out, PREDICTION)
     return table.to_pylist(), table_metadata(table)
 
@@ -194,7 +196,7 @@ def test_the_model_file_gets_it_too(run: Path, tmp_path: Path) -> None:
     without, _ = _predicted(run, tmp_path / "b.parquet", overwrite=True)
     assert with_run == without
     table = tmp_path / "c.parquet"
-    predict(inputs=[tmp_path / "new"], model=alone, runs=tmp_path, out=table, workers=1)
+    predict(PredictOptions(inputs=[tmp_path / "new"], model=alone, runs=tmp_path, out=table, workers=1))
     assert read_table(table, PREDICTION).to_pylist() == with_run
 
 

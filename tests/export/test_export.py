@@ -16,9 +16,10 @@ from magsd_cli.artifacts.model_file import model_file_path, open_model_file, wri
 from magsd_cli.artifacts.tables import PREDICTION, read_table
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.export.export import deploy, export
-from magsd_cli.inference.predict import predict
-from magsd_cli.preparation.prepare import prepare
+from magsd_cli.inference.predict import PredictOptions, predict
+from magsd_cli.preparation.prepare import PrepareOptions, prepare
 from magsd_cli.recipe import load_recipe
+from magsd_cli.settings import Preprocessing
 from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import train
 
@@ -35,10 +36,10 @@ def made(made: Path) -> Path:
 def test_both_engines_give_the_same_rows(made: Path, tmp_path: Path) -> None:
     given: dict[str, Any] = {"model": None, "runs": made / "runs", "device": "cpu", "workers": 1}
     files = [made / "new", made / "xrays" / "Normal" / "1.png"]
-    predict(inputs=files, out=tmp_path / "torch.parquet", **given)
+    predict(PredictOptions(inputs=files, out=tmp_path / "torch.parquet", **given))
     path = export(run=None, runs=made / "runs")
     assert path == model_file_path(made / "runs" / "tiny")
-    predict(inputs=files, out=tmp_path / "onnx.parquet", **given)
+    predict(PredictOptions(inputs=files, out=tmp_path / "onnx.parquet", **given))
     tables = [read_table(tmp_path / f"{name}.parquet", PREDICTION).to_pylist() for name in ("torch", "onnx")]
     for first, second in zip(*tables, strict=True):
         assert first["p_Normal"] == pytest.approx(second["p_Normal"], abs=1e-5)
@@ -50,7 +51,8 @@ def test_both_engines_give_the_same_rows(made: Path, tmp_path: Path) -> None:
 def test_train_leaves_a_model_file_that_predict_takes_without_torch(
     one_thread: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prepare([write_xrays(tmp_path / "xrays", 10)], tmp_path / "runs", size=64, workers=1)
+    xrays, size = write_xrays(tmp_path / "xrays", 10), Preprocessing(64)
+    prepare(PrepareOptions([xrays], tmp_path / "runs", preprocessing=size, workers=1))
     recipe = load_recipe("base", [*KEYS, "train.epochs=1", "train.batch_size=4", "train.augment=[]"])
     given: dict[str, Any] = {"cache": None, "recipe": recipe, "runs": tmp_path / "runs", "device": "cpu"}
     monkeypatch.setattr("magsd_cli.training.run.deploy", deploy)
@@ -75,8 +77,10 @@ def refuse(*_: object) -> bytes:
 def predicts_without_torch(run: Path, xrays: Path, out: Path) -> bool:
     words = f"inputs=[Path({str(xrays)!r})], model=Path({str(run)!r}), runs=Path('.'), out=Path({str(out)!r})"
     code = (
-        "import sys; from pathlib import Path; from magsd_cli.inference.predict import predict; "
-        f"code = predict({words}, workers=1, device='cpu'); sys.exit(code or 'torch' in sys.modules)"
+        "import sys; from pathlib import Path; "
+        "from magsd_cli.inference.predict import PredictOptions, predict; "
+        f"code = predict(PredictOptions({words}, workers=1, device='cpu')); "
+        "sys.exit(code or 'torch' in sys.modules)"
     )
     return subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
@@ -98,4 +102,6 @@ def test_a_model_file_of_other_networks_is_refused(tmp_path: Path) -> None:
     write_model_file(model_file_path(run), head, {0: tiny_onnx()})
     assert open_model_file(model_file_path(run)).name == "tiny"
     with pytest.raises(ArtifactError, match="of other networks than the run's"):
-        predict(inputs=[tmp_path / "xrays"], model=run, runs=tmp_path, out=tmp_path / "t.parquet")
+        predict(
+            PredictOptions(inputs=[tmp_path / "xrays"], model=run, runs=tmp_path, out=tmp_path / "t.parquet")
+        )

@@ -22,7 +22,7 @@ from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.inference import engines
 from magsd_cli.inference.engines import choose_engine
 from magsd_cli.inference.model import open_model
-from magsd_cli.inference.predict import predict
+from magsd_cli.inference.predict import PredictOptions, predict
 from magsd_cli.localization.localize import localize
 from magsd_cli.settings import Engine, Preprocessing
 
@@ -64,7 +64,7 @@ def expected(path: Path) -> float:
 
 def test_rows_are_right_and_in_order(model: Path, xrays: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
-    assert predict(inputs=[xrays], model=model, runs=tmp_path, out=out, workers=2) == 3
+    assert predict(PredictOptions(inputs=[xrays], model=model, runs=tmp_path, out=out, workers=2)) == 3
     rows = rows_of(out)
     assert [Path(row["path"]).name for row in rows] == [*(f"{k}.png" for k in range(9)), "cut.png"]
     for row in rows[:-1]:
@@ -75,9 +75,9 @@ def test_rows_are_right_and_in_order(model: Path, xrays: Path, tmp_path: Path) -
 
 def test_workers_and_resuming_change_no_bit(model: Path, xrays: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one.parquet", tmp_path / "two.parquet"
-    predict(inputs=[xrays], model=model, runs=tmp_path, out=one, workers=1)
-    predict(inputs=[xrays / "3.png"], model=model, runs=tmp_path, out=two)
-    predict(inputs=[xrays], model=model, runs=tmp_path, out=two, workers=3, resume=True)
+    predict(PredictOptions(inputs=[xrays], model=model, runs=tmp_path, out=one, workers=1))
+    predict(PredictOptions(inputs=[xrays / "3.png"], model=model, runs=tmp_path, out=two))
+    predict(PredictOptions(inputs=[xrays], model=model, runs=tmp_path, out=two, workers=3, resume=True))
     assert one.read_bytes() == two.read_bytes()
 
 
@@ -93,7 +93,12 @@ def test_a_crashing_decoder_costs_one_row(
         "room.ingest = ingest\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert predict(inputs=[xrays], model=model, runs=tmp_path, out=tmp_path / "t.parquet", workers=2) == 3
+    assert (
+        predict(
+            PredictOptions(inputs=[xrays], model=model, runs=tmp_path, out=tmp_path / "t.parquet", workers=2)
+        )
+        == 3
+    )
     codes = {Path(row["path"]).name: row["error_code"] for row in rows_of(tmp_path / "t.parquet")}
     bad = {"4.png": "decoder_crashed", "cut.png": "truncated"}
     assert codes == {f"{k}.png": None for k in range(9)} | bad
@@ -127,7 +132,7 @@ def test_a_damaged_model_file_ends_with_an_artifact_error(model: Path, xrays: Pa
     data[place] ^= 1
     model.write_bytes(data)
     with pytest.raises(ArtifactError, match=r"fold0\.onnx"):
-        predict(inputs=[xrays], model=model, runs=tmp_path, out=tmp_path / "t.parquet")
+        predict(PredictOptions(inputs=[xrays], model=model, runs=tmp_path, out=tmp_path / "t.parquet"))
     assert not (tmp_path / "t.parquet").exists()
 
 

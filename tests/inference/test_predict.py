@@ -25,7 +25,7 @@ from magsd_cli.artifacts.runs import open_run, weights_path
 from magsd_cli.artifacts.tables import PREDICTION, read_table, table_metadata
 from magsd_cli.errors import ArtifactError, DeviceError, LockedError, NoInputError, OutputError, UsageError
 from magsd_cli.inference import predict as stage
-from magsd_cli.inference.predict import predict
+from magsd_cli.inference.predict import PredictOptions, predict
 from magsd_cli.inference.resume import journal_path, open_journal, read_journal
 from magsd_cli.inference.torch_engine import load_ensemble, predict_images
 
@@ -49,7 +49,7 @@ def new(tmp_path: Path) -> Path:
 
 def run(inputs: list[Path], made: Path, **options: Any) -> int:
     given: dict[str, Any] = {"model": None, "runs": made / "runs", "device": "cpu", "workers": 1}
-    return predict(inputs=inputs, **given | options)
+    return predict(PredictOptions(inputs=inputs, **given | options))
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:

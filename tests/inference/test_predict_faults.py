@@ -20,7 +20,7 @@ from tiny_onnx import HEAD, tiny_onnx
 
 from magsd_cli.artifacts.model_file import write_model_file
 from magsd_cli.artifacts.tables import PREDICTION, read_table
-from magsd_cli.inference.predict import predict
+from magsd_cli.inference.predict import PredictOptions, predict
 from magsd_cli.inference.resume import journal_path
 
 pytestmark = pytest.mark.slow  # CI runs those that are a sample as well
@@ -40,7 +40,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if number % 10 == 7:
             path.write_bytes(path.read_bytes()[:1000])
     predict(
-        inputs=[folder / "xrays"], model=folder / "model.magsd", runs=folder, out=folder / "whole.parquet"
+        PredictOptions(
+            inputs=[folder / "xrays"], model=folder / "model.magsd", runs=folder, out=folder / "whole.parquet"
+        )
     )
     return folder
 

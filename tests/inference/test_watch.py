@@ -22,7 +22,7 @@ from magsd_cli.artifacts.tables import PREDICTION, read_table
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.inference import predict as stage
 from magsd_cli.inference import resume
-from magsd_cli.inference.predict import predict
+from magsd_cli.inference.predict import PredictOptions, predict
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def arrive(site: Path, name: str, seed: int) -> Path:
 
 def watch(site: Path, **options: Any) -> int:
     given: dict[str, Any] = {"model": site / "model.magsd", "out": site / "t.parquet", "workers": 1}
-    return predict(inputs=[site / "incoming"], runs=site, watch_once=True, **given | options)
+    return predict(PredictOptions(inputs=[site / "incoming"], runs=site, watch_once=True, **given | options))
 
 
 def rows(site: Path) -> dict[str, dict[str, Any]]:

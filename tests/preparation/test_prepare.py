@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from magsd_cli.artifacts.tables import read_parquet
 from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.errors import LockedError, NoInputError, UsageError
 from magsd_cli.preparation import prepare as stage
-from magsd_cli.preparation.prepare import prepare
+from magsd_cli.preparation.prepare import PrepareOptions, prepare
 from magsd_cli.settings import Preprocessing
 
 
@@ -41,7 +42,8 @@ def xrays(tmp_path: Path) -> Path:
 
 
 def run(*sources: Path, runs: Path, **options: object) -> tuple[Path, int]:
-    return prepare(list(sources), runs, **({"size": 64, "workers": 1} | options))  # type: ignore[arg-type]
+    given = PrepareOptions(sources, runs, preprocessing=Preprocessing(64), workers=1)
+    return prepare(replace(given, **options))  # type: ignore[arg-type]
 
 
 def test_folder_to_cache(xrays: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,8 +89,8 @@ def test_a_changed_file_or_setting_makes_another_cache(xrays: Path, tmp_path: Pa
     runs = tmp_path / "runs"
     paths = {
         run(xrays, runs=runs)[0],
-        run(xrays, runs=runs, clahe=False)[0],
-        run(xrays, runs=runs, tiles=2)[0],
+        run(xrays, runs=runs, preprocessing=Preprocessing(64, clahe=False))[0],
+        run(xrays, runs=runs, preprocessing=Preprocessing(64, tiles=2))[0],
     }
     cv2.imwrite(str(xrays / "Normal/1.png"), picture(99))
     paths.add(run(xrays, runs=runs)[0])

@@ -11,7 +11,8 @@ from magsd_cli.artifacts.cache import Cache, open_cache
 from magsd_cli.artifacts.cache_truth import read_masks
 from magsd_cli.errors import UsageError
 from magsd_cli.inference.inputs import list_inputs
-from magsd_cli.preparation.prepare import prepare
+from magsd_cli.preparation.prepare import PrepareOptions, prepare
+from magsd_cli.settings import Preprocessing
 
 pytestmark = pytest.mark.real
 
@@ -25,14 +26,14 @@ def fieldcases(shared_data: Path) -> Path:
 
 
 def cache_of(source: Path, runs: Path) -> Cache:
-    path, code = prepare([source], runs, size=64)
+    path, code = prepare(PrepareOptions([source], runs, preprocessing=Preprocessing(64)))
     assert code == 0
     return open_cache(path)
 
 
 def test_split_folders(fieldcases: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"test, train: parts of a collection.*test.txt, train.txt"):
-        prepare([fieldcases / "07-split-folders/covidx"], tmp_path)
+        prepare(PrepareOptions([fieldcases / "07-split-folders/covidx"], tmp_path))
     cache = cache_of(fieldcases / "07-split-folders/imagefolder", tmp_path)
     samples = cache.samples()
     assert cache.classes == ("COVID", "Normal")

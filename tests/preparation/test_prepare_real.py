@@ -13,7 +13,7 @@ from magsd_cli.artifacts.cache import AGAIN, Cache, open_cache
 from magsd_cli.artifacts.cache_truth import boxes_path, read_masks
 from magsd_cli.artifacts.tables import read_parquet
 from magsd_cli.preparation.duplicates import NEAR, near_pairs
-from magsd_cli.preparation.prepare import prepare
+from magsd_cli.preparation.prepare import PrepareOptions, prepare
 from magsd_cli.training.folds import make_folds
 
 pytestmark = pytest.mark.real
@@ -42,7 +42,7 @@ def test_a_folder(
     boxes: int,
     masks: int,
 ) -> None:
-    path, code = prepare([shared_data / "layouts" / folder], tmp_path)
+    path, code = prepare(PrepareOptions([shared_data / "layouts" / folder], tmp_path))
     samples = open_cache(path).samples()
     used, unused = samples[samples["status"] == "ok"], samples[samples["status"] != "ok"]
     assert code == 0
@@ -56,7 +56,7 @@ def test_a_folder(
 
 def test_boxes_are_scaled_from_the_archives_frame(shared_data: Path, tmp_path: Path) -> None:
     """The list has them for 1024 pixels, the images here have 256."""
-    path, _ = prepare([shared_data / "layouts" / "chestxray8"], tmp_path)
+    path, _ = prepare(PrepareOptions([shared_data / "layouts" / "chestxray8"], tmp_path))
     boxes = read_parquet(boxes_path(path), AGAIN)
     first = boxes[boxes["image_id"].str.endswith("00000193_019.png")].iloc[0]
     values = [first[name] for name in ("x", "y", "width", "height")]
@@ -65,7 +65,7 @@ def test_boxes_are_scaled_from_the_archives_frame(shared_data: Path, tmp_path: P
 
 def test_what_was_interpreted_is_said(shared_data: Path, tmp_path: Path) -> None:
     """Two DICOM files are one patient's, in opposite photometric interpretations."""
-    path, _ = prepare([shared_data / "raw"], tmp_path)
+    path, _ = prepare(PrepareOptions([shared_data / "raw"], tmp_path))
     cache = open_cache(path)
     samples = cache.samples()
     warned = Counter(words for row in samples["warnings"] for words in row)
@@ -81,7 +81,7 @@ def test_what_was_interpreted_is_said(shared_data: Path, tmp_path: Path) -> None
 
 
 def test_cxr_and_that_nothing_crosses_its_folds(shared_data: Path, tmp_path: Path) -> None:
-    path, code = prepare([shared_data / "cxr"], tmp_path)
+    path, code = prepare(PrepareOptions([shared_data / "cxr"], tmp_path))
     cache = open_cache(path)
     assert code == 0
     assert cache.images.shape == (890, 1, 224, 224)
@@ -126,7 +126,7 @@ def test_data_set_a_on_the_samples(
 ) -> None:
     layouts = shared_data / "layouts"
     named = [f"covid-chestxray={layouts / 'covid-chestxray-dataset'}", f"chestxray8={layouts / 'chestxray8'}"]
-    path, code = prepare([], tmp_path, recipe="data/a", named=named)
+    path, code = prepare(PrepareOptions([], tmp_path, recipe="data/a", named=named))
     cache = open_cache(path)
     assert code == 0
     assert path.name.startswith("data-a-")

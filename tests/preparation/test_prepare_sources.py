@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,14 +11,16 @@ from pictures import dicom_bytes, noise, radiograph
 
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.errors import UsageError
-from magsd_cli.preparation.prepare import prepare
+from magsd_cli.preparation.prepare import PrepareOptions, prepare
+from magsd_cli.settings import Preprocessing
 from magsd_cli.training.folds import make_folds
 
 CLASSES = ("COVID-19", "Normal")
 
 
 def run(*sources: Path, runs: Path, **options: object) -> tuple[Path, int]:
-    return prepare(list(sources), runs, **({"size": 64, "workers": 1} | options))  # type: ignore[arg-type]
+    given = PrepareOptions(sources, runs, preprocessing=Preprocessing(64), workers=1)
+    return prepare(replace(given, **options))  # type: ignore[arg-type]
 
 
 def films(folder: Path, count: int = 8, first: int = 0) -> Path:

@@ -9,7 +9,8 @@ from tiny_run import KEYS, write_xrays
 
 from magsd_cli.artifacts.suites import read_suite
 from magsd_cli.errors import ArtifactError, Interrupted, UsageError
-from magsd_cli.preparation.prepare import prepare
+from magsd_cli.preparation.prepare import PrepareOptions, prepare
+from magsd_cli.settings import Preprocessing
 from magsd_cli.training import suite as stage
 from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.suite import expand, is_suite, suite
@@ -30,7 +31,11 @@ def recipes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    prepare([write_xrays(tmp_path / "xrays")], tmp_path / "runs", size=64, workers=1)
+    prepare(
+        PrepareOptions(
+            [write_xrays(tmp_path / "xrays")], tmp_path / "runs", preprocessing=Preprocessing(64), workers=1
+        )
+    )
     return tmp_path / "runs"
 
 
