@@ -32,7 +32,6 @@ from magsd_cli.settings import LogFormat
 
 EPILOG = "--runs, --debug and --log-format may stand anywhere on the line. Not for clinical diagnosis."
 
-
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,

@@ -11,8 +11,6 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 LOG_FORMAT_VARIABLE = "MAGSD_LOG_FORMAT"
-
-
 OFFLINE_VARIABLE = "MAGSD_OFFLINE"  # what --offline sets: no first weights are fetched
 
 

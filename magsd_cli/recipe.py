@@ -19,10 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from magsd_cli.errors import UsageError
 
 Range = tuple[float, float]
-
-
 Augmentation = Literal["mixup", "dimming", "patching"]
-
 
 ClassicOperation = Literal[
     "brightness", "contrast", "crop", "rotation", "translation", "horizontal_flip", "vertical_flip"

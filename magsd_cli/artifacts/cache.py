@@ -29,13 +29,8 @@ if TYPE_CHECKING:
 
 
 SCHEMA_VERSION = 1
-
-
 SUFFIX = ".h5"
-
-
 AGAIN = "run `magsd prepare` again"
-
 
 # The samples table: a column, and whether it enters the dataset's digest (a moved folder is the same data).
 SAMPLE_COLUMNS: dict[str, bool] = {
@@ -62,7 +57,6 @@ SAMPLE_COLUMNS: dict[str, bool] = {
     "height": False,
     "index": True,
 }
-
 
 IDS = ("patient_id", "exam_id", "group_id")
 

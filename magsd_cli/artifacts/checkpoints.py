@@ -17,11 +17,7 @@ from magsd_cli.artifacts.files import check_hash, hashed_path
 from magsd_cli.errors import ArtifactError
 
 SCHEMA_VERSION = 1
-
-
 METADATA = "magsd"
-
-
 AGAIN = "train it again, or take an older copy"
 
 

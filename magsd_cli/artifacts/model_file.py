@@ -20,14 +20,8 @@ from magsd_cli.errors import ArtifactError
 from magsd_cli.settings import Preprocessing
 
 SCHEMA_VERSION = 1
-
-
 SUFFIX = ".magsd"
-
-
 HEAD = "model.json"
-
-
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 

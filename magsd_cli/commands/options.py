@@ -21,9 +21,7 @@ CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="The cache to train on (default: the newest).")
 ]
 
-
 RecipeOption = Annotated[str, typer.Option("--recipe", help="A built-in recipe's name or a TOML file.")]
-
 
 RecipesOption = Annotated[
     list[str] | None,
@@ -34,91 +32,71 @@ RecipesOption = Annotated[
     ),
 ]
 
-
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one recipe key: --set train.epochs=2", metavar="KEY=VALUE"),
 ]
 
-
 GpusOption = Annotated[
     int | None, typer.Option("--gpus", min=1, help="Use this many GPUs (with --device cpu: processes).")
 ]
-
 
 ParallelOption = Annotated[
     Parallel,
     typer.Option("--parallel", help="--gpus side by side train folds, or (ddp) each network together."),
 ]
 
-
 ClusterOption = Annotated[
     str | None,
     typer.Option("--cluster", help="Work on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT (extra ray)."),
 ]
 
-
 TensorboardOption = Annotated[
     bool, typer.Option("--tensorboard", help="Write the training curves for TensorBoard too (extra).")
 ]
 
-
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-
-
 NameOption = Annotated[str | None, typer.Option("--name", help="The run's name (default: from the recipe).")]
-
-
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The same as --set seed=N.")]
-
 
 OfflineOption = Annotated[
     bool, typer.Option("--offline", help="Fetch no ImageNet weights (the same as MAGSD_OFFLINE=1).")
 ]
 
-
 ResumeOption = Annotated[Path | None, typer.Option("--resume", help="Continue this run.")]
-
 
 SplitsOption = Annotated[
     Path | None,
     typer.Option("--splits", help="CSV of published folds: image_id,fold (default: drawn by seed)."),
 ]
 
-
 GroupOption = Annotated[
     Group,
     typer.Option("--group", help="What a fold holds out: patients, or a source of the images at a time."),
 ]
 
-
 PositiveOption = Annotated[
     str | None, typer.Option("--positive", metavar="CLASS", help="The class that predict decides about.")
 ]
-
 
 TargetSensitivityOption = Annotated[
     float | None,
     typer.Option("--target-sensitivity", min=0.01, max=1, help="Find at least this share of it: 0.95."),
 ]
 
-
 TargetSpecificityOption = Annotated[
     float | None,
     typer.Option("--target-specificity", min=0.01, max=1, help="Or clear at least this share of the rest."),
 ]
-
 
 CoverageOption = Annotated[
     float | None,
     typer.Option("--coverage", min=0.01, max=1, help="Refer the least confident beyond this share: 0.9."),
 ]
 
-
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="A run or model file (default: the newest run).")
 ]
-
 
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes (default: the cores).")

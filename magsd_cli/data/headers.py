@@ -250,7 +250,6 @@ def _tiff_tag(data: bytes, entry: bytes, order: str) -> tuple[int, tuple[int, ..
 
 Reader = Callable[[bytes], ImageHeader]
 
-
 READERS: dict[bytes, Reader] = {
     b"\x89PNG\r\n\x1a\n": _read_png,
     b"\xff\xd8": _read_jpeg,

@@ -20,7 +20,6 @@ _MISSING_WORDS = """
     onbekend okänd ukendt ukjent nieznany nieznana bilinmiyor неизвестно 未知 不明 不详
 """
 
-
 MISSING = {
     *_MISSING_WORDS.split(),
     *("n a", "n d", "not a number", "not available", "not applicable", "not known", "not given", "not set"),
@@ -28,9 +27,7 @@ MISSING = {
     *("no information", "1 ind", "1 qnan"),
 }
 
-
 EXCEL_ERRORS = {"#n/a", "#ref!", "#value!", "#name?", "#num!", "#null!", "#div/0!", "#nv", "#getting_data"}
-
 
 _ANONYMISERS_WORDS = """
     anon anonym anonymous anonymus anonymized anonymised anonymize anonymise anonymisiert anonimo
@@ -39,9 +36,7 @@ _ANONYMISERS_WORDS = """
     noname pseudonym pseudonymized pseudonymised patientid
 """
 
-
 ANONYMISERS = {*_ANONYMISERS_WORDS.split()}
-
 
 # They say nothing by themselves and stand beside one of the above: "Anonymous^Patient", "ID REMOVED".
 _FILLERS_WORDS = """
@@ -49,16 +44,9 @@ _FILLERS_WORDS = """
     last given family of and by
 """
 
-
 FILLERS = {*_FILLERS_WORDS.split()}
-
-
 NOBODY = {"patient", "patient id", "patient name", "no id", "no name", "no patient id", "no patient name"}
-
-
 LONGEST = 40  # of what is looked at: paths and free texts are none of the words
-
-
 DROPPED = re.compile(r"x{3,}|-\d+(\.0)?", re.IGNORECASE)  # "XXXX"; pandas' -1 for a missing category
 
 

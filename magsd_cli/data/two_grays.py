@@ -15,11 +15,7 @@ import numpy.typing as npt
 from magsd_cli.data.decode_error import DecodeError
 
 LOOKED_AT = 65_536  # pixels, evenly spread
-
-
 NEAR = 0.12  # of the range
-
-
 SHARE = 0.97
 
 

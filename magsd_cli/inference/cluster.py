@@ -24,11 +24,7 @@ from magsd_cli.runtime.worker_pool import Wire, from_wire, to_wire
 from magsd_cli.settings import Engine
 
 SHARD = 32  # files that travel together
-
-
 Handler = Callable[[list[IngestTask]], list[FileAnswer]]
-
-
 _LOADED: dict[str, Handler] = {}  # in a worker: the model is loaded once, not for every shard
 
 

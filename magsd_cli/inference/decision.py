@@ -19,11 +19,7 @@ from magsd_cli.inference.out_of_distribution import TrainingDistribution, appear
 from magsd_cli.metrics.calibration import apply_temperature
 
 Floats = npt.NDArray[np.floating]
-
-
 UNLIKE, DISAGREE, UNSURE = "unlike_training_images", "folds_disagree", "low_confidence"
-
-
 FEWEST_VOTERS = 3  # two networks that differ are a tie, and a tie is no finding
 
 

@@ -24,11 +24,8 @@ from magsd_cli.settings import Engine
 
 Images = npt.NDArray[np.uint8]
 
-
 #: (uint8 [1,1,S,S], folds) -> probabilities [1,K] and attention [1,h,w] of the networks of these folds
 AttentionEngine = Callable[[Images, tuple[int, ...]], Prediction]
-
-
 CHUNK = 4
 
 

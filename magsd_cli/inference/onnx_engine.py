@@ -15,14 +15,8 @@ from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.answer import Prediction
 
 INPUT = "images"
-
-
 OUTPUTS = ("probabilities", "attention")
-
-
 Session = Any  # onnxruntime has no types
-
-
 Images = npt.NDArray[np.uint8]
 
 

@@ -22,32 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 Images = npt.NDArray[np.uint8]
-
-
 Floats = npt.NDArray[np.float64]
-
-
 SIDE = 112  # every picture is brought to it first, so that a cache's size changes little
-
-
 THUMBNAIL = 16
-
-
 PLACES = 4
-
-
 BLURS = (0.5, 1.0, 2.0, 4.0)  # standard deviations in pixels; each two neighbours enclose a scale
-
-
 COMPONENTS = 24
-
-
 IMAGES_PER_COMPONENT = 6  # a plane of more dimensions would fit the images that it was made of too well
-
-
 _FLAT = 0.02  # of the full range: below it a thumbnail has no contrast to be divided by
-
-
 _FAINT = 1e-3
 
 

@@ -60,7 +60,7 @@ class KnownRows:
 
 
 def read_known_rows(
-    out: Path | None, model: str, keep: bool, watch: bool, rules: Mapping[str, Any] | None = None
+    out: Path | None, model: str, keep: bool, watch: bool, rules: Values | None = None
 ) -> KnownRows:
     """Rows of the table `out` (if it is to be kept) and of an interrupted run's journal, of this `model`.
 
@@ -139,7 +139,7 @@ def journal_path(final: Path) -> Path:
     return final.with_name(f".{final.name}.partial")
 
 
-def read_journal(final: Path, model: str) -> list[dict[str, Any]]:
+def read_journal(final: Path, model: str) -> list[Row]:
     """The whole rows that an interrupted run left for `final`; [] when there are none of this `model`."""
     try:
         lines = journal_path(final).read_bytes().split(b"\n")
@@ -195,11 +195,11 @@ def _line(row: Values) -> bytes:
     return sha256_bytes(text)[:_SUM].encode() + b" " + text + b"\n"
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _parse(line: bytes) -> Row | None:
     checksum, _, text = line.partition(b" ")
     if not text or sha256_bytes(text)[:_SUM].encode() != checksum:
         return None
-    row: dict[str, Any] = json.loads(text)
+    row: Row = json.loads(text)
     return row
 
 

@@ -20,11 +20,7 @@ from magsd_cli.settings import Preprocessing
 
 #: uint8 [N,1,S,S] -> the probabilities of each network [N,M,K]
 Score = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]
-
-
 CHUNK = 8
-
-
 CRASH_CODES = {"crashed": "decoder_crashed", "timeout": "decoder_timeout"}
 
 

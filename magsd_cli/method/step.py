@@ -18,8 +18,6 @@ from magsd_cli.recipe import Recipe
 
 #: Back-propagates a loss; training's own also scales it (fp16, unequal shares of a batch).
 Backward = Callable[[Tensor], None]
-
-
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 

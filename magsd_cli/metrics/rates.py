@@ -16,8 +16,6 @@ import numpy.typing as npt
 from magsd_cli.metrics.roc import one_vs_rest_auc
 
 Floats = npt.NDArray[np.float64]
-
-
 Integers = npt.NDArray[np.int64]
 
 
@@ -132,7 +130,6 @@ RATES: dict[str, Callable[[Counts], Floats]] = {
     "npv": npv,
 }
 
-
 UNDEFINED = {
     "sensitivity": "no image of this class",
     "specificity": "no image of another class",
@@ -141,6 +138,5 @@ UNDEFINED = {
     "npv": "predicted for every image",
     "auc": "no image of this class, or of another one",
 }
-
 
 METRICS = ("accuracy", "sensitivity", "specificity", "f1", "auc", "precision", "npv")

@@ -50,9 +50,7 @@ PACKAGES = {
     ),
 }
 
-
 LICENCE = "Apache-2.0 (the package's LICENSE file)"
-
 
 _TRUNK = {
     "_conv_stem": "conv_stem",
@@ -62,15 +60,12 @@ _TRUNK = {
     "_fc": "classifier",
 }
 
-
 _WITHOUT_EXPANSION = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-
 
 _WITH_EXPANSION = {
     "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
     "_project_conv": "conv_pwl", "_bn2": "bn3",
 }  # fmt: skip
-
 
 #: Blocks of each stage: those of EfficientNet-B0, all but first and last times 1.1 and 1.2, rounded up.
 _DEPTHS = {

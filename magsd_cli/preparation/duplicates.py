@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 
 NEAR = 32  # bits of 256: the same exposure, however it was processed
-
-
 SAME = 8  # bits of 256: the same picture, encoded again
-
-
 BLOCK = 2048
 
 

@@ -19,17 +19,9 @@ if TYPE_CHECKING:
 
 
 LEAST = 6  # images of one id before it is looked at
-
-
 SHARE = 0.1  # of the images with a known id
-
-
 TIMES = 4  # as many as other ids have (median)
-
-
 EVERYBODY = 4  # images that all have one id
-
-
 OWN_NUMBERS = {"csv", "folder", "unlabelled"}  # layouts of published archives prefix their ids
 
 

@@ -49,14 +49,8 @@ from magsd_cli.runtime.worker_pool import Crash, Limits, even_chunk, plain, run_
 from magsd_cli.settings import Preprocessing
 
 SHARD_IMAGES = 64
-
-
 SHARD_BYTES = 16 * 2**20
-
-
 CHUNK = 8  # files that travel to a worker together
-
-
 DECODING = Limits(memory=2 * 2**30)
 
 

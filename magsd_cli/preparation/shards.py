@@ -21,8 +21,6 @@ from magsd_cli.artifacts.files import atomic_path, read_json, sweep_orphans, wri
 from magsd_cli.errors import ArtifactError
 
 Row = dict[str, Any]
-
-
 Images = npt.NDArray[np.uint8]
 
 

@@ -12,12 +12,7 @@ import numpy.typing as npt
 from magsd_cli import __version__
 from magsd_cli.artifacts.suites import SuiteRow, suite_file
 from magsd_cli.errors import ArtifactError
-from magsd_cli.evaluation.comparison import (
-    ComparedRun,
-    compared_run,
-    papers_rows,
-    with_distinct_titles,
-)
+from magsd_cli.evaluation.comparison import ComparedRun, compared_run, papers_rows, with_distinct_titles
 from magsd_cli.evaluation.results import Results
 from magsd_cli.render.document import (
     NOT_FOR_DIAGNOSIS,

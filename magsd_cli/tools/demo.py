@@ -28,11 +28,7 @@ from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv, train
 
 IMAGES_A_PATIENT = (0.7, 0.2, 0.1)  # shares of patients with one, two, three images
-
-
 SOURCES = ("phantom clinic 1", "phantom clinic 2")
-
-
 Row = dict[str, object]
 
 

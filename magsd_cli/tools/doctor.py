@@ -20,10 +20,7 @@ PACKAGES = (
     "pyarrow", "h5py", "pydicom", "scikit-learn", "timm",
 )  # fmt: skip
 
-
 OPTIONAL = {"onnxscript": "export", "onnxruntime": "model files"}
-
-
 LEAST_MEMORY, LEAST_DISK = 2 * 2**30, 2 * 2**30
 
 

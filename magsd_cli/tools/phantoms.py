@@ -15,11 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-
-
 Pixels = npt.NDArray[np.uint8]
-
-
 NORMAL, PNEUMONIA, COVID = "Normal", "Pneumonia", "COVID-19"
 
 

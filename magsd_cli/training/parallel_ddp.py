@@ -25,11 +25,7 @@ from magsd_cli.training.fold import train_fold
 from magsd_cli.training.plan import open_plan
 
 RESTARTS = 3
-
-
 ERROR, LAST_WORDS = "error.json", "last-words.txt"
-
-
 STOP_SECONDS = 60  # how long a process may take to finish its batch and save
 
 

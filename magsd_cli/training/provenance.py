@@ -19,6 +19,7 @@ from magsd_cli.artifacts.runs import Run, provenance_path, write_json_hashed
 from magsd_cli.models.build import first_weights_origin
 from magsd_cli.runtime.device import describe
 
+Session = dict[str, Any]  # one start of a run: tool, command, times, devices, versions, machine
 PACKAGES = (
     "torch",
     "torchvision",
@@ -58,16 +59,16 @@ def end_session(run: Run) -> None:
     _write(run, [*earlier, session | {"end": end, "seconds": seconds}])
 
 
-def _sessions(run: Run) -> list[dict[str, Any]]:
+def _sessions(run: Run) -> list[Session]:
     path = provenance_path(run.path)
     if not path.exists():
         return []
     check_hash(path)
-    sessions: list[dict[str, Any]] = read_json(path)["sessions"]
+    sessions: list[Session] = read_json(path)["sessions"]
     return sessions
 
 
-def _write(run: Run, sessions: list[dict[str, Any]]) -> None:
+def _write(run: Run, sessions: list[Session]) -> None:
     known = [session["seconds"] for session in sessions if session["seconds"] is not None]
     patients = "known" if run.patients_known else "unknown: images of one patient may stand in several folds"
     values = {

@@ -18,12 +18,10 @@ SYSTEM_FOLDERS = {
     *("__macosx", "__pycache__"),
 }
 
-
 SYSTEM_FILES = {
     *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "autorun.inf", "icon\r"),
     *("thumbs.db:encryptable", "picasa.ini", "sync.ffs_db"),
 }
-
 
 # Windows' links and rescued clusters, Office's lock files, Samba's shadow copies, Synology's streams.
 PATTERN = re.compile(r".*\.lnk|~\$.*|found\.\d{3}|@gmt-[\d.-]+|.*@syno(resource|eastream)", re.IGNORECASE)

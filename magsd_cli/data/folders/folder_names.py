@@ -34,33 +34,25 @@ SPLIT = re.compile(
     r"trainval|unseen)(set|data|dataset|images?|imgs?|split|fold)?\d*"
 )
 
-
 NUMBERED = re.compile(
     r"(fold|split|part|batch|chunk|shard|set|subset|volume|vol|disk|disc|cd|dvd|archive|zip|day|week|month|year|"
     r"run|round)s?(\d+|[a-z])?"
 )
 
-
 DATE = re.compile(r"(19|20)\d\d(\W?(0[1-9]|1[0-2])(\W?\d\d)?)?")
-
 
 SITES = (
     *("site", "hospital", "clinic", "center", "centre", "institution", "institute", "location", "scanner"),
     *("vendor", "machine", "device", "country", "city", "source", "cohort", "campus"),
 )
 
-
 SITE = re.compile(rf"({'|'.join(SITES)})s?(\d+|[a-z]|i+|iv|v)?")
-
-
 HOSPITALS = {"hospital", "clinic", "klinik", "klinikum", "krankenhaus", "ospedale", "hôpital", "hopital"}
-
 
 PATIENT = re.compile(
     r"(patient|pat|subject|subj|sub|case|person|study|series|exam|visit|session|ses|pid|p|s)[\W_]*\d+([\W_].*)?"
     r"|sub-\w+|ses-\w+|\d+(\.\d+){2,}|\d{5,}|(?=[a-z]*\d)[0-9a-f]{12,}"  # UIDs, accession numbers, hashes
 )
-
 
 _IMAGES_WORDS = """
     image images img imgs pic pics picture pictures photo photos xray xrays radiograph radiographs film
@@ -69,25 +61,16 @@ _IMAGES_WORDS = """
     enhanced augmented input inputs samples
 """
 
-
 IMAGES = {*_IMAGES_WORDS.split()}
-
-
 DATA = {"data", "dataset", "datasets", "database"}
-
-
 MASKS = re.compile(r".*masks?|segmentations?|segs?|segmaps?|labelmaps?|gt|groundtruth|truth")
-
-
 LABELS = {"label", "labels"}
-
 
 _DRAWINGS_WORDS = """
     annotation annotations annotated overlay overlays contour contours outline outlines roi rois bbox
     bboxes box boxes heatmap heatmaps gradcam cam cams saliency attention visualization visualizations
     visualisation visualisations thumbnail thumbnails thumbs preview previews
 """
-
 
 DRAWINGS = {*_DRAWINGS_WORDS.split()}
 

@@ -19,8 +19,6 @@ from magsd_cli.data.folders.folder_names import (
 from magsd_cli.data.layouts.listing import Record, relative_id
 
 HEALTHY = {"normal", "healthy", "no finding", "no_finding", "nofinding", "control", "controls", "negative"}
-
-
 Placed = list[tuple[Path, Place]]
 
 

@@ -13,26 +13,13 @@ from magsd_cli.data.folders.own_outputs import OWN, is_own_file, is_own_folder, 
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"}
 
-
 # Tables and texts that come with a collection; any other file, whatever its name, gets a row.
 NOT_IMAGES = {".csv", ".tsv", ".json", ".xlsx", ".xls", ".md", ".html", ".bib", ".yml", ".yaml", ".sha256"}
-
-
 TABLES = {".csv", ".tsv", ".json", ".xlsx", ".xls"}
-
-
 SYSTEM = "files of system folders"
-
-
 SYSTEM_FILES = "system files"
-
-
 HIDDEN = "hidden files"
-
-
 MOST_COUNTED = 10_000  # a folder of snapshots holds every film a hundred times: it is not counted to the end
-
-
 MOST_NAMED = 3
 
 

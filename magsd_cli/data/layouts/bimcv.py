@@ -21,14 +21,8 @@ from magsd_cli.data.layouts.listing import VIEWS, Listing, Record, count_notes, 
 from magsd_cli.data.layouts.table import lenient_rows
 
 PEOPLE, REPORTS = "participants.tsv", "derivatives/labels/*.tsv"
-
-
 NAME = re.compile(r"(?P<subject>sub-[^_/]+)/(?P<session>ses-[^_/]+)/mod-(?P<modality>[^/]+)/")
-
-
 VIEW = re.compile(r"_vp-([a-z]+)", re.IGNORECASE)
-
-
 BODY = re.compile(r"_bp-([a-z]+)", re.IGNORECASE)
 
 

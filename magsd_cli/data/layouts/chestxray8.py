@@ -20,11 +20,7 @@ from magsd_cli.data.layouts.listing import Boxes, Listing, Record, count_notes, 
 from magsd_cli.data.layouts.table import lenient_rows
 
 FRAME = 1024.0  # the boxes' own frame, whatever size an image has been given since
-
-
 BOXES = "BBox_List_2017.csv"
-
-
 COLUMNS = ("image_index", "finding_labels", "patient_id")
 
 

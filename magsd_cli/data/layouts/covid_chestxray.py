@@ -26,11 +26,7 @@ from magsd_cli.data.layouts.table import find_table, header_of, lenient_rows
 from magsd_cli.data.unicode_forms import on_disk
 
 TABLE = "metadata.csv"
-
-
 COLUMNS = ("patientid", "finding", "view", "modality", "filename")
-
-
 NO_IMAGES = ("annotations", "scripts", "docs", "volumes")
 
 

@@ -39,14 +39,8 @@ if TYPE_CHECKING:
 
 
 MANIFEST = "metadata.csv"
-
-
 MANIFESTS = (MANIFEST, "metadata.tsv")
-
-
 SHEETS = ("metadata.xlsx", "metadata.xls", "metadata.ods")  # refused: what one shows is not what it stores
-
-
 REQUIRED = ("path", "label", "patient_id")
 
 

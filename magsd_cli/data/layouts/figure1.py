@@ -16,8 +16,6 @@ from magsd_cli.data.layouts.listing import Listing, Record, count_notes, unliste
 from magsd_cli.data.layouts.table import find_table, header_of, lenient_rows
 
 TABLE = "metadata.csv"
-
-
 COLUMNS = ("patientid", "finding", "view", "modality")
 
 

@@ -24,11 +24,7 @@ from magsd_cli.data.layouts.listing import Listing, Record, class_name, relative
 from magsd_cli.errors import UsageError
 
 MOST_CLASSES = 20
-
-
 MOST_NUMBERS = 10  # folders called 0, 1, ... may be classes; PadChest's 0 to 54 are parts
-
-
 PARTS = (Kind.PART, Kind.SITE, Kind.IMAGES)
 
 

@@ -27,14 +27,8 @@ from magsd_cli.data.layouts.listing import (
 )
 
 PARTS = ("train", "test", "val")
-
-
 PNEUMONIA = re.compile(r"^person(\d+)_(bacteria|virus)_\d+", re.IGNORECASE)
-
-
 NORMAL = re.compile(r"^(?:NORMAL\d*-)?(IM-\d+)", re.IGNORECASE)
-
-
 KINDS = {"bacteria": "Bacterial pneumonia", "virus": "Viral pneumonia"}
 
 

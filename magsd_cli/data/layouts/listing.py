@@ -40,7 +40,6 @@ __all__ = [
     "unlisted",
 ]
 
-
 # The spellings of views in public tables, upper case, -> PA, AP or L (lateral).
 VIEWS = {
     **dict.fromkeys(("PA", "POSTEROANTERIOR"), "PA"),

@@ -14,15 +14,10 @@ from magsd_cli.data.missing_words import is_missing, is_missing_id
 from magsd_cli.errors import UsageError
 
 MAX_TABLE = 512 * 2**20
-
-
 IDS = {"patient_id", "exam_id", "patientid", "participant", "reportid", "offset_id", "study_id"}
-
 
 # Columns whose words are kept as they stand: names of files, and what was found.
 AS_WRITTEN = {"path", "label", "labels", "filename", "folder", "image_index", "imagename"}
-
-
 Row = dict[str, str]
 
 

@@ -17,13 +17,8 @@ from pathlib import Path
 from magsd_cli.errors import UsageError
 
 SEPARATORS = (",", ";", "\t", "|")
-
-
 MOST_TITLES = 10  # rows above the header
-
-
 HEAD = 64 * 1024  # bytes that hold the header
-
 
 MARKS = (  # the longer ones first: UTF-32's begins as UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),

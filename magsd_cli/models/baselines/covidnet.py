@@ -13,17 +13,9 @@ from magsd_cli.models.output import Output
 from magsd_cli.recipe import Model
 
 STEM = 64
-
-
 WIDTHS = (256, 512, 1024, 2048)  # of the four stages, at 1/4, 1/8, 1/16 and 1/32 of the side
-
-
 BLOCKS = (3, 4, 6, 3)
-
-
 GRID = 7  # pixels a side that the hidden layer takes: 1/32 of 224
-
-
 HIDDEN = (1024, 256)
 
 

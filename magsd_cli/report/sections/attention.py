@@ -8,15 +8,7 @@ from magsd_cli.evaluation.attention import Chosen
 from magsd_cli.evaluation.facts import Facts
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.render.charts import Case, gallery_figure, shorten
-from magsd_cli.render.document import (
-    Block,
-    Figure,
-    Gallery,
-    GalleryCase,
-    Heading,
-    Paragraph,
-    not_available,
-)
+from magsd_cli.render.document import Block, Figure, Gallery, GalleryCase, Heading, Paragraph, not_available
 from magsd_cli.render.overlays import thumbnail
 
 TITLE = "Where the network looked"

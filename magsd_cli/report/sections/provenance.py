@@ -8,14 +8,7 @@ from typing import Any
 
 from magsd_cli.evaluation.facts import Facts, Run
 from magsd_cli.recipe import Recipe, resolved_keys
-from magsd_cli.render.document import (
-    Block,
-    Commands,
-    Heading,
-    Paragraph,
-    not_available,
-    text_table,
-)
+from magsd_cli.render.document import Block, Commands, Heading, Paragraph, not_available, text_table
 
 
 def recipe_section(facts: Facts) -> list[Block]:
