@@ -23,7 +23,7 @@ from magsd_cli.inference import engines
 from magsd_cli.inference.engines import choose_engine
 from magsd_cli.inference.model import open_model
 from magsd_cli.inference.predict import PredictOptions, predict
-from magsd_cli.localization.localize import localize
+from magsd_cli.localization.localize import LocalizeOptions, localize
 from magsd_cli.settings import Engine, Preprocessing
 
 SLOPES = (4.0, -1.0)
@@ -76,7 +76,7 @@ def test_rows_are_right_and_in_order(model: Path, xrays: Path, tmp_path: Path) -
 def test_workers_and_resuming_change_no_bit(model: Path, xrays: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one.parquet", tmp_path / "two.parquet"
     predict(PredictOptions(inputs=[xrays], model=model, runs=tmp_path, out=one, workers=1))
-    predict(PredictOptions(inputs=[xrays / "3.png"], model=model, runs=tmp_path, out=two))
+    predict(PredictOptions(inputs=[xrays / "0.png"], model=model, runs=tmp_path, out=two))
     predict(PredictOptions(inputs=[xrays], model=model, runs=tmp_path, out=two, workers=3, resume=True))
     assert one.read_bytes() == two.read_bytes()
 
@@ -118,7 +118,7 @@ def test_neither_torch_nor_pandas_is_imported(model: Path, xrays: Path, tmp_path
 
 def test_localize_without_torch(model: Path, xrays: Path, tmp_path: Path) -> None:
     given: dict[str, Any] = {"model": model, "runs": tmp_path / "runs", "device": "cpu"}
-    folder, code = localize(inputs=[xrays / "1.png"], **given)
+    folder, code = localize(LocalizeOptions(inputs=[xrays / "1.png"], **given))
     row = rows_of(folder / "localization.parquet", LOCALIZATION)[0]
     assert code == 0
     assert row["p_COVID-19"] == pytest.approx(expected(xrays / "1.png"), abs=1e-5)
