@@ -106,11 +106,11 @@ def _train_and_save(run: Run, task: Task, parent: int | None) -> None:
     def save(now: SavedState, model: nn.Module) -> None:
         if task.ranks.rank:
             return
-        write_state(place, now)
         write_weights(weights_path(run.path, task.fold), model.state_dict(), run.classes)
         if now["history"]:
             write_parquet(history_path(run.path, task.fold), pd.DataFrame(now["history"]))
             write_scalars(now["history"])
+        write_state(place, now)  # last: after a kill in between, what the state does not know is done again
 
     known = 0 if saved is None else len(saved["history"])
     wanted = task.ranks.rank == 0 and scalars_path(run.path).is_dir()
@@ -118,7 +118,9 @@ def _train_and_save(run: Run, task: Task, parent: int | None) -> None:
         stop_requests(parent) as stop_requested,
         scalar_writer(run.path, task.fold, known, wanted) as write_scalars,
     ):
-        train(task, saved, save, stop_requested)
+        model = train(task, saved, save, stop_requested)
+        if saved is not None and saved["epoch"] == run.recipe.train.epochs:
+            save(saved, model)  # an earlier magsd wrote the state first: a kill may have come before the rest
 
 
 def _predictions(plan: Plan, fold: int, device: torch.device) -> pd.DataFrame:

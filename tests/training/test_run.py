@@ -17,7 +17,7 @@ from sklearn import metrics as sk
 from tiny_cache import CLASSES, write_tiny_cache
 from tiny_run import TRAINING_KEYS
 
-from magsd_cli.artifacts.checkpoints import read_state, read_weights
+from magsd_cli.artifacts.checkpoints import read_state, read_weights, write_weights
 from magsd_cli.artifacts.files import check_hash, lock
 from magsd_cli.artifacts.runs import find_newest_run, open_run, state_path, weights_path
 from magsd_cli.artifacts.tables import OUT_OF_FOLD, read_table
@@ -31,6 +31,7 @@ from magsd_cli.errors import (
     UsageError,
 )
 from magsd_cli.recipe import Recipe, load_recipe
+from magsd_cli.training import fold as fold_module
 from magsd_cli.training import loop
 from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv, train
@@ -183,6 +184,36 @@ def test_killed_and_started_again_gives_the_same_bits(finished, cache, tmp_path)
     assert_same_run(run, finished)
     sessions = json.loads((run / "provenance.json").read_text())["sessions"]
     assert [session["end"] is None for session in sessions] == [True, False]
+
+
+@pytest.mark.parametrize("what", ["write_weights", "write_parquet"])
+def test_killed_between_the_files_of_the_last_epoch(finished, cache, tmp_path, monkeypatch, what):
+    calls, real = [], getattr(fold_module, what)
+
+    def dies_at_the_second(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise RuntimeError("killed")
+        return real(*arguments)
+
+    monkeypatch.setattr(fold_module, what, dies_at_the_second)
+    options = RunOptions(tmp_path, cache, recipe(), folds=2, device="cpu")
+    with pytest.raises(RuntimeError):
+        cv(options)
+    monkeypatch.undo()
+    assert_same_run(cv(options), finished)
+    assert pd.read_parquet(tmp_path / finished.name / "fold0/history.parquet")["epoch"].tolist() == [1, 2]
+
+
+def test_a_state_that_is_ahead_of_its_weights_writes_them_again(finished, cache, tmp_path):
+    """Earlier versions wrote the state first: a kill left the weights and the history of an epoch before."""
+    run = tmp_path / finished.name
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("predictions*", "metrics*", "history*"))
+    older = {name: torch.zeros_like(value) for name, value in weights(finished, 0).items()}
+    write_weights(weights_path(run, 0), older, CLASSES)
+    assert_same_run(cv(RunOptions(tmp_path, cache, recipe(), folds=2, device="cpu")), finished)
+    ours, theirs = (pd.read_parquet(path / "fold0/history.parquet") for path in (run, finished))
+    assert ours.equals(theirs)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
