@@ -10,6 +10,7 @@ from magsd_cli.evaluation.facts import Facts
 from magsd_cli.evaluation.results import Results
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.recipe import Recipe
+from magsd_cli.settings import Preprocessing
 
 
 def some_predictions(
@@ -25,7 +26,7 @@ def some_facts(predictions: Predictions | None = None, **changes: Any) -> Facts:
     classes = predictions.classes if predictions else ("a", "b")
     run: dict[str, Any] = {
         "path": Path("run"), "kind": "cv", "recipe": Recipe(), "classes": classes, "cache_path": Path("c.h5"),
-        "cache_digest": "", "size": 64, "clahe": True, "clip_limit": 4.0, "tiles": 4, "fold_count": 2,
+        "cache_digest": "", "preprocessing": Preprocessing(64), "fold_count": 2,
         "trained": (0, 1), "threads": 1,
     }  # fmt: skip
     results: dict[str, Any] = {
