@@ -81,8 +81,10 @@ def test_two_processes_take_the_step_of_one(keys, training, tmp_path):
     alone = one_step(recipe(*keys), ALONE, training)
     assert first.keys() == second.keys() == alone.keys()
     for name, expected in alone.items():
-        furthest = float(expected.abs().max()) if expected.numel() else 0.0  # float32, through 20 layers
-        torch.testing.assert_close(first[name], expected, rtol=0, atol=5e-3 * furthest + 1e-6, msg=name)
+        # float32 through 20 layers: rounding moves a unit over the kink of a ReLU, and with it single entries
+        # of a gradient, by other amounts on other processors; the whole of it stays within one percent.
+        moved = float((first[name] - expected).double().norm())
+        assert moved <= 0.01 * float(expected.double().norm()) + 1e-6, name
         if training:  # without, the kept statistics are each process's own
             assert torch.equal(first[name], second[name]), name
 

@@ -18,6 +18,7 @@ LIMIT = 3.0  # a guess among three classes has 1.1
 CASES = {
     "base": (),
     "demo": (),
+    "cpu_scratch": (),
     "table3/magsd_0aug": (),
     "table3/bcnn": (),
     "table3/bcnn_attention": (),

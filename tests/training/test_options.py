@@ -92,22 +92,22 @@ def test_the_demo_gets_the_line(monkeypatch, line):
 @pytest.mark.parametrize(
     ("options", "name"),
     [
-        (RunOptions(Path("runs")), "suite-one-scale-cpu-43f37c9e"),
+        (RunOptions(Path("runs")), "suite-one-scale-cpu-scratch-eb088159"),
         (
             RunOptions(Path("runs"), Path("runs/cache-a"), folds=3, splits=Path("s.csv"), group=Group.source),
-            "suite-one-scale-cpu-10c11231",
+            "suite-one-scale-cpu-scratch-9c74049e",
         ),
     ],
 )
 def test_suites_are_found_again_by_the_names_they_have(options, name):
-    """The names of commit 5baafe2."""
-    recipes = {recipe: load_recipe(recipe, ["seed=4"]) for recipe in ("table5/one_scale", "cpu")}
+    """The same line finds the same suite, as long as its recipes are the same."""
+    recipes = {recipe: load_recipe(recipe, ["seed=4"]) for recipe in ("table5/one_scale", "cpu_scratch")}
     assert _default_name(list(recipes), recipes, options) == name
 
 
 def test_runs_are_found_again_by_the_names_they_have():
-    """The name of commit 5baafe2."""
+    """The hash of commit 5baafe2, whose recipe cpu this is."""
     cache = SimpleNamespace(path=Path("runs/a b.h5"), digest="ab" * 32)
     table = pd.DataFrame({"fold": [0, 1, 0, 1]})
-    found = default_name("cv", load_recipe("cpu"), cache, table)  # type: ignore[arg-type]
-    assert found == "cv-mag-sd-small-for-two-cpu-a-b-9848c823"
+    found = default_name("cv", load_recipe("cpu_scratch"), cache, table)  # type: ignore[arg-type]
+    assert found == "cv-mag-sd-small-from-scratc-a-b-9848c823"
