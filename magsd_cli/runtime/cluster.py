@@ -51,8 +51,8 @@ def task_resources(ray: Any, device: str, threads: int) -> dict[str, float]:
 
 def task_environment() -> dict[str, Any]:
     """A task's environment is its machine's own: whether it may fetch first weights is told to it."""
-    wish = os.environ.get(OFFLINE_VARIABLE)
-    return {} if wish is None else {"runtime_env": {"env_vars": {OFFLINE_VARIABLE: wish}}}
+    offline = os.environ.get(OFFLINE_VARIABLE)
+    return {} if offline is None else {"runtime_env": {"env_vars": {OFFLINE_VARIABLE: wish}}}
 
 
 def device_kind(needs: Mapping[str, float]) -> str:
