@@ -52,7 +52,7 @@ def task_resources(ray: Any, device: str, threads: int) -> dict[str, float]:
 def task_environment() -> dict[str, Any]:
     """A task's environment is its machine's own: whether it may fetch first weights is told to it."""
     offline = os.environ.get(OFFLINE_VARIABLE)
-    return {} if offline is None else {"runtime_env": {"env_vars": {OFFLINE_VARIABLE: wish}}}
+    return {} if offline is None else {"runtime_env": {"env_vars": {OFFLINE_VARIABLE: offline}}}
 
 
 def device_kind(needs: Mapping[str, float]) -> str:
