@@ -63,12 +63,14 @@ def films() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.real
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", HELD)
 def test_random_weights(name: str, films: tuple[np.ndarray, np.ndarray]) -> None:
     _check(load_recipe(name, [*CASES[name], *KEYS, "model.weights=none"]), films)
 
 
 @pytest.mark.real
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", [name for name in HELD if load_recipe(name).model.name == "magsd"])
 def test_pretrained_lite0(name: str, films: tuple[np.ndarray, np.ndarray]) -> None:
     _check(load_recipe(name, [*CASES[name], *KEYS, *LITE0, "model.weights=imagenet"]), films)
