@@ -61,9 +61,6 @@ class Model(_Section):
     weights: str = "imagenet"
     stages: Literal[4, 3] = 4
     output_stride: Literal[32, 16, 8] = 32
-    frozen_stride: Literal[1, 4, 8, 16] = Field(
-        1, description="the trunk keeps its first weights up to features of 1/this of the image; 1: nowhere"
-    )
     stem: Literal["sum_rgb", "fresh"] = "sum_rgb"
     attention_norm_eps: float = Field(1e-3, gt=0)
     attention_downsample: Literal["average", "max", "bilinear"] = "average"
@@ -72,14 +69,6 @@ class Model(_Section):
     classifier_gain: float = Field(
         1.0, gt=0, description="first weights of a classifier behind feature_norm, times PyTorch's own"
     )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Model:
-        if self.frozen_stride != 1 and self.weights == "none":
-            raise ValueError(
-                "model.frozen_stride would keep random weights; set model.weights, or leave it at 1"
-            )
-        return self
 
 
 class Train(_Section):

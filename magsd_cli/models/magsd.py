@@ -28,8 +28,6 @@ class MANet(nn.Module):
         super().__init__()
         self.settings = settings
         self.features, self.trunk = _backbone(settings)
-        if settings.frozen_stride != 1:
-            self.features.freeze(settings.frozen_stride)
         self.branches = attention_branches(self.features.channels, settings)
         parts = settings.attention_maps if settings.pooling == "attention" else 1
         gain = 1.0 if settings.feature_norm == "none" else settings.classifier_gain
@@ -66,12 +64,8 @@ def _backbone(settings: Model) -> tuple[ResNetFeatures | TimmFeatures, Trunk]:
 
 
 def changed_trunk(settings: Model) -> list[str]:
-    """The keys of `settings` that change MA-Net's own trunk and are not at the paper's value."""
-    return [
-        key
-        for key in ("stages", "output_stride", "frozen_stride")
-        if getattr(settings, key) != getattr(Model(), key)
-    ]
+    """The keys of `settings` that change a trunk's shape and are not at the paper's value."""
+    return [key for key in ("stages", "output_stride") if getattr(settings, key) != getattr(Model(), key)]
 
 
 def global_average_pooling(features: Tensor, _attention: Tensor) -> Tensor:

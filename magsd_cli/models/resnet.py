@@ -43,15 +43,6 @@ class ResNetFeatures(nn.Module):
         """
         return self.outputs(images)[-3:]
 
-    def freeze(self, stride: int) -> None:
-        """Let the layers up to features of 1/`stride` of the image (4, 8, 16) keep their weights.
-
-        Batch norm's statistics still follow the images.
-        """
-        count = (4, 8, 16).index(stride) + 1
-        for part in (self.conv1, self.bn1, *(getattr(self, stage) for stage in self.stages[:count])):
-            part.requires_grad_(False)
-
     def outputs(self, images: Tensor) -> list[Tensor]:
         """[B, 1, H, W] -> what each stage gives, finest first: with four of them C2..C5 of a pyramid."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))

@@ -56,24 +56,6 @@ class TimmFeatures(nn.Module):
         padded = F.pad(images, (0, columns, 0, rows), mode="replicate")
         return [scale.permute(0, 3, 1, 2) for scale in self.network(padded)]
 
-    def freeze(self, stride: int) -> None:
-        """Let the layers up to the first features of 1/`stride` of the image (4, 8, 16) keep their weights.
-
-        Batch norm's statistics still follow the images. Raises `UsageError` where the network has no features
-        of that size.
-        """
-        known = {scale["reduction"]: scale["module"] for scale in reversed(self.network.feature_info.info)}
-        if stride not in known:
-            has = ", ".join(str(reduction) for reduction in sorted(known))
-            raise UsageError(
-                f"model.frozen_stride={stride}: the backbone's features are at 1/{has}; take one of those"
-            )
-        last = (f"{known[stride]}.", f"{known[stride].replace('.', '_')}.")
-        names = [name for name, _ in self.network.named_parameters()]  # in the order of the layers
-        end = max(number for number, name in enumerate(names) if name.startswith(last))
-        for parameter in list(self.network.parameters())[: end + 1]:
-            parameter.requires_grad_(False)
-
 
 def timm_trunk(features: TimmFeatures, backbone: str) -> Trunk:
     """The whole extractor, as a place for published weights."""
