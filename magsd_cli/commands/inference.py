@@ -20,8 +20,17 @@ from magsd_cli.settings import Engine
 
 def predict(
     context: typer.Context,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images or folders of images.")],
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(metavar="INPUT...", help="Images or folders of images.")
+    ] = None,
     model: ModelOption = None,
+    files_from: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also read paths from FILE, one a line; - is standard input."),
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("-0", "--null", help="The paths in that FILE end in NUL, not lines.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write the table to this file.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the rows that FILE has and score the rest.")
@@ -47,9 +56,11 @@ def predict(
     from magsd_cli.inference.predict import predict as run
 
     options = PredictOptions(
-        inputs=inputs,
+        inputs=inputs or [],
         model=model,
         runs=context.obj,
+        files_from=files_from,
+        null=null,
         out=out,
         resume=resume,
         overwrite=overwrite,

@@ -10,17 +10,19 @@ line), magsd's own outputs (runs, tables, reports, logs; counted too), and its c
 
 from __future__ import annotations
 
+import codecs
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from magsd_cli.console import say
-from magsd_cli.data.folders.clutter import is_clutter, is_system
 from magsd_cli.data.folders.own_outputs import OWN
-from magsd_cli.data.folders.tree import IMAGE_SUFFIXES, SYSTEM_FILES, count_folder, in_words, leave_own
+from magsd_cli.data.folders.tree import HIDDEN, IMAGE_SUFFIXES, entries, in_words
 from magsd_cli.data.unicode_forms import on_disk
+from magsd_cli.errors import UsageError
 
 COMPANIONS = {"metadata.csv", "boxes.csv"}
 
@@ -34,15 +36,47 @@ def list_inputs(inputs: Iterable[Path], own: Iterable[Path | None] = ()) -> list
     outputs = Outputs(path for path in [*own, *_streams()] if path is not None)
     found: dict[str, Path] = {}
     left_out: Counter[str] = Counter()
+    again = 0
     for given in map(on_disk, inputs):
         for path in _files_of(given, outputs, left_out) if given.is_dir() else [given]:
             if path in outputs:
                 left_out[OWN] += 1
             else:
-                found.setdefault(os.path.abspath(path), path)  # noqa: PTH100 (links must stay what they are)
+                known = found.setdefault(os.path.abspath(path), path)  # noqa: PTH100 (links stay what they are)
+                again += known is not path
+    del left_out[HIDDEN]  # whoever hides a file means it
     if left_out:
         say(in_words(left_out))
+    if again:
+        say(
+            f"{again} files were named more than once; each has one row"
+            if again > 1
+            else "1 file was named twice; it has one row"
+        )
     return list(found.values())
+
+
+def read_list(source: Path, null: bool = False) -> list[Path]:
+    """The paths that a list names, one a line, or with `null` ended by NUL bytes; "-" is standard input.
+
+    Names are taken as they stand but for the end of the line: blanks and bytes that are no UTF-8 are kept.
+    Relative ones are meant from the list's folder. Empty lines are passed over. Raises `UsageError` where the
+    list cannot be read or is UTF-16.
+    """
+    try:
+        data = sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"--files-from {source}: {error.strerror}; give a file with a path a line"
+        ) from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UsageError(f"--files-from {source}: is UTF-16; save it as UTF-8")
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if not null and b"\0" in data:
+        raise UsageError(f"--files-from {source}: its paths end in NUL bytes; add -0")
+    names = data.split(b"\0") if null else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    folder = Path() if str(source) == "-" else source.parent
+    return [folder / os.fsdecode(name) for name in names if name]
 
 
 class Outputs:
@@ -54,7 +88,9 @@ class Outputs:
             real = os.path.realpath(path)
             self._by_name.setdefault(os.path.basename(real), set()).add(real)  # noqa: PTH119
 
-    def __contains__(self, path: Path) -> bool:
+    def __contains__(self, path: object) -> bool:
+        if not isinstance(path, Path):
+            return False
         known = self._by_name.get(path.name)
         return known is not None and os.path.realpath(path) in known
 
@@ -68,37 +104,15 @@ def _streams() -> Iterator[Path]:
                 yield path
 
 
-def _files_of(folder: Path, outputs: Outputs, left_out: Counter[str]) -> list[Path]:
-    files = sorted(
-        _walk(folder, outputs, left_out), key=lambda path: [os.fsencode(part) for part in path.parts]
-    )
-    if not files and folder.suffix.lower() in IMAGE_SUFFIXES:
-        return [folder]
-    return files
-
-
-def _walk(folder: Path, outputs: Outputs, left_out: Counter[str]) -> Iterator[Path]:
-    closed: list[OSError] = []  # folders that cannot be listed: they get a row, what is in them is unknown
-    for root, folders, files in os.walk(folder, onerror=closed.append):
-        if leave_own(Path(root), folders, files, left_out):
-            continue
-        for name in [name for name in folders if Path(root, name) in outputs]:
-            folders.remove(name)
-            left_out[OWN] += 1
-        for name in folders:
-            path = Path(root, name)
-            if not is_clutter(name) and (path.suffix.lower() in IMAGE_SUFFIXES or path.is_symlink()):
-                yield path
-        for name in folders:
-            if is_system(name):
-                count_folder(Path(root, name), left_out)
-        folders[:] = [name for name in folders if not is_clutter(name)]
-        for name in files:
-            if is_system(name):
-                left_out[SYSTEM_FILES] += 1
-            if not is_clutter(name) and not _is_companion(name):
-                yield Path(root, name)
-    yield from (Path(error.filename) for error in closed if error.filename)
+def _files_of(folder: Path, outputs: Outputs, left_out: Counter[str]) -> Iterator[Path]:
+    """Every file under `folder`; the folder itself where it is named like an image and holds none."""
+    empty = folder.suffix.lower() in IMAGE_SUFFIXES
+    for entry in entries(folder, left_out, outputs, enter_all=True):
+        if not _is_companion(entry.path.name):
+            empty = False
+            yield entry.path
+    if empty:
+        yield folder
 
 
 def _is_companion(name: str) -> bool:

@@ -30,7 +30,7 @@ from magsd_cli.console import printable, progress, say
 from magsd_cli.errors import NoInputError, OutputError, UsageError
 from magsd_cli.inference.decision import DecisionRules, decide, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_with_onnx, score_with_torch
-from magsd_cli.inference.inputs import list_inputs
+from magsd_cli.inference.inputs import list_inputs, read_list
 from magsd_cli.inference.model import Model, open_model
 from magsd_cli.inference.resume import (
     KnownRows,
@@ -70,6 +70,8 @@ class PredictOptions:
     workers: int | None = None  #: processes; None: by the number of cores
     cluster: str | None = None  #: the address of a Ray cluster
     raw_probabilities: bool = False  #: the columns of probabilities stay as the networks say
+    files_from: Path | None = None  #: a list that names further inputs; "-": standard input
+    null: bool = False  #: the paths of the list end in NUL bytes
 
     def keeps_rows(self) -> bool:
         """Whether rows that `out` has stay."""
@@ -120,9 +122,11 @@ def predict(options: PredictOptions) -> int:
 def _plan(options: PredictOptions) -> Plan:
     if options.watch_once:
         _check_watched(options.inputs)
-    files = list_inputs(options.inputs, [options.runs, options.out])
+    listed = [] if options.files_from is None else read_list(options.files_from, options.null)
+    files = list_inputs([*options.inputs, *listed], [options.runs, options.out])
     if not files and not options.watch_once:
-        raise NoInputError(f"{_names(options.inputs)}: no files there; name images or folders of images")
+        named = [*options.inputs, *([] if options.files_from is None else [options.files_from])]
+        raise NoInputError(f"{_names(named)}: no files there; name images or folders of images")
     model = open_model(options.model, options.runs)
     engine = choose_engine(model, options.engine, options.device, options.gpus)
     rules = rules_of(model, options.raw_probabilities)
@@ -134,6 +138,10 @@ def _plan(options: PredictOptions) -> Plan:
 
 def _check_options(options: PredictOptions) -> None:
     out = options.out
+    if not options.inputs and options.files_from is None:
+        raise UsageError("INPUT: name images or folders of images, or a list of them with --files-from FILE")
+    if options.null and options.files_from is None:
+        raise UsageError("-0: is for the list of --files-from")
     words = {"--resume": options.resume, "--overwrite": options.overwrite, "--watch-once": options.watch_once}
     given = [word for word, chosen in words.items() if chosen]
     if options.overwrite and len(given) > 1:

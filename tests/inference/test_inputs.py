@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from magsd_cli.inference.inputs import list_inputs
+from magsd_cli.errors import UsageError
+from magsd_cli.inference.inputs import list_inputs, read_list
 from magsd_cli.settings import REPORT_MARK
 
 
@@ -124,3 +125,68 @@ def test_the_file_behind_standard_output_is_no_input(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
         subprocess.run([sys.executable, "-c", script], stdout=out, stderr=err, check=True)
     assert (tmp_path / "out").read_text() == f"{tmp_path / 'x.png'}\n"
+
+
+def test_a_file_named_again_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _touch(tmp_path / "x.png", tmp_path / "y.png")
+    list_inputs([tmp_path / "x.png", tmp_path / "x.png"])
+    list_inputs([tmp_path, tmp_path])
+    err = capsys.readouterr().err.splitlines()
+    assert err == [
+        "1 file was named twice; it has one row",
+        "2 files were named more than once; each has one row",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "null", "names"),
+    [
+        (b"a.png\nsub/b.png\n", False, ["a.png", "sub/b.png"]),
+        (b"a.png\r\n\r\n b .png \r\nlast.png", False, ["a.png", " b .png ", "last.png"]),
+        (b"\xef\xbb\xbfa.png\n", False, ["a.png"]),
+        (b"caf\xe9.png\n", False, ["caf\udce9.png"]),
+        (b"a\nb.png\0c.png\0", True, ["a\nb.png", "c.png"]),
+        (b"", False, []),
+    ],
+)
+def test_a_list_names_paths_from_its_own_folder(
+    data: bytes, null: bool, names: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "list.txt").write_bytes(data)
+    assert read_list(tmp_path / "list.txt", null) == [tmp_path / name for name in names]
+
+
+def test_absolute_paths_of_a_list_stay(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("/films/a.png\n")
+    assert read_list(tmp_path / "list.txt") == [Path("/films/a.png")]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [("a.png\n".encode("utf-16"), "is UTF-16"), (b"a.png\0b.png\0", "add -0"), (None, "No such file")],
+)
+def test_a_list_that_cannot_be_read(data: bytes | None, words: str, tmp_path: Path) -> None:
+    if data is not None:
+        (tmp_path / "list.txt").write_bytes(data)
+    with pytest.raises(UsageError, match=words):
+        read_list(tmp_path / "list.txt")
+
+
+def test_the_order_is_by_the_parts_of_a_path(tmp_path: Path) -> None:
+    """The same order as sorting all paths by their parts."""
+    names = [
+        "a",
+        "a.png",
+        "a-b/x.png",
+        "a/../z.png",
+        "A.png",
+        "b/c.png",
+        "b.png/inside.png",
+        "b/c/d.png",
+        "\u00e9.png",
+    ]
+    _touch(*(tmp_path / name for name in names if name != "a"))
+    _touch(tmp_path / "a" / "1.png")
+    found = list_inputs([tmp_path])
+    assert found == sorted(found, key=lambda path: [os.fsencode(part) for part in path.parts])
+    assert len(found) == 10  # with the folder b.png, which has a row

@@ -76,6 +76,24 @@ def test_one_row_for_every_input_in_order(made: Path, new: Path, tmp_path: Path)
             assert row["confidence"] == max(row["p_COVID-19"], row["p_Normal"])
 
 
+def test_a_list_names_inputs(made: Path, new: Path, tmp_path: Path, capsys: Any) -> None:
+    """A file, the same again, one that is missing, a folder: rows in the list's order, from its folder on."""
+    (tmp_path / "list.txt").write_text("new/1.png\nnew/1.png\nnew/missing.png\nnew\n")
+    out = tmp_path / "t.parquet"
+    assert run([], made, files_from=tmp_path / "list.txt", out=out) == 3
+    rows = rows_of(out)
+    names = ["1.png", "missing.png", "0.png", "2.png", "2b.png", "3.png", "4.png", "notes.txt"]
+    assert [Path(row["path"]).name for row in rows] == names
+    assert [row["status"] for row in rows] == ["ok", "error", "ok", "ok", "error", "ok", "ok", "error"]
+    assert "2 files were named more than once; each has one row" in capsys.readouterr().err
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(NoInputError, match=r"empty\.txt: no files there"):
+        run([], made, files_from=tmp_path / "empty.txt", out=tmp_path / "e.parquet")
+    for options in ({}, {"null": True}):
+        with pytest.raises(UsageError, match="files-from"):
+            run([] if not options else [new], made, **options)
+
+
 def test_the_probabilities_are_the_ensembles_on_the_cached_pictures(made: Path, tmp_path: Path) -> None:
     """The same files through prepare and through predict give the same numbers: one path."""
     out = tmp_path / "t.parquet"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from magsd_cli.data.folders.clutter import is_clutter, is_system
 from magsd_cli.data.folders.own_outputs import OWN, is_own_file, is_own_folder, report_parts
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"}
+PLAIN_ENDINGS = tuple(IMAGE_SUFFIXES | {suffix.upper() for suffix in IMAGE_SUFFIXES})
 
 # Tables and texts that come with a collection; any other file, whatever its name, gets a row.
 NOT_IMAGES = {".csv", ".tsv", ".json", ".xlsx", ".xls", ".md", ".html", ".bib", ".yml", ".yaml", ".sha256"}
@@ -51,34 +52,86 @@ class Tree:
         return counts
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A file under a folder that was walked, or a folder that stands for itself: see `entries`."""
+
+    path: Path
+    is_link: bool = False  #: a link to a folder
+
+
+def entries(
+    folder: Path, left_out: Counter[str], outputs: Container[Path] = (), *, enter_all: bool = False
+) -> Iterator[Entry]:
+    """Go through everything under `folder`, lazily, sorted by the parts of the paths.
+
+    Hidden and system files, outputs of this tool and what is in `outputs` are counted in `left_out` instead.
+    Links to folders are not followed: they come as entries, as do folders that cannot be listed and folders
+    named like an image (x.png); what is in the last comes too with `enter_all`.
+    """
+    try:
+        with os.scandir(folder) as scan:
+            found = {entry.name: _is_folder(entry) for entry in scan}
+    except OSError:
+        yield Entry(folder)
+        return
+    folders = [name for name, is_folder in found.items() if is_folder]
+    names = [name for name, is_folder in found.items() if not is_folder]
+    if leave_own(folder, folders, names, left_out):
+        return
+    kept = set(folders).union(names)
+    place = str(folder) if str(folder).endswith(os.sep) else f"{folder}{os.sep}"
+    for name in sorted((name for name in found if name in kept), key=os.fsencode):
+        path = Path(place + name)
+        if not _named_like_image(name) and is_clutter(name):
+            _count_clutter(path, found[name], left_out)
+        elif found[name] and path in outputs:
+            left_out[OWN] += 1
+        elif not found[name]:
+            yield Entry(path)
+        elif path.is_symlink():
+            yield Entry(path, is_link=True)
+        else:
+            alike = path.suffix.lower() in IMAGE_SUFFIXES
+            if alike:
+                yield Entry(path)
+            if enter_all or not alike:
+                yield from (
+                    e
+                    for e in entries(path, left_out, outputs, enter_all=enter_all)
+                    if not (alike and e.path == path)
+                )
+
+
 def walk(folder: Path) -> Tree:
     """List everything under `folder`; links to folders are not walked.
 
-    Special files, dangling links and folders named like an image (x.png) are among the files: they get their
-    row.
+    Special files, dangling links, folders that cannot be listed and folders named like an image (x.png) are
+    among the files: they get their row.
     """
     files, links, tables = [], [], []
     left_out: Counter[str] = Counter()
-    for place, folders, names in os.walk(folder):
-        root = Path(place)
-        if leave_own(root, folders, names, left_out):
-            continue
-        linked = [name for name in folders if (root / name).is_symlink()]
-        odd = [name for name in folders if name in linked or Path(name).suffix.lower() in IMAGE_SUFFIXES]
-        for name in folders:
-            if name not in odd and is_clutter(name):
-                count_folder(root / name, left_out)
-        folders[:] = sorted(name for name in folders if name not in odd and not is_clutter(name))
-        for name in names + odd:
-            suffix = Path(name).suffix.lower()
-            if is_clutter(name):
-                left_out[SYSTEM_FILES if is_system(name) else HIDDEN] += 1
-            elif suffix not in NOT_IMAGES:
-                files.append(root / name)
-            elif suffix in TABLES:
-                tables.append(root / name)
-        links += [root / name for name in linked if not is_clutter(name)]
-    return Tree(folder, sorted(files), sorted(links), sorted(tables), left_out)
+    for entry in entries(folder, left_out):
+        suffix = os.path.splitext(entry.path.name)[1].lower()  # noqa: PTH122 (a tenth of the time of Path's)
+        if entry.is_link:
+            links.append(entry.path)
+        if suffix not in NOT_IMAGES:
+            files.append(entry.path)
+        elif suffix in TABLES:
+            tables.append(entry.path)
+    return Tree(folder, files, links, tables, left_out)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _named_like_image(name: str) -> bool:
+    """Whether a name is so plainly an image's that it is no system's and no output of ours."""
+    return name[0].isalnum() and name.endswith(PLAIN_ENDINGS)
 
 
 def leave_own(place: Path, folders: list[str], names: list[str], left_out: Counter[str]) -> bool:
@@ -86,23 +139,28 @@ def leave_own(place: Path, folders: list[str], names: list[str], left_out: Count
 
     Returns whether the folder is one of ours as a whole; then both are empty.
     """
-    whole = is_own_folder(place, folders, names)
-    parts = set() if whole else report_parts(place, names)
-    own = {name for name in names if name in parts or is_own_file(name)}
-    own |= {name for name in folders if name in parts}
-    if whole or own:
-        left_out[OWN] += 1 if whole else len(own)
+    others = [name for name in names if not _named_like_image(name)]
+    whole = is_own_folder(place, folders, others)
+    parts = set() if whole else report_parts(place, others)
+    own = {name for name in others if name in parts or is_own_file(name)}
+    count = len(own) + sum(name in parts for name in folders)
+    if whole or count:
+        left_out[OWN] += 1 if whole else count
     folders[:] = [] if whole else [name for name in folders if name not in parts]
-    names[:] = [] if whole else [name for name in names if name not in own]
+    if whole or own:
+        names[:] = [] if whole else [name for name in names if name not in own]
     return whole
 
 
-def count_folder(folder: Path, left_out: Counter[str]) -> None:
-    """Count a folder that is left out in `left_out`: a system's by its files, a hidden one as one."""
-    if not is_system(folder.name):
+def _count_clutter(path: Path, is_folder: bool, left_out: Counter[str]) -> None:
+    """Count a file or folder that is left out: a system's folder by its files, a hidden one as one file."""
+    if not is_system(path.name):
         left_out[HIDDEN] += 1
         return
-    for _ in _files_below(folder):
+    if not is_folder or path.is_symlink():
+        left_out[SYSTEM_FILES] += 1
+        return
+    for _ in _files_below(path):
         left_out[SYSTEM] += 1
         if left_out[SYSTEM] >= MOST_COUNTED:
             return
