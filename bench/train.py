@@ -27,7 +27,7 @@ from magsd_cli.method.soft_distance import LOSSES, soft_label
 from magsd_cli.method.step import STEPS, Backward, StepResult
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Recipe, load_recipe
-from magsd_cli.runtime.device import choose_devices, describe, make_repeatable
+from magsd_cli.runtime.device import choose_devices, describe, make_repeatable, set_tf32
 from magsd_cli.training.loop import train_step
 from magsd_cli.training.state import Task, new_state
 
@@ -39,6 +39,7 @@ def main() -> None:
     given = arguments()
     device = choose_devices(given.device)[0]
     make_repeatable(device, given.threads)
+    set_tf32(given.tf32)
     if given.peak:
         print(json.dumps({"bytes": peak(given, device)}))
         return
@@ -63,6 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
+    parser.add_argument("--tf32", default="convolutions", choices=["convolutions", "all", "none"])
     parser.add_argument("--compile", action="store_true", help="torch.compile both networks")
     parser.add_argument("--profile", action="store_true", help="say where the time of the step goes")
     parser.add_argument("--no-memory", action="store_true")
@@ -73,9 +75,8 @@ def arguments() -> argparse.Namespace:
 def guided(given: argparse.Namespace, device: torch.device) -> Step:
     """One optimiser step of ours, as training does it."""
     keys = [f"model.backbone={given.backbone}", "model.weights=none", f"train.precision={given.precision}"]
-    recipe = load_recipe("base", [*keys, f"image.size={given.size}", f"train.batch_size={given.batch}"])
-    if given.compile:
-        recipe = load_recipe("base", [*keys, "train.compile=true", f"image.size={given.size}"])
+    keys += [f"image.size={given.size}", f"train.batch_size={given.batch}", f"train.tf32={given.tf32}"]
+    recipe = load_recipe("base", [*keys, f"train.compile={'true' if given.compile else 'false'}"])
     pixels = np.random.default_rng(0).integers(0, 256, (given.batch, 1, given.size, given.size), np.uint8)
     labels = np.arange(given.batch) % CLASSES
     task = Task(pixels, labels, CLASSES, recipe, 0, device)
