@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import WorkersOption
+from magsd_cli.commands.options import ClusterOption, WorkersOption
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import Layout, Preprocessing, View
 
@@ -54,6 +54,7 @@ def prepare(
         ),
     ] = False,
     workers: WorkersOption = None,
+    cluster: ClusterOption = None,
 ) -> int:
     """Decode X-rays, equalise their contrast and pack them into one cache. Prints the cache's path."""
     from magsd_cli.preparation.prepare import PrepareOptions
@@ -76,6 +77,7 @@ def prepare(
         named=named or [],
         separate_patients=separate_patients,
         workers=workers,
+        cluster=cluster,
     )
     path, code = run(options)
     print(path)

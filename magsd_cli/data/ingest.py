@@ -40,6 +40,7 @@ class Ingested:
     width: int = 0
     height: int = 0
     meta: Header = field(default_factory=Header)
+    ids_are_hashed: bool = False  #: the ids in `meta` are keyed hashes already
 
 
 def ingest(task: IngestTask) -> Ingested:

@@ -9,7 +9,8 @@ nearest two of different patients differ by 56.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,30 +23,49 @@ if TYPE_CHECKING:
 NEAR = 32  # bits of 256: the same exposure, however it was processed
 SAME = 8  # bits of 256: the same picture, encoded again
 BLOCK = 2048
+Packed = npt.NDArray[np.uint8]  # the bits of hashes [N, B / 8]
 
 
-def near_pairs(hashes: Sequence[str], most: int = NEAR) -> list[tuple[int, int, int]]:
+Pairs = Iterable[list[tuple[int, int, int]]]
+
+
+def near_pairs(
+    hashes: Sequence[str], most: int = NEAR, compare: Callable[[Packed, int], Pairs] | None = None
+) -> list[tuple[int, int, int]]:
     """Pairs (i, j, bits), i < j, of hashes that differ in at most `most` bits; "" has no pair.
 
-    All pairs are compared, in blocks: memory stays small, and 100,000 images take 36 s of one core. With bits
-    as signs, the product of two hashes of n bits that differ in d is n - 2 d, so a block is one product of
-    matrices (whole numbers, exact in float32), several times as fast as counting bits.
+    All pairs are compared, in blocks: memory stays small, and 100,000 images take 36 s of one core. `compare`
+    does the blocks elsewhere; it gives what `compare_rows` gives for each block, in order.
     """
     known = [position for position, value in enumerate(hashes) if value]
     packed = np.array([np.frombuffer(bytes.fromhex(hashes[p]), np.uint8) for p in known], np.uint8)
+    blocks = (compare or _compare_here)(packed, most)
+    return [(known[i], known[j], bits) for found in blocks for i, j, bits in found]
+
+
+def _compare_here(packed: Packed, most: int) -> Pairs:
+    return (compare_rows(packed, start, most) for start in range(0, len(packed), BLOCK))
+
+
+def compare_rows(packed: Packed, start: int, most: int) -> list[tuple[int, int, int]]:
+    """Near pairs (i, j, bits) of `BLOCK` hashes from `start` on with themselves and all behind them.
+
+    packed: uint8 [N, 32]. With bits as signs, the product of two hashes of n bits that differ in d is
+    n - 2 d, so a block is one product of matrices (whole numbers, exact in float32), several times as fast as
+    counting bits.
+    """
     found: list[tuple[int, int, int]] = []
-    for start in range(0, len(packed), BLOCK):
-        ours = _signs(packed[start : start + BLOCK])
-        for other in range(start, len(packed), BLOCK):
-            agreement = ours @ _signs(packed[other : other + BLOCK]).T
-            for i, j in np.argwhere(agreement >= ours.shape[1] - 2 * most):
-                if start + i < other + j:
-                    bits = (ours.shape[1] - int(agreement[i, j])) // 2
-                    found.append((known[start + i], known[other + j], bits))
+    ours = _signs(packed[start : start + BLOCK])
+    for other in range(start, len(packed), BLOCK):
+        agreement = ours @ _signs(packed[other : other + BLOCK]).T
+        for i, j in np.argwhere(agreement >= ours.shape[1] - 2 * most):
+            if start + i < other + j:
+                bits = (ours.shape[1] - int(agreement[i, j])) // 2
+                found.append((start + int(i), other + int(j), bits))
     return found
 
 
-def _signs(packed: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _signs(packed: Packed) -> npt.NDArray[np.float32]:
     """Bytes [N, B / 8] -> -1 or 1 for each bit [N, B]."""
     return 2 * np.unpackbits(packed, axis=1).astype(np.float32) - 1
 
@@ -78,31 +98,60 @@ def group_images(links: Iterable[Sequence[str]], pairs: Iterable[tuple[int, int]
     return [root(position) for position in range(count)]
 
 
-def guard(samples: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def guard(
+    samples: pd.DataFrame, compare: Callable[[Packed, int], Pairs] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """Give each usable image its `group_id`, leave out conflicting labels, and say in words what was found.
 
     A group's name is its first known patient's id, or "like <image id>" for near-duplicates of unknown
-    patients; an image that stands alone and has no patient keeps "".
+    patients; an image that stands alone and has no patient keeps "". `compare` as for `near_pairs`. Images
+    with one hash are compared once: a picture that is there 20,000 times has 200 million pairs.
     """
     samples = samples.copy()
     used = samples.index[samples["status"] == "ok"]
     frame = samples.loc[used]
-    pairs = near_pairs(list(frame["perceptual_hash"]))
-    same = [(i, j) for i, j, bits in pairs if bits <= SAME]
-    notes = _exclude_conflicts(samples, used, same)
-    links = [list(frame[name]) for name in ("patient_id", "exam_id", "pixels_sha256")]
-    groups = group_images(links, [(i, j) for i, j, _ in pairs], len(frame))
+    alike: dict[str, list[int]] = {}
+    for position, value in enumerate(frame["perceptual_hash"]):
+        if value:
+            alike.setdefault(value, []).append(position)
+    members = list(alike.values())
+    near = near_pairs(list(alike), compare=compare)
+    notes = _exclude_conflicts(
+        samples, used, [(members[i][0], members[j][0]) for i, j, bits in near if bits <= SAME]
+    )
+    links = [list(frame[name]) for name in ("patient_id", "exam_id", "pixels_sha256", "perceptual_hash")]
+    groups = group_images(links, [(members[i][0], members[j][0]) for i, j, _ in near], len(frame))
     samples.loc[used, "group_id"] = _name_groups(groups, frame)
     exact = len(frame) - frame["pixels_sha256"].nunique()
+    patients = list(frame["patient_id"])
+    counts = [Counter(patients[position] for position in group) for group in members]
+    pairs, unknown, across = np.sum(
+        [(0, 0, 0), *map(_pairs_within, counts), *(_pairs_between(counts[i], counts[j]) for i, j, _ in near)],
+        axis=0,
+    ).tolist()
     if pairs:
-        crossing = _crossing(pairs, list(frame["patient_id"]))
-        notes.insert(0, f"{exact} exact duplicates, {len(pairs)} pairs of near-duplicates ({crossing})")
+        crossing = _crossing(unknown, across)
+        notes.insert(0, f"{exact} exact duplicates, {pairs} pairs of near-duplicates ({crossing})")
     return samples, notes
 
 
-def _crossing(pairs: Sequence[tuple[int, int, int]], patients: Sequence[str]) -> str:
-    unknown = sum(not (patients[i] and patients[j]) for i, j, _ in pairs)
-    across = sum(patients[i] != patients[j] for i, j, _ in pairs if patients[i] and patients[j])
+def _pairs_within(patients: Counter[str]) -> tuple[int, int, int]:
+    """Among images of one hash: pairs, those with an unknown patient, and those of two patients."""
+    count, known = patients.total(), patients.total() - patients[""]
+    same = sum(n * (n - 1) // 2 for patient, n in patients.items() if patient)
+    pairs, of_known = count * (count - 1) // 2, known * (known - 1) // 2
+    return pairs, pairs - of_known, of_known - same
+
+
+def _pairs_between(ours: Counter[str], theirs: Counter[str]) -> tuple[int, int, int]:
+    """The same for images of two hashes that are near each other."""
+    pairs = ours.total() * theirs.total()
+    of_known = (ours.total() - ours[""]) * (theirs.total() - theirs[""])
+    same = sum(n * theirs[patient] for patient, n in ours.items() if patient)
+    return pairs, pairs - of_known, of_known - same
+
+
+def _crossing(unknown: int, across: int) -> str:
     words = f", {unknown} of unknown patients" if unknown else ""
     return f"{across} across patients{words}; each group shares a fold"
 
@@ -123,7 +172,8 @@ def _name_groups(groups: Sequence[int], frame: pd.DataFrame) -> list[str]:
 def _exclude_conflicts(samples: pd.DataFrame, used: pd.Index, same: Sequence[tuple[int, int]]) -> list[str]:
     """Leave out every copy of a picture with different labels: one of them is wrong, nobody knows which."""
     labels, ids = list(samples.loc[used, "label"]), list(samples.loc[used, "image_id"])
-    exact = group_images([list(samples.loc[used, "pixels_sha256"])], same, len(used))
+    links = [list(samples.loc[used, name]) for name in ("pixels_sha256", "perceptual_hash")]
+    exact = group_images(links, same, len(used))
     known: dict[int, set[str]] = {}
     for group, label in zip(exact, labels, strict=True):
         known.setdefault(group, set()).update({label} - {""})

@@ -6,10 +6,10 @@ times of the files), so that a run that was stopped goes on and one that changed
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.site_key import site_key
 from magsd_cli.console import printable, progress, say
 from magsd_cli.data.decode import DecodeError
-from magsd_cli.data.ingest import Ingested, IngestTask, ingest
+from magsd_cli.data.ingest import Ingested, IngestTask
 from magsd_cli.data.layouts import Record
 from magsd_cli.errors import ArtifactError, NoInputError, UsageError
 from magsd_cli.preparation.dataset_recipe import (
@@ -39,6 +39,7 @@ from magsd_cli.preparation.patient_ids import keep_header_ids_apart, odd_ids, sh
 from magsd_cli.preparation.samples import build_samples, choose, number_rows, used_classes
 from magsd_cli.preparation.shards import (
     done_cache,
+    images_of_shard,
     mark_done,
     read_images,
     read_rows,
@@ -46,13 +47,8 @@ from magsd_cli.preparation.shards import (
     write_shard,
 )
 from magsd_cli.preparation.sources import Sources, draw_mask, list_dataset, list_sources, source_key
-from magsd_cli.runtime.worker_pool import Crash, Limits, even_chunk, plain, run_isolated
+from magsd_cli.preparation.workplace import Workplace, here, on_cluster
 from magsd_cli.settings import Preprocessing
-
-SHARD_IMAGES = 64
-SHARD_BYTES = 16 * 2**20
-CHUNK = 8  # files that travel to a worker together
-DECODING = Limits(memory=2 * 2**30)
 
 
 @dataclass(frozen=True)
@@ -73,6 +69,7 @@ class PrepareOptions:
     recipe: str | None = None  #: a data recipe's name; then there are no `sources`
     named: Sequence[str] = ()  #: the recipe's archives, as NAME=PATH
     separate_patients: bool = False  #: the same patient id in two sources is two people
+    cluster: str | None = None  #: the address of a Ray cluster; then there are no `workers`
 
 
 def prepare(options: PrepareOptions) -> tuple[Path, int]:
@@ -82,6 +79,8 @@ def prepare(options: PrepareOptions) -> tuple[Path, int]:
     `LockedError` when the same work is being done already.
     """
     options = replace(options, preprocessing=_checked(options.preprocessing))
+    if options.cluster is not None and options.workers is not None:
+        raise UsageError("--workers: a cluster shares the work out by itself; leave --workers away")
     if options.view not in ("frontal", "all"):
         raise UsageError(f"--view {options.view}: must be frontal or all")
     dataset = load_dataset_recipe(options.recipe) if options.recipe is not None else None
@@ -121,9 +120,11 @@ def _prepare_listed(listed: Sources, options: PrepareOptions) -> tuple[Path, pd.
             return finished.path, finished.samples()
         rows, shards = read_rows(work)
         task = partial(IngestTask, preprocessing=settings, lateral=options.view == "all")
-        chosen = _ingest_all(listed, task, options.workers, work, rows, shards)
         site = lru_cache(partial(site_key, runs, options.key_file))
-        samples = _grouped(_with_origins(build_samples(listed.records, rows, chosen, site), listed))
+        with _workplace(options, site) as place:
+            chosen = _ingest_all(listed, task, place, work, rows, shards)
+            samples = build_samples(listed.records, rows, chosen, site)
+            samples = _grouped(_with_origins(samples, listed), place)
         _refuse_empty(samples, listed)
         classes, name = used_classes(samples), options.name or _cache_name(listed.names)
         _write_truth(listed, cache_path(folder, name, samples, settings, classes), samples, settings.size)
@@ -132,6 +133,12 @@ def _prepare_listed(listed: Sources, options: PrepareOptions) -> tuple[Path, pd.
         mark_done(work, path)
     _summarise(samples, path)
     return path, samples
+
+
+def _workplace(options: PrepareOptions, site: Callable[[], bytes]) -> AbstractContextManager[Workplace]:
+    return (
+        nullcontext(here(options.workers)) if options.cluster is None else on_cluster(options.cluster, site)
+    )
 
 
 def _checked(given: Preprocessing) -> Preprocessing:
@@ -161,7 +168,7 @@ def _finished(work: Path) -> Cache | None:
 def _ingest_all(
     listed: Sources,
     task: partial[IngestTask],
-    workers: int | None,
+    place: Workplace,
     work: Path,
     rows: dict[int, dict[str, Any]],
     shards: dict[int, Path],
@@ -175,20 +182,20 @@ def _ingest_all(
             return chosen
         if rows and not failed:
             say(f"prepare: continuing, {len(rows)} of {len(chosen)} images are done")
-        _ingest(listed.records, missing, task, workers or _cores(), work, rows, shards)
+        _ingest(listed.records, missing, task, place, work, rows, shards)
 
 
 def _ingest(
     records: Sequence[Record],
     positions: Sequence[int],
     task: partial[IngestTask],
-    workers: int,
+    place: Workplace,
     work: Path,
     rows: dict[int, dict[str, Any]],
     shards: dict[int, Path],
 ) -> None:
-    tasks = (task(records[position].path) for position in positions)
-    batch = max(1, min(SHARD_IMAGES, SHARD_BYTES // task.keywords["preprocessing"].size ** 2))
+    tasks = [task(records[position].path) for position in positions]
+    batch = images_of_shard(task.keywords["preprocessing"].size)
     finished: dict[int, tuple[dict[str, Any], npt.NDArray[np.uint8] | None]] = {}
     start = time.perf_counter()
 
@@ -200,9 +207,7 @@ def _ingest(
             finished.clear()
 
     with progress("prepare", len(positions)) as bar:
-        hands, done = min(workers, len(positions)), 0
-        chunk = even_chunk(len(positions), hands, min(CHUNK, batch))
-        results = run_isolated(plain, (ingest,), tasks, _crashed, hands, chunk, DECODING)
+        results, done = place.read(tasks), 0
         try:
             for some in results:
                 for outcome in some:
@@ -218,21 +223,9 @@ def _ingest(
     say(f"prepare: read {len(positions)} files in {seconds:.1f} s ({len(positions) / seconds:.0f} images/s)")
 
 
-def _crashed(_task: IngestTask, crash: Crash) -> Ingested:
-    if crash.code == "timeout":
-        return Ingested(error_code="decoder_timeout", error=f"decoding took more than {crash.cause}")
-    if crash.code == "unexpected":
-        return Ingested(error_code="decoder_crashed", error=crash.reason)
-    return Ingested(error_code="decoder_crashed", error=f"decoding it ended its process ({crash.cause})")
-
-
 def _row(outcome: Ingested) -> tuple[dict[str, Any], npt.NDArray[np.uint8] | None]:
     row = {name: value for name, value in vars(outcome).items() if name not in ("image", "meta")}
     return {**row, **vars(outcome.meta)}, outcome.image
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _refuse_empty(samples: pd.DataFrame, listed: Sources) -> None:
@@ -256,9 +249,9 @@ def _with_origins(samples: pd.DataFrame, listed: Sources) -> pd.DataFrame:
     return samples
 
 
-def _grouped(samples: pd.DataFrame) -> pd.DataFrame:
+def _grouped(samples: pd.DataFrame, place: Workplace) -> pd.DataFrame:
     """Groups that must share a fold, and conflicting labels left out."""
-    samples, notes = guard(samples)
+    samples, notes = guard(samples, place.compare)
     for note in notes + odd_ids(samples):
         say(f"prepare: {note}")
     return number_rows(samples)

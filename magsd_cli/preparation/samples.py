@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,7 +113,7 @@ def _sample(record: Record, row: Row | None, wanted: bool, key: Callable[[], byt
         status = "error"
     elif not wanted:
         status, code, reason = "excluded", "not_chosen", "more images of its class than are asked for"
-    patient = record.patient_id or keyed_hash(row.get("patient_id", ""), key)
+    patient = record.patient_id or _hashed(row, "patient_id", key)
     return {
         "image_id": record.image_id,
         "path": readable(str(record.path.absolute())),
@@ -125,7 +126,7 @@ def _sample(record: Record, row: Row | None, wanted: bool, key: Callable[[], byt
         "warnings": list(row.get("warnings", ())),
         "label": record.label or "",
         "patient_id": patient,
-        "exam_id": record.exam_id or keyed_hash(row.get("exam_id", ""), key),
+        "exam_id": record.exam_id or _hashed(row, "exam_id", key),
         "group_id": patient,
         "sex": record.sex or row.get("sex", ""),
         "age": record.age or row.get("age", ""),
@@ -136,6 +137,12 @@ def _sample(record: Record, row: Row | None, wanted: bool, key: Callable[[], byt
         "width": row.get("width", 0),
         "height": row.get("height", 0),
     }
+
+
+def _hashed(row: Row, name: str, key: Callable[[], bytes]) -> str:
+    """An id of a header as a keyed hash; tasks on other machines have made it one already."""
+    value = str(row.get(name, ""))
+    return value if row.get("ids_are_hashed") else keyed_hash(value, key)
 
 
 def used_classes(samples: pd.DataFrame) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ import numpy.typing as npt
 from magsd_cli.artifacts.files import atomic_path, read_json, sweep_orphans, write_json
 from magsd_cli.errors import ArtifactError
 
+SHARD_IMAGES = 64
+SHARD_BYTES = 16 * 2**20
 Row = dict[str, Any]
 Images = npt.NDArray[np.uint8]
 
@@ -27,6 +29,11 @@ Images = npt.NDArray[np.uint8]
 def work_folder(cache_folder: Path, key: str) -> Path:
     """Where a prepare with this source key keeps what is finished."""
     return cache_folder / f".work-{key[:16]}"
+
+
+def images_of_shard(size: int) -> int:
+    """How many images of `size` x `size` pixels a shard holds at most."""
+    return max(1, min(SHARD_IMAGES, SHARD_BYTES // size**2))
 
 
 def write_shard(work: Path, finished: dict[int, tuple[Row, Images | None]]) -> Path:

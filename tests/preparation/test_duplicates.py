@@ -85,3 +85,49 @@ def test_conflicting_labels_are_left_out() -> None:
     assert samples["error_code"][0] == "conflicting_labels"
     assert samples["error"][0] == "the same picture is labelled x and y"
     assert "2 images left out" in notes[-1]
+
+
+def listed(samples: pd.DataFrame) -> tuple[list[str], str]:
+    """Groups and the note, with every pair listed one by one: what counting by hash must equal."""
+    hashes, patients = list(samples["perceptual_hash"]), list(samples["patient_id"])
+    pairs = [(i, j) for i, j, _ in near_pairs(hashes)]
+    links = [list(samples[name]) for name in ("patient_id", "exam_id", "pixels_sha256")]
+    groups = group_images(links, pairs, len(samples))
+    unknown = sum(not (patients[i] and patients[j]) for i, j in pairs)
+    across = sum(patients[i] != patients[j] for i, j in pairs if patients[i] and patients[j])
+    words = f", {unknown} of unknown patients" if unknown else ""
+    exact = len(samples) - samples["pixels_sha256"].nunique()
+    note = f"{exact} exact duplicates, {len(pairs)} pairs of near-duplicates ({across} across patients{words}"
+    return [str(group) for group in groups], note
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pairs_are_counted_as_if_listed(seed: int) -> None:
+    """Few hashes, some near each other, many images of each, patients known and not."""
+    rng = np.random.default_rng(seed)
+    hashes = ["00" * 32, "00" * 31 + "07", "ff" * 32, "ff" * 30 + "00ff", "", rng.bytes(32).hex()]
+    count = 60
+    samples = frame(
+        image_id=[f"i{n}" for n in range(count)],
+        patient_id=[("", "p", "q", "r")[n] for n in rng.integers(0, 4, count)],
+        perceptual_hash=[hashes[n] for n in rng.integers(0, len(hashes), count)],
+        pixels_sha256=[str(n) for n in rng.integers(0, 40, count)],
+    )
+    groups, note = listed(samples)
+    found, notes = guard(samples)
+    assert notes[0].startswith(note)
+    together = found.groupby("group_id").groups
+    named = [group for group in set(groups) if groups.count(group) > 1]
+    for group in named:
+        members = [n for n in range(count) if groups[n] == group]
+        assert list(together[found["group_id"][members[0]]]) == members
+
+
+def test_a_picture_that_is_there_20_000_times_is_one_group() -> None:
+    """200 million pairs, never listed one by one."""
+    count = 20_000
+    samples, notes = guard(
+        frame(image_id=[f"i{n}" for n in range(count)], perceptual_hash=["5a" * 32] * count)
+    )
+    assert set(samples["group_id"]) == {"like i0"}
+    assert "199990000 pairs of near-duplicates (0 across patients, 199990000 of unknown" in notes[0]

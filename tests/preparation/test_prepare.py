@@ -22,6 +22,7 @@ from magsd_cli.artifacts.tables import read_parquet
 from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.errors import LockedError, NoInputError, UsageError
 from magsd_cli.preparation import prepare as stage
+from magsd_cli.preparation import workplace
 from magsd_cli.preparation.prepare import PrepareOptions, prepare
 from magsd_cli.settings import Preprocessing
 
@@ -71,7 +72,7 @@ def test_again_says_that_nothing_is_left(
 ) -> None:
     path, _ = run(xrays, runs=tmp_path / "runs")
     before = path.stat().st_mtime_ns
-    monkeypatch.setattr(stage, "run_isolated", None)
+    monkeypatch.setattr(workplace, "run_isolated", None)
     assert run(xrays, runs=tmp_path / "runs") == (path, 0)
     assert path.stat().st_mtime_ns == before
     assert "nothing is left to do" in capsys.readouterr().err
@@ -179,9 +180,9 @@ def test_per_class_and_name(xrays: Path, tmp_path: Path) -> None:
 
 def test_stopped_work_is_continued(xrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = run(xrays, runs=tmp_path / "whole")
-    monkeypatch.setattr(stage, "SHARD_IMAGES", 3)
-    monkeypatch.setattr(stage, "CHUNK", 1)
-    original, count = stage.run_isolated, 0
+    monkeypatch.setattr(stage, "images_of_shard", lambda _size: 3)
+    monkeypatch.setattr(workplace, "CHUNK", 1)
+    original, count = workplace.run_isolated, 0
 
     def interrupted(*arguments: object, **options: object):  # type: ignore[no-untyped-def]
         nonlocal count
@@ -191,7 +192,7 @@ def test_stopped_work_is_continued(xrays: Path, tmp_path: Path, monkeypatch: pyt
                 raise KeyboardInterrupt
             yield result
 
-    monkeypatch.setattr(stage, "run_isolated", interrupted)
+    monkeypatch.setattr(workplace, "run_isolated", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(xrays, runs=tmp_path / "runs")
     assert not list((tmp_path / "runs/cache").glob("*.h5"))

@@ -1,0 +1,122 @@
+"""Where `magsd prepare` does its work: processes of this machine, or tasks of a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from magsd_cli.console import say
+from magsd_cli.data.identity import keyed_hash
+from magsd_cli.data.ingest import Ingested, IngestTask, ingest
+from magsd_cli.errors import DeviceError
+from magsd_cli.preparation.duplicates import BLOCK, Packed, Pairs, compare_rows
+from magsd_cli.preparation.shards import images_of_shard
+from magsd_cli.runtime.cluster import RETRIES, connected, task_result
+from magsd_cli.runtime.worker_pool import Crash, Limits, even_chunk, plain, run_isolated
+
+CHUNK = 8  # files that travel to a worker together
+DECODING = Limits(memory=2 * 2**30)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """`read` decodes files, giving outcomes in order, some at a time; `compare` is for `near_pairs`."""
+
+    read: Callable[[Sequence[IngestTask]], Generator[list[Ingested], None, None]]
+    compare: Callable[[Packed, int], Pairs] | None = None
+
+
+def here(workers: int | None = None) -> Workplace:
+    """Worker processes of this machine that may crash: one file each; None: as many as it has cores."""
+
+    def read(tasks: Sequence[IngestTask]) -> Generator[list[Ingested], None, None]:
+        hands = min(workers or _cores(), len(tasks))
+        most = min(CHUNK, images_of_shard(tasks[0].preprocessing.size))
+        chunk = even_chunk(len(tasks), hands, most)
+        return run_isolated(plain, (ingest,), tasks, _crashed, hands, chunk, DECODING)
+
+    return Workplace(read)
+
+
+@contextmanager
+def on_cluster(address: str, site_key: Callable[[], bytes]) -> Iterator[Workplace]:
+    """Tasks of the Ray cluster at `address`.
+
+    Patient ids of headers stay in the task that reads them: it gets the site key with its call, not through
+    the object store, and gives keyed hashes back. A task whose machine dies goes elsewhere, `RETRIES` times;
+    after that its files are read here, where one that ends its decoder costs its own row. Raises `UsageError`
+    without Ray, `DeviceError` where no cluster answers.
+    """
+    with connected(address) as ray:
+        cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        say(f"prepare: on the cluster {address}, {cores} cores")
+
+        def read(tasks: Sequence[IngestTask]) -> Generator[list[Ingested], None, None]:
+            key = site_key()
+            task = ray.remote(ingest_task).options(max_retries=RETRIES, num_cpus=1)
+            size = images_of_shard(tasks[0].preprocessing.size)
+            shards = (list(tasks[start : start + size]) for start in range(0, len(tasks), size))
+            under_way = deque((shard, task.remote(shard, key)) for shard in islice(shards, 4 * cores))
+            while under_way:
+                shard, reference = under_way.popleft()
+                try:
+                    yield ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    if not ray.is_initialized() or not any(node["Alive"] for node in _nodes(ray)):
+                        words = "went away; run it again to continue, with or without --cluster"
+                        raise DeviceError(f"--cluster {address}: {words}") from error
+                    yield from here(1).read(shard)
+                under_way += ((following, task.remote(following, key)) for following in islice(shards, 1))
+
+        def compare(packed: Packed, most: int) -> Pairs:
+            known = ray.put(packed)
+            task = ray.remote(compare_rows).options(max_retries=RETRIES, num_cpus=1)
+            references = [task.remote(known, start, most) for start in range(0, len(packed), BLOCK)]
+            return (task_result(ray, reference, "prepare: comparing hashes") for reference in references)
+
+        yield Workplace(read, compare)
+
+
+def ingest_task(tasks: Sequence[IngestTask], site_key: bytes) -> list[Ingested]:
+    """In a Ray task: what came of each file, ids of its header as keyed hashes.
+
+    An alarm ends the process where a file takes longer than `DECODING` allows.
+    """
+    outcomes = []
+    for task in tasks:
+        signal.setitimer(signal.ITIMER_REAL, DECODING.seconds)
+        outcomes.append(_with_hashed_ids(ingest(task), site_key))
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return outcomes
+
+
+def _with_hashed_ids(outcome: Ingested, site_key: bytes) -> Ingested:
+    hashed = {
+        name: keyed_hash(getattr(outcome.meta, name), lambda: site_key) for name in ("patient_id", "exam_id")
+    }
+    return replace(outcome, meta=replace(outcome.meta, **hashed), ids_are_hashed=True)
+
+
+def _nodes(ray: Any) -> list[Any]:
+    try:
+        return list(ray.nodes())
+    except Exception:  # Ray raises what it likes where its head is gone
+        return []
+
+
+def _crashed(_task: IngestTask, crash: Crash) -> Ingested:
+    if crash.code == "timeout":
+        return Ingested(error_code="decoder_timeout", error=f"decoding took more than {crash.cause}")
+    if crash.code == "unexpected":
+        return Ingested(error_code="decoder_crashed", error=crash.reason)
+    return Ingested(error_code="decoder_crashed", error=f"decoding it ended its process ({crash.cause})")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
