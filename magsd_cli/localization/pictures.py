@@ -32,6 +32,7 @@ from magsd_cli.localization.scores import CONTROLS
 from magsd_cli.localization.threshold import PendingImage
 from magsd_cli.localization.words import KINDS
 from magsd_cli.render.charts import iou_figure
+from magsd_cli.render.document import Drawing
 from magsd_cli.render.fig7_panel import PanelRow, draw_panel
 from magsd_cli.render.overlays import Overlay, draw_overlay
 
@@ -71,7 +72,7 @@ def draw_overview(
     counted = [path for path in pending if rows[path]["unseen"] is not False]
     histogram = iou_histogram([rows[path] for path in counted])
     if histogram is not None:
-        write_bytes(histogram_path(folder), histogram)
+        write_bytes(histogram_path(folder), histogram.png)
     groups = []
     for kind in (BOXES, MASK, LUNGS):
         paths = _of_kind(kind, counted, rows)
@@ -127,7 +128,7 @@ def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
     return cv2.imencode(".png", pixels)[1].tobytes()
 
 
-def iou_histogram(rows: Sequence[LocalizationRow]) -> bytes | None:
+def iou_histogram(rows: Sequence[LocalizationRow]) -> Drawing | None:
     """How the IoU is distributed over the images of each kind of truth, as PNG; None without any."""
     charts = {}
     for kind, iou in IOU.items():

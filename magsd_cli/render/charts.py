@@ -1,4 +1,4 @@
-"""The report's pictures as PNG bytes. Figures are objects of their own: no pyplot, no global state.
+"""The report's pictures. Figures are objects of their own: no pyplot, no global state.
 
 Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines differ in style as well.
 """
@@ -11,20 +11,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from magsd_cli.console import printable
+from magsd_cli.render.document import Drawing
 
 Floats = npt.NDArray[np.float64]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
-DPI = 110
-_META = {"Software": None}  # the same figures give the same bytes
+DPI = 200
+#: The same figures give the same bytes.
+_PNG: dict[str, Any] = {"format": "png", "dpi": DPI, "metadata": {"Software": None}}
+_SVG: dict[str, Any] = {"format": "svg", "metadata": {"Date": None, "Creator": None}}
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Case:
     attention: npt.NDArray[np.float32] | None = field(default=None, repr=False)
 
 
-def training_figure(histories: Mapping[int, Mapping[str, Sequence[float]]]) -> bytes:
+def training_figure(histories: Mapping[int, Mapping[str, Sequence[float]]]) -> Drawing:
     """Loss (left) and share called right in training (right) of each fold, epoch by epoch."""
     figure, (left, right) = new_figure(2, (9.2, 3.8))
     for fold, history in sorted(histories.items()):
@@ -53,11 +59,12 @@ def training_figure(histories: Mapping[int, Mapping[str, Sequence[float]]]) -> b
     right.set_ylim(0, 101)
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.legend(fontsize=8)
-    return as_png(figure)
+    return drawing(figure)
 
 
-def reliability_figure(series: Mapping[str, tuple[Floats, Floats, npt.NDArray[np.int64]]]) -> bytes:
+def reliability_figure(series: Mapping[str, tuple[Floats, Floats, npt.NDArray[np.int64]]]) -> Drawing:
     """Share called right against confidence, a line for each of `series`; below, how many images a bin has.
 
     series: name -> (mean confidence, share right, images) of each bin, as `metrics.calibration.reliability`.
@@ -77,10 +84,10 @@ def reliability_figure(series: Mapping[str, tuple[Floats, Floats, npt.NDArray[np
     below.set(xlabel="confidence (probability of the predicted class)", ylabel="images")
     above.grid(alpha=0.3)
     above.legend(fontsize=8)
-    return as_png(figure)
+    return drawing(figure)
 
 
-def coverage_figure(coverage: Floats, error: Floats, overall: float) -> bytes:
+def coverage_figure(coverage: Floats, error: Floats, overall: float) -> Drawing:
     """Error against coverage, both shares [T]; `overall`: the error of all images, as of random referral."""
     figure, (axes,) = new_figure(1, (6.0, 4.2))
     axes.axhline(100 * overall, color="#999999", linestyle=":", label="referred at random")
@@ -94,10 +101,10 @@ def coverage_figure(coverage: Floats, error: Floats, overall: float) -> bytes:
     axes.set(ylim=(0, None), title="Coverage and error, out of fold")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return as_png(figure)
+    return drawing(figure)
 
 
-def iou_figure(distributions: Mapping[str, Mapping[str, Floats]]) -> bytes:
+def iou_figure(distributions: Mapping[str, Mapping[str, Floats]]) -> Drawing:
     """How many images reach which IoU; a chart for each kind of truth, in it a line for each control.
 
     distributions: title -> name -> IoU of each image [N]; the first name is drawn as bars.
@@ -114,10 +121,10 @@ def iou_figure(distributions: Mapping[str, Mapping[str, Floats]]) -> bytes:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="IoU (dotted: 0.25 and 0.5)", ylabel="images", title=plain(title), xlim=(0, 1))
         axes.legend(fontsize=8)
-    return as_png(figure)
+    return drawing(figure)
 
 
-def gallery_figure(cases: Sequence[Case]) -> bytes:
+def gallery_figure(cases: Sequence[Case]) -> Drawing:
     """Each case in two pictures: the image as the network gets it, and its attention laid over it."""
     columns = 2 if len(cases) > 1 else 1
     rows = -(-len(cases) // columns)
@@ -129,11 +136,17 @@ def gallery_figure(cases: Sequence[Case]) -> bytes:
     for number, case in enumerate(cases):
         plain_axes, overlay_axes = grid[2 * number], grid[2 * number + 1]
         plain_axes.imshow(case.pixels, cmap="gray", vmin=0, vmax=255)
-        plain_axes.set_title(plain(case.title), fontsize=8, loc="left")
+        title = "\n".join(shorten(line, 42) for line in case.title.split("\n"))  # not over the next one's
+        plain_axes.set_title(plain(title), fontsize=8, loc="left")
         overlay_axes.imshow(case.pixels, cmap="gray", vmin=0, vmax=255)
         if case.attention is not None:
             _lay_over(overlay_axes, case)
-    return as_png(figure)
+    if any(case.attention is not None for case in cases):
+        scale = ScalarMappable(Normalize(0, 1), "inferno")
+        bar = figure.colorbar(scale, ax=list(grid), location="bottom", fraction=0.04, aspect=60, shrink=0.6)
+        bar.set_label("attention, as a share of its range in each image", fontsize=8)
+        bar.ax.tick_params(labelsize=8)
+    return drawing(figure)
 
 
 def _lay_over(axes: Axes, case: Case) -> None:
@@ -152,7 +165,7 @@ def _lay_over(axes: Axes, case: Case) -> None:
         vmin=0,
         vmax=1,
     )
-    axes.set_title("attention (white: strongest)", fontsize=8, loc="left")
+    axes.set_title("attention", fontsize=8, loc="left")
 
 
 def plain(text: str) -> str:
@@ -172,10 +185,14 @@ def new_figure(columns: int, size: tuple[float, float]) -> tuple[Figure, list[Ax
     return figure, list(figure.subplots(1, columns, squeeze=False).ravel())
 
 
-def as_png(figure: Figure) -> bytes:
-    """The figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():  # a class name in a script that the font lacks: boxes, not a crash
+def drawing(figure: Figure) -> Drawing:
+    """The figure as PNG and SVG."""
+    files = []
+    with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "magsd"}):
+        # A class name in a script that the font lacks: boxes, not a crash.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(buffer, format="png", dpi=DPI, metadata=_META)
-    return buffer.getvalue()
+        for settings in (_PNG, _SVG):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, **settings)
+            files.append(buffer.getvalue())
+    return Drawing(*files)

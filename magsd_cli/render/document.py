@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 NOT_FOR_DIAGNOSIS = "Not for clinical diagnosis."
+_CODE = re.compile("\ue000(.*?)\ue001")
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,19 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A picture as the bytes of a PNG file, and of an SVG file where it has one."""
+
+    png: bytes = field(repr=False)
+    svg: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
 class Figure:
-    """A picture: PNG bytes, the file name's stem, words for those who cannot see it, and a caption."""
+    """A drawing, the stem of its file's name, words for those who cannot see it, and a caption."""
 
     name: str
-    png: bytes = field(repr=False)
+    drawing: Drawing
     alt: str = ""
     caption: str = ""
 
@@ -121,6 +131,17 @@ class Document:
     def figures(self) -> Iterator[Figure]:
         """The pictures, in order."""
         return (block for block in self.blocks if isinstance(block, Figure))
+
+
+def code(text: str) -> str:
+    """`text` as words that are typed, such as a command, within a sentence of any block."""
+    return f"\ue000{text}\ue001"
+
+
+def spans(text: str) -> list[tuple[str, bool]]:
+    """A sentence in pieces, with whether each is `code`; empty ones are left out."""
+    pieces = [(piece, number % 2 == 1) for number, piece in enumerate(_CODE.split(text))]
+    return [(piece, is_code) for piece, is_code in pieces if piece]
 
 
 def not_available(reason: str) -> Paragraph:

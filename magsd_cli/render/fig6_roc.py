@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from magsd_cli.render import charts
-from magsd_cli.render.charts import COLOURS, STYLES, Floats, new_figure, plain
+from magsd_cli.render.charts import COLOURS, STYLES, Floats, new_figure, plain, shorten
+from magsd_cli.render.document import Drawing
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Curve:
     emphasised: bool = False
 
 
-def roc_figure(curves: Sequence[Curve], title: str) -> bytes:
+def roc_figure(curves: Sequence[Curve], title: str) -> Drawing:
     """Fig. 6. ROC curves with their AUC in the legend; those emphasised (or the last) are drawn thick."""
     crowded = len(curves) > 6
     figure, (axes,) = new_figure(1, (10.4 if crowded else 6.4, 5.6))
@@ -33,11 +34,11 @@ def roc_figure(curves: Sequence[Curve], title: str) -> bytes:
             color=COLOURS[number % len(COLOURS)],
             linestyle=STYLES[number % len(STYLES)],
             linewidth=2.6 if curve.emphasised else 1.5,
-            label=plain(f"{curve.name} (AUC {area})"),
+            label=plain(f"{shorten(curve.name)} (AUC {area})"),
         )
     axes.set(xlabel="1 - specificity (share of the others called so)", ylabel="sensitivity (share)")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title=plain(title))
     axes.grid(alpha=0.3)
     outside = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)} if crowded else {"loc": "lower right"}
     axes.legend(fontsize=8, **outside)
-    return charts.as_png(figure)
+    return charts.drawing(figure)

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from magsd_cli.render import charts
 from magsd_cli.render.charts import new_figure, plain, shorten
+from magsd_cli.render.document import Drawing
 
 
-def confusion_figure(confusion: npt.ArrayLike, classes: Sequence[str], title: str) -> bytes:
+def confusion_figure(confusion: npt.ArrayLike, classes: Sequence[str], title: str) -> Drawing:
     """Fig. 8. Confusion matrix [K,K] of counts, rows the truth: share of the row above, count below."""
     counts = np.asarray(confusion, np.float64)
     totals = counts.sum(axis=1, keepdims=True)
@@ -31,12 +32,12 @@ def confusion_figure(confusion: npt.ArrayLike, classes: Sequence[str], title: st
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted class", ylabel="true class", title=plain(title))
     figure.colorbar(picture, ax=axes, label="share of the true class", fraction=0.046, pad=0.04)
-    return charts.as_png(figure)
+    return charts.drawing(figure)
 
 
 def confusion_grid(
     confusions: Mapping[str, npt.NDArray[np.int64]], classes: Sequence[str], columns: int = 4
-) -> bytes:
+) -> Drawing:
     """Fig. 8. Confusion matrices [K,K] side by side, by title: share of the row above, count below."""
     across = min(columns, len(confusions))
     down = -(-len(confusions) // across)
@@ -58,4 +59,4 @@ def confusion_grid(
         axes.set_axis_off()
     figure.supxlabel("predicted class", fontsize=8)
     figure.supylabel("true class", fontsize=8)
-    return charts.as_png(figure)
+    return charts.drawing(figure)

@@ -22,11 +22,14 @@ from magsd_cli.render.document import (
     Link,
     Paragraph,
     Table,
+    spans,
 )
 
 STYLE = Path(__file__).with_name("report.css")
 SCRIPT = Path(__file__).with_name("gallery.js")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+_BRACKETS = re.compile(r"[(\[][-+±\d.,%–\s]*\d[-+±\d.,%–\s]*(?:to [-+±\d.,%\s]+)?[)\]]")
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -77,6 +80,15 @@ def escape(text: str) -> str:
     return escape_html(printable(text), quote=True)
 
 
+def sentence(text: str) -> str:
+    """`text` as HTML, its `document.code` as code; numbers in brackets stay on one line."""
+    whole = r'<span class="whole">\g<0></span>'
+    return "".join(
+        f"<code>{escape(piece)}</code>" if is_code else _BRACKETS.sub(whole, escape(piece))
+        for piece, is_code in spans(text)
+    )
+
+
 def _places(document: Document) -> dict[int, str]:
     """An anchor for each heading, by its number among the blocks."""
     found: dict[int, str] = {}
@@ -93,13 +105,13 @@ def _block(block: Block, place: str) -> str:
         case Heading(text, level):
             result = f'<h{level} id="{place}">{escape(text)}</h{level}>'
         case Paragraph(text):
-            result = f"<p>{escape(text)}</p>"
+            result = f"<p>{sentence(text)}</p>"
         case Caution(text):
-            result = f'<p class="caution" role="note"><strong>Warning.</strong> {escape(text)}</p>'
+            result = f'<p class="caution" role="note"><strong>Warning.</strong> {sentence(text)}</p>'
         case Link(text, target):
-            result = f'<p>{escape(text)} <a href="{escape(target)}">{escape(target)}</a></p>'
+            result = f'<p>{sentence(text)} <a href="{escape(target)}">{escape(target)}</a></p>'
         case Bullets(items):
-            result = "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
+            result = "<ul>" + "".join(f"<li>{sentence(item)}</li>" for item in items) + "</ul>"
         case Commands(lines):
             text = "\n".join(escape(line) for line in lines)
             result = f'<pre tabindex="0"><code>{text}</code></pre>'
@@ -116,13 +128,13 @@ def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.head)
     rows = "".join(
         f'<tr><th scope="row">{escape(first)}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in others)
+        + "".join(f"<td>{sentence(cell)}</td>" for cell in others)
         + "</tr>\n"
         for first, *others in table.rows
     )
     kind = "numbers" if table.numeric else "words"
     label = escape(table.caption or "table")
-    caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
+    caption = f'<p class="caption">{sentence(table.caption)}</p>' if table.caption else ""
     return (
         f'{caption}<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
         f'<table class="{kind}" aria-label="{label}"><thead><tr>{head}</tr></thead>'
@@ -131,9 +143,12 @@ def _table(table: Table) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    data = base64.b64encode(figure.png).decode("ascii")
-    caption = f"<figcaption>{escape(figure.caption)}</figcaption>" if figure.caption else ""
-    return f'<figure><img src="data:image/png;base64,{data}" alt="{escape(figure.alt)}">{caption}</figure>'
+    drawing = figure.drawing
+    kind, content = ("svg+xml", drawing.svg) if drawing.svg else ("png", drawing.png)
+    data = base64.b64encode(content).decode("ascii")
+    caption = f"<figcaption>{sentence(figure.caption)}</figcaption>" if figure.caption else ""
+    picture = f'<img src="data:image/{kind};base64,{data}" alt="{escape(figure.alt)}">'
+    return f'<figure><div class="picture" tabindex="0">{picture}</div>{caption}</figure>'
 
 
 _FILTERS = """<form class="filters" id="gallery-filters" hidden>

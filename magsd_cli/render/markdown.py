@@ -17,6 +17,7 @@ from magsd_cli.render.document import (
     Link,
     Paragraph,
     Table,
+    spans,
 )
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
@@ -33,7 +34,21 @@ def render_markdown(document: Document, figures: str = "figures") -> str:
 
 
 def escape(text: str) -> str:
-    """`text` on one line, with everything that Markdown or HTML would read as markup made harmless."""
+    """`text` on one line, with everything that Markdown or HTML would read as markup made harmless.
+
+    What `document.code` marks becomes a code span.
+    """
+    return "".join(_code_span(piece) if is_code else _harmless(piece) for piece, is_code in spans(text))
+
+
+def _code_span(text: str) -> str:
+    words = printable(text)
+    longest = max((len(run) for run in re.findall(r"`+", words)), default=0)
+    fence, gap = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{gap}{words}{gap}{fence}"
+
+
+def _harmless(text: str) -> str:
     line = _SPECIAL.sub(r"\\\1", printable(text)).translate(_ANGLES)
     return _LINE_START.sub(r"\1\\\2", line)
 

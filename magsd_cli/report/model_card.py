@@ -24,6 +24,7 @@ from magsd_cli.render.document import (
     Heading,
     Paragraph,
     Table,
+    code,
     percent,
     text_table,
 )
@@ -116,7 +117,8 @@ def _design(run: Run) -> dict[str, str]:
         + (f"CLAHE (clip limit {made.clip_limit:g}, {made.tiles} tiles)" if made.clahe else "no CLAHE")
         + ", then each image to mean 0 and standard deviation 1. Unreadable files are left out.",
         "partition": f"{parts}.",
-        "data_id": f"The cache's digest is {run.cache_digest}; `magsd prepare` on the same files gives it.",
+        "data_id": f"The cache's digest is {run.cache_digest}; {code('magsd prepare')} on the same files "
+        "gives it.",
     }
     if run.patients_known:
         said["disjoint"] = "Patients: all images of one are in the same part."

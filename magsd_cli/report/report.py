@@ -114,7 +114,7 @@ def _write(document: Document, place: Path) -> Path:
     figures = place.stem if alone else "figures"
     write = write_bytes if alone else write_hashed  # in a run, `magsd verify` checks them
     for figure in document.figures():
-        write(path.parent / figures / f"{figure.name}.png", figure.png)
+        write(path.parent / figures / f"{figure.name}.png", figure.drawing.png)
     if not alone:
         write_hashed(place / "report.html", render_html(document).encode("utf-8", "backslashreplace"))
     _write_text(document, path, alone, figures)

@@ -10,6 +10,7 @@ from magsd_cli.render.document import (
     Caution,
     Commands,
     Document,
+    Drawing,
     Figure,
     Gallery,
     GalleryCase,
@@ -47,7 +48,7 @@ def _page() -> str:
         Bullets((HOSTILE,)),
         Commands((HOSTILE,)),
         Table(HOSTILE, ("a", "b"), ((HOSTILE, HOSTILE),)),
-        Figure("picture", b"\x89PNG", HOSTILE, HOSTILE),
+        Figure("picture", Drawing(b"\x89PNG"), HOSTILE, HOSTILE),
     )
     return render_html(Document(HOSTILE, blocks))
 

@@ -2,7 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from magsd_cli.render.document import Bullets, Caution, Commands, Document, Figure, Heading, Paragraph, Table
+from magsd_cli.render.document import (
+    Bullets,
+    Caution,
+    Commands,
+    Document,
+    Drawing,
+    Figure,
+    Heading,
+    Paragraph,
+    Table,
+    code,
+)
 from magsd_cli.render.markdown import escape, render_markdown
 
 HOSTILE = "a|b `c` <script>alert(1)</script>\nd *e* [f](g) \u202e"
@@ -48,7 +59,7 @@ def test_the_shape_of_a_document() -> None:
         Caution("look out"),
         Heading("Numbers"),
         Table("Rates", ("class", "n"), (("Normal", "3"),)),
-        Figure("roc", b"png", "a curve", "The curve."),
+        Figure("roc", Drawing(b"png"), "a curve", "The curve."),
         Commands(("magsd report x",)),
     )
     assert render_markdown(Document("Report", blocks)) == (
@@ -60,3 +71,10 @@ def test_the_shape_of_a_document() -> None:
 def test_commands_with_backticks_stay_in_their_fence() -> None:
     text = render_markdown(Document("t", (Commands(("echo ```", "second")),)))
     assert "````sh\necho ```\nsecond\n````" in text
+
+
+def test_code_is_a_span_and_other_backticks_are_words() -> None:
+    block = Paragraph(f"type {code('magsd report `x`')}, not `this`")
+    assert render_markdown(Document("t", (block,))).splitlines()[2] == (
+        "type `` magsd report `x` ``, not \\`this\\`"
+    )

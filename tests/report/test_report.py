@@ -25,7 +25,7 @@ from magsd_cli.evaluation.external import read_external
 from magsd_cli.evaluation.facts import gather_facts
 from magsd_cli.evaluation.results import read_results
 from magsd_cli.recipe import load_recipe
-from magsd_cli.render.document import Paragraph
+from magsd_cli.render.document import Drawing, Paragraph
 from magsd_cli.report.report import report
 from magsd_cli.report.sections.attention import attention_section
 from magsd_cli.training.plan import RunOptions
@@ -47,7 +47,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> N
     """Drawing and networks are what takes the time; only the whole report has its own."""
     if request.node.name == "test_the_whole_report":
         return
-    monkeypatch.setattr("magsd_cli.render.charts.as_png", lambda _figure: b"\x89PNG")
+    monkeypatch.setattr("magsd_cli.render.charts.drawing", lambda _figure: Drawing(b"\x89PNG"))
     if "weights" not in request.node.name:
         monkeypatch.setattr(
             "magsd_cli.evaluation.attention.attention_by_row", lambda *_: ({}, "left out here")
@@ -93,7 +93,7 @@ def test_the_whole_report(run: Path) -> None:
     assert sections[-1] == "How to reproduce"
     for name in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert (run / name).read_bytes().startswith(b"\x89PNG")
-    assert text.count("](figures/") == html.count("data:image/png") >= 4
+    assert text.count("](figures/") == html.count("data:image/png") + html.count("data:image/svg+xml") >= 4
     tested = len(read_table(predictions_path(run), OUT_OF_FOLD))
     assert f"Shown are {tested} of {tested} tested images" in text
     assert html.count("data:image/jpeg") == tested

@@ -18,11 +18,12 @@ from magsd_cli.render.document import (
     Heading,
     Paragraph,
     Table,
+    code,
     interval_text,
     percent,
 )
 
-MISSING = "operating.json is missing; make it with `magsd calibrate RUN`"
+MISSING = f"operating.json is missing; make it with {code('magsd calibrate RUN')}"
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 
@@ -71,7 +72,8 @@ def _rules(stored: OperatingPoint) -> list[str]:
         f"low_confidence: referred under a confidence of {confidence.least:.3f}, which answers "
         f"{percent(confidence.coverage, digits=0)} % of the out-of-fold images."
         if confidence
-        else "low_confidence: not asked for; `magsd calibrate RUN --coverage 0.9` refers a tenth by it."
+        else f"low_confidence: not asked for; {code('magsd calibrate RUN --coverage 0.9')} refers a "
+        "tenth by it."
     )
     return rules
 

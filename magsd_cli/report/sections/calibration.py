@@ -20,7 +20,7 @@ from magsd_cli.metrics.calibration import (
 )
 from magsd_cli.metrics.intervals import Interval
 from magsd_cli.render.charts import reliability_figure
-from magsd_cli.render.document import Block, Figure, Heading, Paragraph, Table, interval_text
+from magsd_cli.render.document import Block, Figure, Heading, Paragraph, Table, code, interval_text
 
 
 def calibration_section(facts: Facts) -> list[Block]:
@@ -45,9 +45,10 @@ def calibration_section(facts: Facts) -> list[Block]:
     )
     head = ("probabilities", "ECE (%)", "Brier score", "log loss (nats)", "slope")
     words = (
-        f"The temperature of all folds together, which `magsd calibrate` stores and predict applies to each "
-        f"network, is {fit_temperature(truth, probabilities):.2f} (above 1: the networks are surer than they "
-        "should be, below 1 less sure). No figure here rests on it: each fold has that of the others."
+        f"The temperature of all folds together, which {code('magsd calibrate')} stores and predict applies "
+        f"to each network, is {fit_temperature(truth, probabilities):.2f} (above 1: the networks are surer "
+        "than they should be, below 1 less sure). No figure here rests on it: each fold is scaled by the "
+        "temperature of the others."
     )
     bins = {name: reliability(truth, values) for name, values in series.items()}
     figure = Figure(

@@ -15,6 +15,7 @@ from magsd_cli.render.document import (
     Bullets,
     Caution,
     Commands,
+    Drawing,
     Figure,
     Heading,
     Paragraph,
@@ -91,7 +92,7 @@ def localization_blocks(
         blocks.append(Figure(f"localization-{number + 1}-iou", histogram, title, HISTOGRAM))
     if panel is not None:
         title = "Image, truth, attention and prediction of some images"
-        blocks.append(Figure(f"localization-{number + 1}-panel", panel, title, PANEL))
+        blocks.append(Figure(f"localization-{number + 1}-panel", Drawing(panel), title, PANEL))
     return blocks
 
 

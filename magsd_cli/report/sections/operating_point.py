@@ -16,11 +16,20 @@ from magsd_cli.metrics.thresholds import (
     predictive_intervals,
     predictive_values,
 )
-from magsd_cli.render.document import Block, Heading, Paragraph, Table, interval_text, not_available, percent
+from magsd_cli.render.document import (
+    Block,
+    Heading,
+    Paragraph,
+    Table,
+    code,
+    interval_text,
+    not_available,
+    percent,
+)
 from magsd_cli.report.sections.abstention import MISSING
 
 TITLE = "Operating point"
-HOW = "`magsd calibrate RUN --positive CLASS --target-sensitivity 0.95` chooses one"
+HOW = f"{code('magsd calibrate RUN --positive CLASS --target-sensitivity 0.95')} chooses one"
 CROSS_FITTED = "each fold by the threshold of the others"
 
 
@@ -54,7 +63,7 @@ def operating_point_section(facts: Facts) -> list[Block]:
         blocks.append(
             Paragraph(
                 f"In these data {name} is as common as it was collected to be. State how common it is where "
-                "the tool is to be used: `magsd report RUN --prevalence 0.05`."
+                f"the tool is to be used: {code('magsd report RUN --prevalence 0.05')}."
             )
         )
     return blocks

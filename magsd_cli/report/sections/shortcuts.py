@@ -14,6 +14,7 @@ from magsd_cli.render.document import (
     Heading,
     Paragraph,
     Table,
+    code,
     interval_text,
     not_available,
     percent,
@@ -24,7 +25,7 @@ TELLING = 0.75
 
 ATTENTION = (
     "How much of the networks' attention lies inside the lungs, against their share of the image, stands "
-    "under Localization where `magsd localize --lungs` has measured it."
+    f"under Localization where {code('magsd localize --lungs')} has measured it."
 )
 
 

@@ -8,7 +8,7 @@ from facts import some_facts, some_predictions
 from operating_points import VALUES, operating_point
 
 from magsd_cli.artifacts.operating_point import OperatingPoint
-from magsd_cli.render.document import Block, Bullets, Figure, Paragraph, Table
+from magsd_cli.render.document import Block, Bullets, Drawing, Figure, Paragraph, Table
 from magsd_cli.report.sections.abstention import abstention_section
 
 RIGHT = np.array([True] * 12 + [False] * 4 + [True] * 4)
@@ -27,7 +27,7 @@ def _section(point: OperatingPoint | None, count: int = 20) -> list[Block]:
 
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("magsd_cli.render.charts.as_png", lambda _figure: b"\x89PNG")
+    monkeypatch.setattr("magsd_cli.render.charts.drawing", lambda _figure: Drawing(b"\x89PNG"))
 
 
 def test_rules_classes_and_coverage() -> None:

@@ -102,11 +102,11 @@ def test_where_the_thresholds_are_from() -> None:
 
 def test_histogram_and_panel_are_in_the_report() -> None:
     rows = [box_row(iou, 0.1) for iou in (0.1, 0.2, 0.3, 0.7)]
-    png = iou_histogram(rows)
-    assert png is not None
-    assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR).shape[1] > 300
+    drawing = iou_histogram(rows)
+    assert drawing is not None
+    assert cv2.imdecode(np.frombuffer(drawing.png, np.uint8), cv2.IMREAD_COLOR).shape[1] > 300
     blocks = localization_blocks("x", rows, b"panel", 1)
-    figures = {block.name: block.png for block in blocks if isinstance(block, Figure)}
+    figures = {block.name: block.drawing.png for block in blocks if isinstance(block, Figure)}
     assert figures["localization-2-panel"] == b"panel"
     assert "localization-2-iou" in figures
     assert sum(isinstance(block, Bullets) for block in blocks) == 1

@@ -6,7 +6,7 @@ import pytest
 from facts import some_facts, some_predictions
 from sklearn.metrics import accuracy_score
 
-from magsd_cli.render.document import Block, Caution, Paragraph, Table
+from magsd_cli.render.document import Block, Caution, Drawing, Paragraph, Table
 from magsd_cli.report.sections.calibration import calibration_section
 from magsd_cli.report.sections.subgroups import held_out_section, subgroup_section
 
@@ -55,7 +55,7 @@ def _calibration(truth: np.ndarray, probabilities: np.ndarray, folds: np.ndarray
 
 
 def test_calibration_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("magsd_cli.render.charts.as_png", lambda _figure: b"png")
+    monkeypatch.setattr("magsd_cli.render.charts.drawing", lambda _figure: Drawing(b"png"))
     _, truth, probabilities = _data()
     blocks = _calibration(truth, probabilities, np.array([0, 1] * 30))
     table = next(block for block in blocks if isinstance(block, Table))
