@@ -66,7 +66,7 @@ class Sizes:
 GPU = Sizes("cuda", 32, 5, 224, 512, "resnet50", "paper", (), 60, 780)
 PRETEND = Sizes(
     "cpu", 2, 1, 64, 24, "resnet18", "paper",
-    ("model.backbone=resnet18", "image.size=64", "train.batch_size=4", "train.epochs=2"), 8, 60,
+    ("model.backbone=resnet18", "image.size=64", "train.batch_size=4", "train.epochs=2"), 8, 600,
 )  # fmt: skip
 
 
