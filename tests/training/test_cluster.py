@@ -40,7 +40,7 @@ HEAD: dict[str, Any] = {
 
 def test_without_ray_one_line_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"pip install 'magsd\[ray\]'"), connected("auto"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[ray\]'"), connected("auto"):
         pass
 
 
