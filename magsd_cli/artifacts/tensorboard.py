@@ -27,7 +27,7 @@ def check_tensorboard() -> None:
         import tensorboard  # noqa: F401
     except ImportError:
         raise UsageError(
-            "--tensorboard: is not installed; `pip install 'magsd[tensorboard]'`, or read history.parquet"
+            "--tensorboard: is not installed; `pip install '.[tensorboard]'`, or read history.parquet"
         ) from None
 
 

@@ -24,7 +24,8 @@ def connected(address: str) -> Iterator[Any]:
     try:
         import ray
     except ImportError:
-        raise UsageError("--cluster: needs Ray; install it with `pip install '.[ray]'` in the checkout") from None
+        words = "install it with `pip install '.[ray]'` in the checkout"
+        raise UsageError(f"--cluster: needs Ray; {words}") from None
     try:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
