@@ -40,5 +40,5 @@ def test_nothing_is_written_that_is_not_wanted(tmp_path: Path) -> None:
 
 def test_without_tensorboard_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(UsageError, match=r"magsd\[tensorboard\]"):
+    with pytest.raises(UsageError, match=r"\.\[tensorboard\]"):
         check_tensorboard()
