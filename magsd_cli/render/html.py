@@ -156,7 +156,7 @@ def _figure(figure: Figure) -> str:
 
 
 def _raster(png: bytes) -> tuple[str, bytes]:
-    """A picture for the page: photographs as JPEG, a tenth of the bytes; the file beside the report is whole."""
+    """A picture for the page: photographs as JPEG, for they have a tenth of the bytes so."""
     if len(png) < LARGE:
         return "png", png
     buffer = io.BytesIO()
