@@ -45,6 +45,9 @@ class Image(_Section):
     clip_limit: float | None = Field(None, gt=0, description="None: the cache's own")
     tiles: int | None = Field(None, ge=1, description="None: the cache's own")
     mirror: bool = Field(False, description="predict with the mean of the image and its mirror image")
+    z_score: Literal["image", "column"] = Field(
+        "image", description="what has mean 0 and deviation 1; column: each of an augmented image's columns"
+    )
 
 
 class Model(_Section):
@@ -58,6 +61,7 @@ class Model(_Section):
     scales: Literal[1, 2, 3] = 2
     attention_maps: int = Field(32, ge=1, le=1024)
     pooling: Literal["attention", "gap", "gmp"] = "attention"
+    classifier_bias: bool = Field(False, description="of magsd's last layer; the baselines' have one")
     weights: str = "imagenet"
     stages: Literal[4, 3] = 4
     output_stride: Literal[32, 16, 8] = 32
@@ -87,7 +91,10 @@ class Train(_Section):
 
     step: Literal["attention_guided", "plain"] = "attention_guided"
     augment: tuple[Augmentation, ...] = ("mixup", "dimming", "patching")
-    loss: Literal["soft_distance", "l2", "cross_entropy"] = "soft_distance"
+    loss: Literal["soft_distance", "l2", "cross_entropy", "mean_cross_entropy"] = Field(
+        "soft_distance",
+        description="of the guided views, beside the image's cross-entropy; mean_cross_entropy: of all alike",
+    )
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(32, ge=1)
     lr: float = Field(1e-2, gt=0)
@@ -154,8 +161,10 @@ class Classic(_Section):
     operations: tuple[ClassicOperation, ...] = (
         "brightness", "contrast", "crop", "rotation", "horizontal_flip", "vertical_flip",
     )  # fmt: skip
-    choose: Literal["random_number", "each"] = "random_number"
-    probability: float = Field(0.5, ge=0, le=1, description="of each operation where choose is `each`")
+    choose: Literal["random_number", "each", "all"] = Field(
+        "random_number", description="each operation, or all of them together, with `probability`"
+    )
+    probability: float = Field(0.5, ge=0, le=1, description="where choose is `each` or `all`")
     brightness: Range = (0.5, 1.0)
     contrast: Range = (0.7, 1.0)
     crop_area: Range = (0.5, 1.0)

@@ -33,7 +33,8 @@ class MANet(nn.Module):
         self.branches = attention_branches(self.features.channels, settings)
         parts = settings.attention_maps if settings.pooling == "attention" else 1
         gain = 1.0 if settings.feature_norm == "none" else settings.classifier_gain
-        self.classifier = linear_classifier(parts * self.features.channels[-1], classes, gain, bias=False)
+        width, bias = parts * self.features.channels[-1], settings.classifier_bias
+        self.classifier = linear_classifier(width, classes, gain, bias)
 
     def forward(self, images: Tensor) -> Output:
         """z-scored X-rays [B, 1, H, W], sides of 64 and more -> logits [B, K], attention [B, M, h, w].

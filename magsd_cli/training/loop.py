@@ -24,7 +24,7 @@ from magsd_cli.console import Bar, on_terminal, say
 from magsd_cli.errors import DivergedError, Interrupted
 from magsd_cli.method.classic import training_images
 from magsd_cli.method.step import STEPS
-from magsd_cli.method.zscore import z_score
+from magsd_cli.method.zscore import column_z_score, z_score
 from magsd_cli.runtime.signals import StopRequested
 from magsd_cli.training.ddp import add_up, agree_on_stop, share
 from magsd_cli.training.resume import SavedState, restore, seed_generators, take_state
@@ -195,7 +195,10 @@ def _check_answers(task: Task, state: TrainingState, images: PlacedImages, progr
     network = state.result
     training = network.training
     pixels, _ = images.take(np.arange(min(CHECKED, len(images.labels))), task.device)
-    answer = network.eval()(z_score(pixels.to(task.device))).logits
+    standard = z_score(pixels.to(task.device))
+    if task.recipe.image.z_score == "column":
+        standard = column_z_score(standard)
+    answer = network.eval()(standard).logits
     network.train(training)
     if not bool(answer.isfinite().all()):
         remedy = "larger images or batches, or a smaller learning rate"
