@@ -55,12 +55,14 @@ class Model(_Section):
 
     name: Literal[
         "magsd", "vgg16", "resnet18", "resnet50", "inception_v3", "narin_resnet50", "narin_inception_v3",
-        "covidnet", "bcnn", "bcnn_attention", "fpn", "unet",
+        "covidnet", "bcnn", "bcnn_attention", "fpn", "unet", "linear_probe",
     ] = "magsd"  # fmt: skip
     backbone: Annotated[str, StringConstraints(pattern=r"^(timm:)?[A-Za-z0-9_.]+$")] = "resnet50"
     scales: Literal[1, 2, 3] = 2
     attention_maps: int = Field(32, ge=1, le=1024)
-    pooling: Literal["attention", "gap", "gmp"] = "attention"
+    pooling: Literal["attention", "gap", "gmp", "bilinear"] = Field(
+        "attention", description="bilinear: of the features with themselves, BCNN on magsd's backbone"
+    )
     classifier_bias: bool = Field(False, description="of magsd's last layer; the baselines' have one")
     weights: str = "imagenet"
     stages: Literal[4, 3] = 4
@@ -89,7 +91,10 @@ class Model(_Section):
 class Train(_Section):
     """Section 4.1: how it is trained. The paper gives no schedule; milestones are fractions of the epochs."""
 
-    step: Literal["attention_guided", "plain"] = "attention_guided"
+    step: Literal["attention_guided", "plain", "logistic_regression"] = Field(
+        "attention_guided",
+        description="logistic_regression: for model.name=linear_probe, and nothing else is",
+    )
     augment: tuple[Augmentation, ...] = ("mixup", "dimming", "patching")
     loss: Literal["soft_distance", "l2", "cross_entropy", "mean_cross_entropy"] = Field(
         "soft_distance",
@@ -199,6 +204,12 @@ class Recipe(_Section):
     soft_distance: SoftDistance = SoftDistance()
     classic: Classic = Classic()
     seed: int = Field(0, ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if (self.model.name == "linear_probe") != (self.train.step == "logistic_regression"):
+            raise ValueError("model.name=linear_probe and train.step=logistic_regression go together")
+        return self
 
     def to_json(self) -> str:
         """Every key with its value, in a stable order."""

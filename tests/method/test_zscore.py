@@ -32,4 +32,4 @@ def test_by_column_it_is_scikit_learns_scaler() -> None:
     for image, ours in zip(images, found, strict=True):
         expected = StandardScaler().fit_transform(image[0].numpy().astype(np.float64))
         assert np.abs(ours[0].numpy() - expected).max() < 1e-3
-    assert torch.allclose(column_z_score(z_score(images)), found, atol=1e-3)
+    assert torch.allclose(column_z_score(z_score(images)), found, atol=5e-3)
