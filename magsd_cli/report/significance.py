@@ -90,8 +90,8 @@ def _interval_blocks(rows: Sequence[ComparedRun], samples: Samples) -> list[Bloc
     for title in ("accuracy", "AUC"):
         head += [f"{title} (%) [95 % interval]", "SD of seeds", "SE of patients"]
     caption = (
-        "All out-of-fold images of a run pooled, mean over the runs. SD of seeds: the standard deviation over "
-        "the repeats, in points; n/a for one run. SE of patients: that of one run's figure over other "
+        "All out-of-fold images of a run pooled, mean over the runs. SD of seeds: the standard deviation "
+        "over the repeats, in points; n/a for one run. SE of patients: that of one run's figure over other "
         "patients. "
     )
     return [
