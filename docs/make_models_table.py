@@ -35,6 +35,7 @@ PAPERS = {
     "bcnn_attention": "Lin et al., ICCV 2015, with this paper's attention",
     "fpn": "Lin et al., CVPR 2017",
     "unet": "Ronneberger et al., MICCAI 2015",
+    "linear_probe": "Alain and Bengio, arXiv:1610.01644",
 }
 
 

@@ -45,6 +45,9 @@ class Image(_Section):
     clip_limit: float | None = Field(None, gt=0, description="None: the cache's own")
     tiles: int | None = Field(None, ge=1, description="None: the cache's own")
     mirror: bool = Field(False, description="predict with the mean of the image and its mirror image")
+    z_score: Literal["image", "column"] = Field(
+        "image", description="what has mean 0 and deviation 1; column: each of an augmented image's columns"
+    )
 
 
 class Model(_Section):
@@ -52,12 +55,15 @@ class Model(_Section):
 
     name: Literal[
         "magsd", "vgg16", "resnet18", "resnet50", "inception_v3", "narin_resnet50", "narin_inception_v3",
-        "covidnet", "bcnn", "bcnn_attention", "fpn", "unet",
+        "covidnet", "bcnn", "bcnn_attention", "fpn", "unet", "linear_probe",
     ] = "magsd"  # fmt: skip
     backbone: Annotated[str, StringConstraints(pattern=r"^(timm:)?[A-Za-z0-9_.]+$")] = "resnet50"
     scales: Literal[1, 2, 3] = 2
     attention_maps: int = Field(32, ge=1, le=1024)
-    pooling: Literal["attention", "gap", "gmp"] = "attention"
+    pooling: Literal["attention", "gap", "gmp", "bilinear"] = Field(
+        "attention", description="bilinear: of the features with themselves, BCNN on magsd's backbone"
+    )
+    classifier_bias: bool = Field(False, description="of magsd's last layer; the baselines' have one")
     weights: str = "imagenet"
     stages: Literal[4, 3] = 4
     output_stride: Literal[32, 16, 8] = 32
@@ -74,9 +80,15 @@ class Model(_Section):
 class Train(_Section):
     """Section 4.1: how it is trained. The paper gives no schedule; milestones are fractions of the epochs."""
 
-    step: Literal["attention_guided", "plain"] = "attention_guided"
+    step: Literal["attention_guided", "plain", "logistic_regression"] = Field(
+        "attention_guided",
+        description="logistic_regression: for model.name=linear_probe, and nothing else is",
+    )
     augment: tuple[Augmentation, ...] = ("mixup", "dimming", "patching")
-    loss: Literal["soft_distance", "l2", "cross_entropy"] = "soft_distance"
+    loss: Literal["soft_distance", "l2", "cross_entropy", "mean_cross_entropy"] = Field(
+        "soft_distance",
+        description="of the guided views, beside the image's cross-entropy; mean_cross_entropy: of all alike",
+    )
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(32, ge=1)
     lr: float = Field(1e-2, gt=0)
@@ -143,8 +155,10 @@ class Classic(_Section):
     operations: tuple[ClassicOperation, ...] = (
         "brightness", "contrast", "crop", "rotation", "horizontal_flip", "vertical_flip",
     )  # fmt: skip
-    choose: Literal["random_number", "each"] = "random_number"
-    probability: float = Field(0.5, ge=0, le=1, description="of each operation where choose is `each`")
+    choose: Literal["random_number", "each", "all"] = Field(
+        "random_number", description="each operation, or all of them together, with `probability`"
+    )
+    probability: float = Field(0.5, ge=0, le=1, description="where choose is `each` or `all`")
     brightness: Range = (0.5, 1.0)
     contrast: Range = (0.7, 1.0)
     crop_area: Range = (0.5, 1.0)
@@ -179,6 +193,12 @@ class Recipe(_Section):
     soft_distance: SoftDistance = SoftDistance()
     classic: Classic = Classic()
     seed: int = Field(0, ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if (self.model.name == "linear_probe") != (self.train.step == "logistic_regression"):
+            raise ValueError("model.name=linear_probe and train.step=logistic_regression go together")
+        return self
 
     def to_json(self) -> str:
         """Every key with its value, in a stable order."""

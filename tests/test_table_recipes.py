@@ -17,6 +17,11 @@ ROWS = {
     7: {"AM", "AM + AD", "AM + AD + AP"},
     8: {"L2", "Soft distance"},
 }  # fmt: skip
+SECOND_READINGS = (
+    (6, "GAP"),
+    (6, "GMP"),
+    (8, "L2"),
+)  # rows with a second recipe, what the authors' code does
 OF_TABLES = [name for name in recipe_names() if name.startswith("table")]
 
 
@@ -27,6 +32,8 @@ def test_every_row_has_its_recipe() -> None:
         assert paper is not None
         assert name.startswith(f"table{paper.table}/")
         found[paper.table].append(paper.row)
+    for table, row in SECOND_READINGS:
+        found[table].remove(row)
     assert {table: sorted(rows) for table, rows in found.items()} == {t: sorted(r) for t, r in ROWS.items()}
 
 
@@ -39,9 +46,12 @@ def test_every_row_has_its_recipe() -> None:
         ("table5/three_scales", {"model.scales"}),
         ("table6/gap", {"model.pooling"}),
         ("table6/gmp", {"model.pooling"}),
+        ("table6/gap_linear", {"model.pooling", "model.feature_norm", "model.classifier_bias"}),
+        ("table6/gmp_linear", {"model.pooling", "model.feature_norm", "model.classifier_bias"}),
         ("table7/mixup", {"train.augment"}),
         ("table7/mixup_dimming", {"train.augment"}),
         ("table8/l2", {"train.loss"}),
+        ("table8/mean_cross_entropy", {"train.loss"}),
         ("table8/soft_distance", set()),
     ],
 )

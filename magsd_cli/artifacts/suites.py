@@ -1,4 +1,4 @@
-"""A suite: several recipes cross-validated on one cache. ``suite.json`` says which run each row is."""
+"""A suite: several recipes, or repeats of one, on one cache. ``suite.json`` says which run each row is."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class SuiteRow:
-    """A recipe of a suite: its name and title, the paper's row that it names, and its run.
+    """A recipe of a suite, or one of its repeats: name and title, the paper's row that it names, and its run.
 
     `run` is the run's folder name beside the suite's (None: not begun); rows whose recipes differ in nothing
-    share one. `problem` is why the row could not be run.
+    share one. `problem` is why the row could not be run. `repeat` counts from 0; None where there are no
+    repeats.
     """
 
     recipe: str
@@ -27,6 +28,17 @@ class SuiteRow:
     row: str | None = None
     run: str | None = None
     problem: str | None = None
+    repeat: int | None = None
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """What tells the row from the others of its suite: recipe and repeat."""
+        return self.recipe, self.repeat or 0
+
+    @property
+    def words(self) -> str:
+        """The row as messages name it."""
+        return self.recipe if self.repeat is None else f"{self.recipe}, repeat {self.repeat + 1}"
 
 
 def suite_file(folder: Path) -> Path:
@@ -39,9 +51,17 @@ def write_suite(folder: Path, rows: Sequence[SuiteRow], command: Sequence[str]) 
     value = {
         "schema_version": SCHEMA_VERSION,
         "command": list(command),
-        "rows": [asdict(row) for row in rows],
+        "rows": [_values(row) for row in rows],
     }
     write_json_hashed(suite_file(folder), value)
+
+
+def _values(row: SuiteRow) -> dict[str, str | int | None]:
+    """The row's fields; `repeat` only where there are repeats, as files of earlier versions have none."""
+    values = asdict(row)
+    if row.repeat is None:
+        del values["repeat"]
+    return values
 
 
 def read_suite(folder: Path) -> tuple[list[SuiteRow], list[str]]:

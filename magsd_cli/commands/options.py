@@ -65,6 +65,16 @@ OfflineOption = Annotated[
 
 ResumeOption = Annotated[Path | None, typer.Option("--resume", help="Continue this run.")]
 
+RepeatsOption = Annotated[
+    int,
+    typer.Option(
+        "--repeats",
+        min=1,
+        metavar="R",
+        help="Do it R times, each with the next seed and new folds: R runs, a suite.",
+    ),
+]
+
 SplitsOption = Annotated[
     Path | None,
     typer.Option("--splits", help="CSV of published folds: image_id,fold (default: drawn by seed)."),

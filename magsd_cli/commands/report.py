@@ -30,6 +30,12 @@ def report(
         float | None,
         typer.Option(min=0, max=1, help="How common the disease is where it is used: PPV and NPV there."),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROW", help="Compare every row with this one: title, recipe or run (default: the best)."
+        ),
+    ] = None,
 ) -> int:
     """Write the report of a run, or the comparison of several. Prints its path."""
     from magsd_cli.report.report import report as stage
@@ -42,6 +48,7 @@ def report(
             external=external,
             truth=truth,
             prevalence=prevalence,
+            reference=reference,
         )
     )
     return 0

@@ -22,6 +22,7 @@ from magsd_cli.commands.options import (
     PositiveOption,
     RecipeOption,
     RecipesOption,
+    RepeatsOption,
     ResumeOption,
     SeedOption,
     SetOption,
@@ -79,6 +80,7 @@ def cv(
     recipe: RecipesOption = None,
     overrides: SetOption = None,
     folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
+    repeats: RepeatsOption = 1,
     gpus: GpusOption = None,
     parallel: ParallelOption = Parallel.folds,
     cluster: ClusterOption = None,
@@ -104,15 +106,18 @@ def cv(
 
     names = recipe or ["base"]
     targets = targets_from_options(positive, target_sensitivity, target_specificity, coverage)
-    several = is_suite(names)
+    several = repeats > 1 or is_suite(names)
     if several and resume is not None:
-        raise UsageError(f"--resume {resume}: goes with one recipe; start the suite again without it")
+        raise UsageError(
+            f"--resume {resume}: goes with one recipe and no --repeats; start the suite again without it"
+        )
     options = RunOptions(
         runs=context.obj,
         cache=cache,
         recipe=None if several else _recipe(names[0], overrides, seed, resume),
         name=name,
         folds=folds,
+        repeats=repeats,
         resume=resume,
         splits=splits,
         group=group,

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from magsd_cli.artifacts.suites import SuiteRow, read_suite, suite_file
 from magsd_cli.errors import ArtifactError
-from magsd_cli.evaluation.cross_validation import RunMetrics
+from magsd_cli.evaluation.cross_validation import RunMetrics, over_folds
 from magsd_cli.evaluation.results import Results
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.models.build import build_model, multiply_adds, parameters
@@ -32,7 +33,8 @@ class Cost:
 class ComparedRun:
     """A run in a comparison: its metrics, the digest of its cache, its predictions in the order of image ids.
 
-    `rows` are the (table, row) of the paper that it stands for.
+    `rows` are the (table, row) of the paper that it stands for, `recipe` what its suite calls its recipe.
+    `repeats` are the runs, with a seed each, that it is the sum of; none where it is one run.
     """
 
     name: str
@@ -42,6 +44,14 @@ class ComparedRun:
     predictions: Predictions | None = field(default=None, repr=False)
     rows: tuple[tuple[int, str], ...] = ()
     cost: Cost | None = None
+    seed: int = 0
+    recipe: str = ""
+    repeats: tuple[ComparedRun, ...] = field(default=(), repr=False)
+
+    @property
+    def runs(self) -> tuple[ComparedRun, ...]:
+        """Its repeats, or itself alone."""
+        return self.repeats or (self,)
 
 
 def rows_of_suites(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, list[SuiteRow]], list[str]]:
@@ -67,6 +77,25 @@ def rows_of_suites(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, list[S
     if paths and not found:
         raise ArtifactError(f"{paths[0]}: no row of this suite has a run yet; run the suite again")
     return list(dict.fromkeys(found)), rows, commands
+
+
+def by_repeats(found: Sequence[Results]) -> list[list[Results]]:
+    """The runs that are repeats of one another, by rising seed: all is the same in them but seed and folds.
+
+    A second run of the same seed is no repeat: it begins a group of its own.
+    """
+    groups: list[tuple[tuple[object, ...], list[Results]]] = []
+    for results in found:
+        run = results.run
+        recipe = run.recipe.model_copy(update={"seed": 0})
+        same = (recipe.hash(), run.cache_digest, run.kind, run.fold_count, run.held_out)
+        for key, group in groups:
+            if key == same and all(run.recipe.seed != other.run.recipe.seed for other in group):
+                group.append(results)
+                break
+        else:
+            groups.append((same, [results]))
+    return [sorted(group, key=lambda results: results.run.recipe.seed) for _, group in groups]
 
 
 def papers_rows(recipes: Sequence[Recipe]) -> list[list[tuple[int, str]]]:
@@ -110,7 +139,56 @@ def compared_run(results: Results, rows: Sequence[SuiteRow], own: Sequence[tuple
         predictions=None if results.predictions is None else results.predictions.by_image(),
         rows=tuple(named),
         cost=_cost(results),
+        seed=recipe.seed,
+        recipe=rows[0].recipe if rows else "",
     )
+
+
+def joined(repeats: Sequence[ComparedRun]) -> ComparedRun:
+    """Repeats as one row of a comparison: means over all their folds, images and confusions added up."""
+    first = repeats[0]
+    if len(repeats) == 1:
+        return first
+    folds = [fold for run in repeats for fold in run.metrics["folds"]]
+    mean, deviation = over_folds(folds)
+    confusion = np.sum([run.metrics["pooled"]["confusion"] for run in repeats], axis=0)
+    pooled = {**first.metrics["pooled"], "confusion": confusion.tolist()}
+    known = all(run.metrics.get("patients_known", True) for run in repeats)
+    metrics: RunMetrics = {**first.metrics, "folds": folds, "mean": mean, "std": deviation, "pooled": pooled}
+    metrics["patients_known"] = known
+    seeds = ", ".join(str(run.seed) for run in repeats)
+    return replace(
+        first,
+        name=f"{first.name} and {len(repeats) - 1} more (seeds {seeds})",
+        metrics=metrics,
+        predictions=_all_predictions(repeats),
+        cost=_mean_cost([run.cost for run in repeats if run.cost is not None]),
+        repeats=tuple(repeats),
+    )
+
+
+def _all_predictions(repeats: Sequence[ComparedRun]) -> Predictions | None:
+    """Those of all repeats one after another, an image as often as there are repeats."""
+    found = [run.predictions for run in repeats if run.predictions is not None]
+    if len(found) < len(repeats):
+        return None
+    return Predictions(
+        image_ids=tuple(name for each in found for name in each.image_ids),
+        truth=np.concatenate([each.truth for each in found]),
+        probabilities=np.concatenate([each.probabilities for each in found]),
+        folds=np.concatenate([each.tested_in() for each in found]),
+        patients=tuple(name for each in found for name in each.patients),
+        classes=found[0].classes,
+    )
+
+
+def _mean_cost(costs: Sequence[Cost]) -> Cost | None:
+    """Of one repeat."""
+    if not costs:
+        return None
+    seconds = [cost.seconds for cost in costs if cost.seconds is not None]
+    mean = sum(seconds) / len(seconds) if seconds else None
+    return replace(costs[0], seconds=mean)
 
 
 def _cost(results: Results) -> Cost:

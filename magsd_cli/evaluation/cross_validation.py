@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -86,12 +87,7 @@ def cross_validated(
         {"fold": int(fold), **names[fold], **_summary(table[table["fold"] == fold], classes)}
         for fold in sorted(table["fold"].unique())
     ]
-    mean: dict[str, float | None] = {}
-    deviation: dict[str, float | None] = {}
-    for metric in METRICS:
-        values = [row[metric] for row in folds if row[metric] is not None]
-        mean[metric] = float(np.mean(values)) if values else None
-        deviation[metric] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    mean, deviation = over_folds(folds)
     undefined = {
         f"fold {row['fold']} {metric}": reason for row in folds for metric, reason in row["undefined"].items()
     }
@@ -106,8 +102,19 @@ def cross_validated(
     }
 
 
+def over_folds(folds: Sequence[Rates]) -> tuple[dict[str, float | None], dict[str, float | None]]:
+    """Mean and sample standard deviation of each metric over the folds in which it is defined."""
+    mean: dict[str, float | None] = {}
+    deviation: dict[str, float | None] = {}
+    for metric in METRICS:
+        values = [row[metric] for row in folds if row[metric] is not None]
+        mean[metric] = float(np.mean(values)) if values else None
+        deviation[metric] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return mean, deviation
+
+
 def pooled_intervals(table: pd.DataFrame, classes: tuple[str, ...], seed: int = 0) -> dict[str, Any]:
-    """95% intervals of the pooled metrics, [low, high] each, by the bootstrap over patients (2,000 samples).
+    """95% intervals of the pooled metrics, [low, high] each, by the bootstrap over patients (20,000 samples).
 
     `per_class` has those of each class. None where a metric is undefined in most samples.
     """

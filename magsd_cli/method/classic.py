@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from magsd_cli.method.zscore import statistics, unit_range
+from magsd_cli.method.zscore import column_z_score, statistics, unit_range
 from magsd_cli.recipe import Classic, Recipe
 
 
@@ -16,11 +16,13 @@ def training_images(images: Tensor, recipe: Recipe, generator: Generator) -> Ten
     """uint8 [B, 1, H, W] -> what the network trains on: augmented, z-scored float32 [B, 1, H, W].
 
     The z-score takes the clean image's mean and deviation; with the augmented image's own it would undo every
-    change of brightness and contrast.
+    change of brightness and contrast. By column it is the augmented image's, as in the authors' code.
     """
     clean = unit_range(images)
     mean, deviation = statistics(clean)
     augmented = classic_augment(clean, recipe.classic, generator) if recipe.classic.enabled else clean
+    if recipe.image.z_score == "column":
+        return column_z_score(augmented)
     return (augmented - mean) / deviation
 
 
@@ -47,14 +49,16 @@ def classic_augment(images: Tensor, settings: Classic, generator: Generator) -> 
 def _choose_operations(
     batch: int, device: torch.device, settings: Classic, generator: Generator
 ) -> dict[str, Tensor]:
-    """Which operations each image gets: a random number of them, or each with its probability. bool [B]."""
+    """Which operations each image gets: a random number, each with its probability, or all. bool [B]."""
     count = len(settings.operations)
     draws = torch.rand(batch, max(count, 1), device=device, generator=generator)
     if settings.choose == "random_number":
         number = torch.randint(0, count + 1, (batch, 1), device=device, generator=generator)
         chosen = draws.argsort(1).argsort(1) < number
-    else:
+    elif settings.choose == "each":
         chosen = draws < settings.probability
+    else:
+        chosen = (draws[:, :1] < settings.probability).expand(-1, draws.shape[1])
     off = torch.zeros(batch, dtype=torch.bool, device=device)
     names = ("brightness", "contrast", "crop", "rotation", "translation", "horizontal_flip", "vertical_flip")
     position = {name: i for i, name in enumerate(settings.operations)}

@@ -54,6 +54,8 @@ def attention_guided_step(
 ) -> StepResult:
     """Eq. 7. L = CE(P, y) + d', over up to three views guided by the primary view's own attention.
 
+    With `train.loss` "mean_cross_entropy" L is the mean cross-entropy of the primary view and the others.
+
     The soft label is detached and no gradient flows through the augmentation, so each view is back-propagated
     as soon as its loss is known: the gradients are those of the joint loss, and one graph is held at a time.
     Processes that train together exchange gradients once, after the last view.
@@ -63,23 +65,44 @@ def attention_guided_step(
     names = recipe.train.augment
     if not names:
         return plain_step(model, images, targets, recipe, generator, backward)
+    primary, share = _shares(recipe)
     with _unshared(model):
-        entropy, logits, attention = _primary(model, images, targets, recipe, backward)
+        entropy, logits, attention = _primary(
+            model, images, targets, recipe, lambda loss: backward(primary * loss)
+        )
+    entropy = primary * entropy
     attention = guiding_attention(attention, recipe)
     correct = (logits.argmax(1) == targets).sum()
     soft = soft_label(logits, targets, recipe.soft_distance)
     maps = choose_maps(attention, recipe.guide.map_choice, len(names), generator)
-    share = recipe.soft_distance.weight / (len(names) if recipe.soft_distance.over_views == "mean" else 1)
     total = 0 * attention.sum()  # not 0 where a map is not finite: thresholds alone would hide it
     for number, name in enumerate(names):
         view = AUGMENTATIONS[name](images, maps[:, number : number + 1], recipe.guide, generator)
         with nullcontext() if number == len(names) - 1 else _unshared(model):
             with _precision(view, recipe):
                 output = model(view)
-            distance = share * LOSSES[recipe.train.loss](soft, output.logits, targets)
+            distance = share * _view_loss(soft, output.logits, targets, recipe)
             backward(distance)
         total = total + distance.detach()
     return StepResult(entropy + total, entropy, total, correct)
+
+
+def _shares(recipe: Recipe) -> tuple[float, float]:
+    """What the primary view's cross-entropy, and the loss of each guided view, are multiplied by."""
+    views, settings = len(recipe.train.augment), recipe.soft_distance
+    if recipe.train.loss == "mean_cross_entropy":
+        return 1 / (1 + views), 1 / (1 + views)
+    return 1.0, settings.weight / (views if settings.over_views == "mean" else 1)
+
+
+def _view_loss(soft: Tensor, logits: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
+    if recipe.train.loss == "mean_cross_entropy":
+        return _cross_entropy(logits, targets, recipe)
+    return LOSSES[recipe.train.loss](soft, logits, targets)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
+    return F.cross_entropy(logits.float(), targets, label_smoothing=recipe.train.label_smoothing)
 
 
 def guiding_attention(attention: Tensor | None, recipe: Recipe) -> Tensor:
@@ -97,7 +120,7 @@ def _primary(
     """Forward and backward of the primary view: its cross-entropy, logits and attention, all detached."""
     with _precision(images, recipe):
         output = model(images)
-    entropy = F.cross_entropy(output.logits.float(), targets, label_smoothing=recipe.train.label_smoothing)
+    entropy = _cross_entropy(output.logits, targets, recipe)
     backward(entropy)
     attention = None if output.attention is None else output.attention.detach().float()
     return entropy.detach(), output.logits.detach(), attention

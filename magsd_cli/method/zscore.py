@@ -1,4 +1,4 @@
-"""Z-score per image (section 4.2)."""
+"""Z-score per image (section 4.2), or per column of an image as in the authors' code."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ def z_score(images: Tensor) -> Tensor:
     values = unit_range(images)
     mean, deviation = statistics(values)
     return (values - mean) / deviation
+
+
+def column_z_score(values: Tensor) -> Tensor:
+    """Float [B, 1, H, W] -> each column of each image with mean 0 and deviation 1; one gray level becomes 0.
+
+    The authors' code (NOTES.md) fits scikit-learn's StandardScaler to the image, whose features are columns.
+    Another brightness or contrast of the whole image gives the same.
+    """
+    mean = values.mean(2, keepdim=True)
+    return (values - mean) / values.std(2, keepdim=True, correction=0).clamp_min(1e-4)
 
 
 def unit_range(images: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ def cross_fitted(truth: npt.ArrayLike, probabilities: npt.ArrayLike, folds: npt.
 def calibration_intervals(
     truth: npt.ArrayLike, probabilities: npt.ArrayLike, groups: Sequence[str], rng: np.random.Generator
 ) -> dict[str, Interval]:
-    """95% intervals over patients of `ece`, `brier` and `log_loss`, by the bootstrap (2,000 samples).
+    """95% intervals over patients of `ece`, `brier` and `log_loss`, by the bootstrap (20,000 samples).
 
     groups: the patient of each image [N]. The ECE of a sample is too high, as that of few images is: the
     scatter within a bin counts as miscalibration. So its interval is the basic bootstrap's, which takes from

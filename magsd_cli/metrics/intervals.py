@@ -1,7 +1,7 @@
 """95% intervals: Wilson's for one proportion, the bootstrap over patients for everything else.
 
 A bootstrap sample is a row of weights: how often each image is in it. Weights [D, N] of D samples at once
-make every rate a product of matrices, so that 2,000 samples take a moment.
+make every rate a product of matrices, so that 20,000 samples take seconds.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from magsd_cli.metrics.rates import RATES, accuracy, class_counts
-from magsd_cli.metrics.roc import weighted_auc
+from magsd_cli.metrics.roc import auc_of_columns
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 LEVEL = 0.95
-DRAWS = 2000
-CHUNK = 2_000_000  # weights held at a time
+DRAWS = 20_000  # with 2,000 the smallest p that Holm's rule leaves of 21 comparisons is 0.021
+CHUNK = 250_000  # weights held at a time: what stays in a processor's cache
 
 
 class Interval(NamedTuple):
@@ -66,7 +66,9 @@ def patient_weights(groups: Sequence[str], draws: int, rng: np.random.Generator)
     count = len(numbers)
     if count == 0:
         return np.zeros((draws, 0), np.int64)
-    return rng.multinomial(count, np.full(count, 1 / count), size=draws)[:, place]
+    drawn = rng.integers(count, size=(draws, count)) + count * np.arange(draws)[:, None]
+    times = np.bincount(drawn.ravel(), minlength=draws * count).reshape(draws, count)
+    return times[:, place]
 
 
 def rate_draws(truth: npt.ArrayLike, probabilities: npt.ArrayLike, weights: Integers) -> dict[str, Floats]:
@@ -77,11 +79,12 @@ def rate_draws(truth: npt.ArrayLike, probabilities: npt.ArrayLike, weights: Inte
     """
     labels, scores = np.asarray(truth, np.int64), np.asarray(probabilities, np.float64)
     classes = scores.shape[1]
+    columns = np.ascontiguousarray(weights.T, np.float64)
     cells = np.eye(classes**2)[labels * classes + scores.argmax(axis=1)]
-    confusion = (weights @ cells).astype(np.int64).reshape(-1, classes, classes)
+    confusion = (cells.T @ columns).T.astype(np.int64).reshape(-1, classes, classes)
     counts = class_counts(confusion)
     by_class = {name: rate(counts) for name, rate in RATES.items()}
-    areas = [weighted_auc(labels == k, scores[:, k], weights) for k in range(classes)]
+    areas = [auc_of_columns(labels == k, scores[:, k], columns) for k in range(classes)]
     by_class["auc"] = np.stack(areas, axis=1)
     draws = {"accuracy": accuracy(counts)}
     for name, values in by_class.items():

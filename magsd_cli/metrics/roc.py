@@ -47,17 +47,27 @@ def weighted_auc(positive: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.Ar
 
     positive: bool [N]; scores: [N]. NaN for rows in which one kind has no weight.
     """
+    return auc_of_columns(positive, scores, np.ascontiguousarray(np.asarray(weights, np.float64).T))
+
+
+def auc_of_columns(positive: npt.ArrayLike, scores: npt.ArrayLike, columns: Floats) -> Floats:
+    """`weighted_auc` of weights [N, D], a column for each set of them, which is how it is computed: [D].
+
+    The negatives' weights are added up in the order of their scores; each positive then looks up how many it
+    beats. Sums of whole weights are exact.
+    """
     truth, values = np.asarray(positive, bool), np.asarray(scores, np.float64)
-    counts = np.asarray(weights, np.float64)
-    if len(values) == 0:
-        return np.full(len(counts), np.nan)
-    order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))  # the first of each run of equal scores
-    ours = np.add.reduceat(np.where(truth, counts, 0)[:, order], starts, axis=1)
-    others = np.add.reduceat(np.where(truth, 0, counts)[:, order], starts, axis=1)
-    beaten = np.cumsum(others, axis=1) - others / 2
-    pairs = ours.sum(axis=1) * others.sum(axis=1)
-    wins = (ours * beaten).sum(axis=1)
+    ours, others = np.flatnonzero(truth), np.flatnonzero(~truth)
+    others = others[np.argsort(values[others], kind="stable")]
+    below = np.zeros((len(others) + 1, columns.shape[1]))
+    np.cumsum(columns[others], axis=0, out=below[1:])
+    fewer, no_more = (np.searchsorted(values[others], values[ours], side) for side in ("left", "right"))
+    beaten = below[fewer]
+    tied = fewer < no_more
+    beaten[tied] = (beaten[tied] + below[no_more[tied]]) / 2
+    mine = columns[ours]
+    pairs = mine.sum(axis=0) * below[-1]
+    wins = np.einsum("nd,nd->d", mine, beaten)
     return np.where(pairs > 0, wins / np.where(pairs > 0, pairs, 1), np.nan)
 
 

@@ -86,7 +86,7 @@ def cross_fitted_decisions(
 def achieved(positive: npt.ArrayLike, called: npt.ArrayLike, groups: Sequence[str]) -> Achieved:
     """What the calls `called` bool [N] achieve on images that are `positive` bool [N].
 
-    groups: the patient of each image, for the intervals (bootstrap over patients, 2,000 samples, seed 0).
+    groups: the patient of each image, for the intervals (bootstrap over patients, 20,000 samples, seed 0).
     """
     truth, calls = np.asarray(positive, bool), np.asarray(called, bool)
     kinds = ((truth, calls), (~truth, ~calls))

@@ -15,6 +15,7 @@ from magsd_cli.models.baselines.bcnn import BCNN, BCNNAttention
 from magsd_cli.models.baselines.covidnet import COVIDNet
 from magsd_cli.models.baselines.fpn import FPN
 from magsd_cli.models.baselines.inception import InceptionV3
+from magsd_cli.models.baselines.linear_probe import LinearProbe
 from magsd_cli.models.baselines.narin import NarinInceptionV3, NarinResNet50
 from magsd_cli.models.baselines.resnet_classifier import resnet18, resnet50
 from magsd_cli.models.baselines.unet import UNet
@@ -70,6 +71,7 @@ MODELS: dict[str, Callable[[Model, int], nn.Module]] = {
     "bcnn_attention": BCNNAttention,
     "fpn": FPN,
     "unet": UNet,
+    "linear_probe": LinearProbe,
 }
 
 

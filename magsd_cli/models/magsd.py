@@ -14,6 +14,7 @@ from magsd_cli.models.attention import (
     multiscale_attention,
     signed_sqrt_l2,
 )
+from magsd_cli.models.baselines.bcnn import bilinear_pooling
 from magsd_cli.models.output import Output
 from magsd_cli.models.resnet import STAGES, ResNetFeatures
 from magsd_cli.models.timm_features import PREFIX, TimmFeatures, timm_trunk
@@ -27,11 +28,12 @@ class MANet(nn.Module):
     def __init__(self, settings: Model, classes: int) -> None:
         super().__init__()
         self.settings = settings
-        self.features, self.trunk = _backbone(settings)
+        self.features, self.trunk = trunk_features(settings)
         self.branches = attention_branches(self.features.channels, settings)
-        parts = settings.attention_maps if settings.pooling == "attention" else 1
+        last = self.features.channels[-1]
+        parts = {"attention": settings.attention_maps, "bilinear": last}.get(settings.pooling, 1)
         gain = 1.0 if settings.feature_norm == "none" else settings.classifier_gain
-        self.classifier = linear_classifier(parts * self.features.channels[-1], classes, gain, bias=False)
+        self.classifier = linear_classifier(parts * last, classes, gain, settings.classifier_bias)
 
     def forward(self, images: Tensor) -> Output:
         """z-scored X-rays [B, 1, H, W], sides of 64 and more -> logits [B, K], attention [B, M, h, w].
@@ -47,7 +49,7 @@ class MANet(nn.Module):
         return Output(self.classifier(vector), attention)
 
 
-def _backbone(settings: Model) -> tuple[ResNetFeatures | TimmFeatures, Trunk]:
+def trunk_features(settings: Model) -> tuple[ResNetFeatures | TimmFeatures, Trunk]:
     """The extractor of f1, f2, f3 that the recipe names, and where its published weights go.
 
     Raises `UsageError` for a timm backbone with other stages, or with a stride that it does not have.
@@ -78,8 +80,14 @@ def global_max_pooling(features: Tensor, _attention: Tensor) -> Tensor:
     return features.amax((2, 3))
 
 
+def self_pooling(features: Tensor, _attention: Tensor) -> Tensor:
+    """BCNN's pooling on this backbone: [B, C, h, w] -> [B, C * C]. The attention maps are not used."""
+    return bilinear_pooling(features)
+
+
 POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "attention": attention_pooling,
     "gap": global_average_pooling,
     "gmp": global_max_pooling,
+    "bilinear": self_pooling,
 }

@@ -12,7 +12,14 @@ import numpy.typing as npt
 from magsd_cli import __version__
 from magsd_cli.artifacts.suites import SuiteRow, suite_file
 from magsd_cli.errors import ArtifactError
-from magsd_cli.evaluation.comparison import ComparedRun, compared_run, papers_rows, with_distinct_titles
+from magsd_cli.evaluation.comparison import (
+    ComparedRun,
+    by_repeats,
+    compared_run,
+    joined,
+    papers_rows,
+    with_distinct_titles,
+)
 from magsd_cli.evaluation.results import Results
 from magsd_cli.render.document import (
     NOT_FOR_DIAGNOSIS,
@@ -32,7 +39,7 @@ from magsd_cli.render.fig6_roc import Curve, roc_figure
 from magsd_cli.render.fig8_confusion import confusion_grid
 from magsd_cli.report.paper_comparison import published_blocks
 from magsd_cli.report.sections.performance import COLUMNS, roc_curves
-from magsd_cli.report.significance import contrast_blocks
+from magsd_cli.report.significance import statistics_blocks
 
 EMPHASISED = 3  # Fig. 6: "Top-3 highest AUC values and their ROC curves are emphasized"
 
@@ -89,7 +96,7 @@ def cost_table(runs: Sequence[ComparedRun]) -> Table:
         )
     caption = (
         "Multiply-adds: of one image of the recipe's size, forward. Time: the sum over the folds' epochs, as "
-        "they came on this machine."
+        "they came on this machine; of repeats the mean of one."
     )
     head = ("run", "parameters (M)", "multiply-adds (G)", "training (min)", "an epoch of a fold (s)")
     return Table(caption, head, tuple(rows))
@@ -97,6 +104,13 @@ def cost_table(runs: Sequence[ComparedRun]) -> Table:
 
 def _cautions(runs: Sequence[ComparedRun]) -> list[Block]:
     found = []
+    single = sum(len(run.runs) == 1 for run in runs)
+    if single:
+        which = "The rows are" if single == len(runs) else f"{single} of {len(runs)} rows are"
+        found.append(
+            f"{which} one run each: trained networks are compared, and another seed may turn it over. "
+            "Methods are compared where there are repeats (`magsd cv --repeats 3`)."
+        )
     if len({_images(run) for run in runs}) > 1:
         found.append(
             "The runs were not tested on the same images: their figures cannot be compared directly."
@@ -110,10 +124,12 @@ def _cautions(runs: Sequence[ComparedRun]) -> list[Block]:
 
 def _images(run: ComparedRun) -> tuple[str, ...]:
     """What a run was tested on: its images, or, where its predictions are gone, its cache."""
-    return (run.digest,) if run.predictions is None else run.predictions.image_ids
+    first = run.runs[0]
+    return (first.digest,) if first.predictions is None else first.predictions.image_ids
 
 
 def _folds(run: ComparedRun) -> tuple[int, ...]:
+    """The folds of all its repeats."""
     return () if run.predictions is None else tuple(run.predictions.tested_in().tolist())
 
 
@@ -131,7 +147,8 @@ def comparison_table(runs: Sequence[ComparedRun]) -> Table:
             cells.append(mean_and_deviation(mean[metric], deviation[metric]) + star)
         rows.append((run.title, run.name, str(run.metrics["pooled"]["n"]), *cells))
     caption = (
-        "Mean ± standard deviation over the folds, in percent, out of fold. *: the highest of the column."
+        "Mean ± standard deviation over the folds (of all repeats), in percent, out of fold. *: the highest "
+        "of the column."
     )
     return Table(caption, ("recipe", "run", "n", *(f"{name} (%)" for name in COLUMNS.values())), tuple(rows))
 
@@ -160,20 +177,26 @@ def _roc(curves: Sequence[tuple[str, Curve]]) -> Figure:
 
 
 def compare_runs(
-    found: Sequence[Results], rows: Mapping[Path, Sequence[SuiteRow]], commands: Sequence[str]
+    found: Sequence[Results],
+    rows: Mapping[Path, Sequence[SuiteRow]],
+    commands: Sequence[str],
+    reference: str | None = None,
 ) -> Document:
     """The comparison of several runs; `rows` are what they stand for in a suite.
 
-    Raises `ArtifactError` for a run without metrics.
+    Runs that differ in their seed alone are repeats, one row together. `reference` names the row that the
+    others are compared with (None: the best). Raises `ArtifactError` for a run without metrics, `UsageError`
+    for a reference that is none.
     """
     for results in found:
         if results.metrics is None:
             raise ArtifactError(f"{results.run.path}: {results.missing['metrics']}; leave the run out")
-    named = papers_rows([results.run.recipe for results in found])
+    groups = by_repeats(found)
+    named = papers_rows([group[0].run.recipe for group in groups])
     runs = with_distinct_titles(
         [
-            compared_run(results, rows.get(results.run.path, ()), own)
-            for results, own in zip(found, named, strict=True)
+            joined([compared_run(results, rows.get(results.run.path, ()), own) for results in group])
+            for group, own in zip(groups, named, strict=True)
         ]
     )
     folders = [str(results.run.path) for results in found]
@@ -189,7 +212,7 @@ def compare_runs(
         *_left_out([row for path, some in rows.items() for row in some if suite_file(path).exists()]),
         *comparison_blocks(runs),
         *published_blocks(runs),
-        *contrast_blocks(runs),
+        *statistics_blocks(runs, reference),
         Heading("What they cost"),
         cost_table(runs),
         *picture_blocks(runs),
@@ -242,5 +265,5 @@ def _span(values: Sequence[int]) -> str:
 def _left_out(rows: Sequence[SuiteRow]) -> list[Block]:
     if not rows:
         return []
-    items = tuple(f"{row.recipe}: {row.problem or 'not begun'}" for row in rows)
+    items = tuple(f"{row.words}: {row.problem or 'not begun'}" for row in rows)
     return [Paragraph("Rows without a run:"), Bullets(items)]

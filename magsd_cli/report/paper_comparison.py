@@ -49,7 +49,7 @@ def _table(table: int, inside: Sequence[tuple[str, ComparedRun]]) -> list[Block]
         known = [figures.get((table, row, data_set, metric)) for metric in METRICS]
         rows.append(
             (
-                row,
+                row if [r for r, _ in inside].count(row) == 1 else f"{row}: {run.title}",
                 *(mean_and_deviation(mean[metric], deviation[metric]) for metric in METRICS),
                 *(mean_and_deviation(*figure) if figure else "n/a" for figure in known),
                 _difference(ours[place], theirs[place]),

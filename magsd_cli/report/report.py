@@ -64,6 +64,7 @@ def report(
     external: Path | None = None,
     truth: Path | None = None,
     prevalence: float | None = None,
+    reference: str | None = None,
 ) -> Path:
     """Write report.md, report.html and figures/ for one run (None: the newest), or a comparison of several.
 
@@ -71,7 +72,8 @@ def report(
     pictures then lie in a folder of its name. A suite's folder stands for its runs. Returns the path of
     report.md. `external`: a CSV of predictions on outside data, with labels, or a table that predict
     made, with its labels in the CSV `truth`. `prevalence` in 0..1: how common
-    the class that is decided about is where the model is to be used.
+    the class that is decided about is where the model is to be used. `reference`: the row that the others
+    of a comparison are tested against (None: the best).
 
     Raises `ArtifactError` for runs that are unfinished, damaged or contradict themselves, and `UsageError`
     for a bad `external`, or when the folder holds a report.md that this command did not write.
@@ -82,6 +84,8 @@ def report(
         say(f"report: {given[0]} (the newest run; name another one behind `magsd report`)")
     paths, rows, commands = rows_of_suites(given)
     several = len(paths) > 1 or paths != given
+    if not several and reference is not None:
+        raise UsageError(f"--reference {reference}: goes with several runs, or a suite; name them all")
     if several and prevalence is not None:
         raise UsageError("--prevalence: goes with one run; name that run alone")
     if truth is not None and external is None:
@@ -95,7 +99,7 @@ def report(
     with lock(folder / ".report.lock"):
         found = [read_results(path) for path in paths]
         if several:
-            return _write(compare_runs(found, rows, commands), place)
+            return _write(compare_runs(found, rows, commands, reference), place)
         facts = gather_facts(found[0], runs, external, truth, prevalence)
         path = _write(describe_run(facts), place)
         _write_text(describe_card(facts), folder / CARD, place != folder)

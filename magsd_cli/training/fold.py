@@ -78,11 +78,13 @@ def train_fold(
 def _task(plan: Plan, fold: int, device: torch.device, ranks: Ranks) -> Task:
     run, cache, folds = plan.run, plan.cache, plan.folds
     index = folds.loc[folds["fold"] != fold, "index"].to_numpy(copy=True)  # pandas' own cannot be written to
+    groups = cache.group_ids if any(cache.group_ids) else cache.patient_ids
     words = f"fold {fold}" if run.kind == "cv" else "training"
     return Task(
         images=_network_images(cache.images, run.recipe.image.size),
         labels=cache.labels[index],
         rows=index,
+        groups=tuple(groups[i] for i in index),
         classes=len(run.classes),
         recipe=run.recipe,
         fold=fold,

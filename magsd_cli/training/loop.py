@@ -18,19 +18,24 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from magsd_cli.console import Bar, on_terminal, say
 from magsd_cli.errors import DivergedError, Interrupted
 from magsd_cli.method.classic import training_images
+from magsd_cli.method.logistic_regression import fit_logistic_regression
 from magsd_cli.method.step import STEPS
-from magsd_cli.method.zscore import z_score
+from magsd_cli.method.zscore import column_z_score, z_score
+from magsd_cli.models.baselines.linear_probe import LinearProbe
+from magsd_cli.runtime.device import WEIGHTS, generator_seed
 from magsd_cli.runtime.signals import StopRequested
 from magsd_cli.training.ddp import add_up, agree_on_stop, share
 from magsd_cli.training.resume import SavedState, restore, seed_generators, take_state
 from magsd_cli.training.schedule import PlacedImages, epoch_batches, learning_rate, place_images
 from magsd_cli.training.state import Progress, Task, TrainingState, history_row, new_state
 
+PROBED = 32  # images whose features are taken at a time
 CHECKED = 16  # training images that a network answers after each epoch
 CHECK_EVERY = 20  # batches between two looks at a GPU's sums: each look waits for the device
 Save = Callable[[SavedState, nn.Module], None]
@@ -49,6 +54,10 @@ def train(task: Task, saved: SavedState | None, save: Save, stop_requested: Stop
         state = new_state(task)
         progress = Progress() if saved is None else restore(state, saved)
         images = place_images(task)
+        if task.recipe.train.step == "logistic_regression" and progress.epoch < epochs:
+            progress = _fit_last_layer(task, state, images)
+            save(take_state(task, state, progress), state.result)
+            _say_epoch(task, progress)
         left = (epochs - progress.epoch) * len(_batches(task, 0)) - progress.batch
         with nullcontext() if task.bar is None else task.bar(task.title, left) as bar:
             while progress.epoch < epochs:
@@ -99,6 +108,29 @@ def _train_epoch(
     rate = learning_rate(task.recipe.train, (start.epoch + 1) * len(batches) - 1, len(batches))
     row = history_row(start.epoch, sums.tolist(), rate, seconds)
     return Progress(epoch=start.epoch + 1, history=(*start.history, row))
+
+
+@torch.inference_mode()
+def _fit_last_layer(task: Task, state: TrainingState, images: PlacedImages) -> Progress:
+    """Fit the last layer of a linear probe to the training images as they are, all epochs at once."""
+    begun = time.perf_counter()
+    network, positions = state.model.eval(), np.arange(len(task.labels))
+    assert isinstance(network, LinearProbe)  # the recipe sees to it
+    parts = np.array_split(positions, max(1, len(positions) // PROBED))
+    standard = (z_score(images.take(part, task.device)[0].to(task.device)) for part in parts)
+    vectors = torch.cat([network.vectors(batch).double().cpu() for batch in standard])
+    seed = generator_seed(task.recipe.seed, task.fold, 0, WEIGHTS)
+    groups = task.groups or ("",) * len(positions)
+    layer = fit_logistic_regression(vectors.numpy(), task.labels, groups, task.classes, seed)
+    weight, bias = torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)
+    network.classifier.weight.copy_(weight)
+    network.classifier.bias.copy_(bias)
+    logits, targets = vectors @ weight.T + bias, torch.from_numpy(task.labels)
+    loss = float(F.cross_entropy(logits, targets, reduction="sum"))
+    sums = [loss, loss, 0.0, float((logits.argmax(1) == targets).sum()), float(len(targets))]
+    say(f"{task.title}: C = {layer.penalty:g}, the cheapest of the training part's own cross-validation")
+    row = history_row(task.recipe.train.epochs - 1, sums, 0.0, time.perf_counter() - begun)
+    return Progress(epoch=task.recipe.train.epochs, history=(row,))
 
 
 def _batches(task: Task, epoch: int) -> list[npt.NDArray[np.int64]]:
@@ -195,7 +227,10 @@ def _check_answers(task: Task, state: TrainingState, images: PlacedImages, progr
     network = state.result
     training = network.training
     pixels, _ = images.take(np.arange(min(CHECKED, len(images.labels))), task.device)
-    answer = network.eval()(z_score(pixels.to(task.device))).logits
+    standard = z_score(pixels.to(task.device))
+    if task.recipe.image.z_score == "column":
+        standard = column_z_score(standard)
+    answer = network.eval()(standard).logits
     network.train(training)
     if not bool(answer.isfinite().all()):
         remedy = "larger images or batches, or a smaller learning rate"

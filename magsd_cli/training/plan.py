@@ -26,7 +26,8 @@ class RunOptions:
     """What `magsd train` and `magsd cv` are asked for: each field is the option of its name.
 
     cache: None is the newest under `runs`. recipe: None only with `resume`, whose run has its own. splits: a
-    CSV of published folds, in place of `folds` drawn by the recipe's seed. cluster: the address of a Ray
+    CSV of published folds, in place of `folds` drawn by the recipe's seed. repeats: more than 1 is a suite of
+    as many runs, each with a seed of its own. cluster: the address of a Ray
     cluster that trains the folds, on `device`. targets: what the run is calibrated for at the end. command:
     the command line, for the run's provenance.
     """
@@ -36,6 +37,7 @@ class RunOptions:
     recipe: Recipe | None = None
     name: str | None = None
     folds: int = FOLDS
+    repeats: int = 1
     resume: Path | None = None
     splits: Path | None = None
     group: Group = Group.patient

@@ -22,6 +22,7 @@ class Task:
     """One fold to train: images uint8 [M,1,S,S] at the network's size, labels int64 [N], and their words.
 
     `rows` [N] says which of the images are trained on (None: all, N = M), so that none need be copied.
+    `groups` are their patients [N], "" where unknown; () where all are.
     """
 
     images: npt.NDArray[np.uint8] = field(repr=False)
@@ -31,6 +32,7 @@ class Task:
     fold: int
     device: torch.device
     rows: npt.NDArray[np.int64] | None = field(default=None, repr=False)
+    groups: tuple[str, ...] = field(default=(), repr=False)
     title: str = "training"
     bar: OpenBar | None = None  # what shows the progress; None where no one looks, or others do
     ranks: Ranks = ALONE  # the processes that share each batch

@@ -1,4 +1,4 @@
-"""`magsd cv` with several recipes: a suite, such as a table of the paper, row after row."""
+"""`magsd cv` with several recipes or `--repeats`: a suite, such as a table of the paper, row after row."""
 
 from __future__ import annotations
 
@@ -57,28 +57,36 @@ def _folder(name: str) -> Path | None:
 def suite(names: Sequence[str], overrides: Sequence[str], options: RunOptions) -> tuple[Path, int]:
     """Cross-validate every recipe of `names`, with `overrides`, as `cv` with `options` does: a row each.
 
-    Rows whose recipes differ in nothing that changes a result share one run. A finished run is not made
+    With `options.repeats` above 1 each recipe has that many rows: ordinary runs with the seeds s, s + 1, ...
+    (s: the recipe's own), and with them new folds, first all recipes with s, then all with s + 1. Rows whose
+    recipes differ in nothing that changes a result share one run. A finished run is not made
     again; a row that cannot be run is reported, and the others go on. Returns the suite's folder and the exit
     code: 0, or that of the first row that failed. Raises `UsageError` for a bad recipe, before any row is
     begun, `LockedError` when another process makes the suite, `Interrupted` on a signal (what is done is
-    kept: the same command goes on).
+    kept: the same command goes on; with more repeats, the same suite grows).
     """
-    chosen = expand(names)
-    recipes = {recipe: _load(recipe, overrides) for recipe in chosen}
-    folder = name_path(options.runs, options.name or _default_name(names, recipes, options))
-    rows = [_row(recipe, loaded) for recipe, loaded in recipes.items()]
+    loaded = {recipe: _load(recipe, overrides) for recipe in expand(names)}
+    folder = name_path(options.runs, options.name or _default_name(names, loaded, options))
+    recipes = {
+        _row(recipe, ours, repeat if options.repeats > 1 else None): reseeded(ours, repeat)
+        for repeat in range(options.repeats)
+        for recipe, ours in loaded.items()
+    }
+    rows = list(recipes)
+    if options.repeats > 1 and (options.splits is not None or options.group == Group.source):
+        say("suite: the folds are given, so every repeat has the same ones and a seed of its own")
     if folder.exists() and not suite_file(folder).exists():
         raise ArtifactError(f"{folder}: is there already and is no suite; choose another --name")
     with lock(lock_path(folder)):
-        rows = _with_earlier_runs(folder, rows)
+        rows = _with_earlier_rows(folder, rows)
         write_suite(folder, rows, options.command)
         code = 0
         for digest in dict.fromkeys(recipe.hash() for recipe in recipes.values()):
-            alike = [number for number, row in enumerate(rows) if recipes[row.recipe].hash() == digest]
-            words = ", ".join(rows[number].recipe for number in alike)
+            same = {row.place: recipe for row, recipe in recipes.items() if recipe.hash() == digest}
+            alike = [number for number, row in enumerate(rows) if row.place in same]
+            words = "; ".join(rows[number].words for number in alike)
             say(f"suite: {words} ({alike[0] + 1} of {len(rows)} rows)")
-            row_options = replace(options, recipe=recipes[rows[alike[0]].recipe], name=None)
-            run, problem, row_code = _one(row_options)
+            run, problem, row_code = _one(replace(options, recipe=same[rows[alike[0]].place], name=None))
             code = code or row_code
             for number in alike:
                 rows[number] = replace(rows[number], run=run or rows[number].run, problem=problem)
@@ -107,26 +115,42 @@ def _load(name: str, overrides: Sequence[str]) -> Recipe:
         raise UsageError(f"{error} (or the folder {near[0]})" if near else str(error)) from None
 
 
-def _row(name: str, recipe: Recipe) -> SuiteRow:
+def reseeded(recipe: Recipe, repeat: int) -> Recipe:
+    """The recipe of repeat 0, 1, ...: its seed plus that number, and nothing else is another.
+
+    Raises `UsageError` where there is no such seed.
+    """
+    if recipe.seed + repeat >= 2**63:
+        raise UsageError(f"seed={recipe.seed}: leaves no seeds for --repeats; choose a smaller one")
+    return recipe.model_copy(update={"seed": recipe.seed + repeat})
+
+
+def _row(name: str, recipe: Recipe, repeat: int | None) -> SuiteRow:
     paper = recipe.paper
     return SuiteRow(
         recipe=name,
         title=recipe.title or name,
         table=paper.table if paper else None,
         row=paper.row if paper else None,
+        repeat=repeat,
     )
 
 
-def _with_earlier_runs(folder: Path, rows: list[SuiteRow]) -> list[SuiteRow]:
-    """`rows` with the runs that an earlier start of this suite noted."""
+def _with_earlier_rows(folder: Path, rows: list[SuiteRow]) -> list[SuiteRow]:
+    """`rows` with the runs that an earlier start of this suite noted, and behind them its further repeats."""
     if not suite_file(folder).exists():
         return rows
-    earlier = {row.recipe: row for row in read_suite(folder)[0]}
-    if set(earlier) != {row.recipe for row in rows}:
+    earlier = {row.place: row for row in read_suite(folder)[0]}
+    names = {row.recipe for row in earlier.values()}
+    if names != {row.recipe for row in rows}:
         raise ArtifactError(
-            f"{folder}: is a suite of other recipes ({', '.join(sorted(earlier))}); choose another --name"
+            f"{folder}: is a suite of other recipes ({', '.join(sorted(names))}); choose another --name"
         )
-    return [replace(row, run=earlier[row.recipe].run) for row in rows]
+    if len(earlier) > len(rows):  # a suite with repeats keeps them, whatever is asked for now
+        rows = [replace(row, repeat=row.repeat or 0) for row in rows]
+    further = {place: row for place, row in earlier.items() if place not in {row.place for row in rows}}
+    known = [replace(row, run=earlier[row.place].run if row.place in earlier else None) for row in rows]
+    return [*known, *further.values()]
 
 
 def _default_name(names: Sequence[str], recipes: dict[str, Recipe], options: RunOptions) -> str:
@@ -135,11 +159,12 @@ def _default_name(names: Sequence[str], recipes: dict[str, Recipe], options: Run
     about = [f"{name} {recipe.hash()}" for name, recipe in recipes.items()]
     about += [str(options.folds), str(options.cache), str(options.splits)]
     about += [options.group] if options.group == Group.source else []
+    about += ["repeats"] if options.repeats > 1 else []  # not how many: with more of them the suite grows
     return f"suite-{words}-{hashlib.sha256(os.fsencode('|'.join(about))).hexdigest()[:8]}"
 
 
 def _say_the_end(folder: Path, rows: Sequence[SuiteRow]) -> None:
-    failed = [row.recipe for row in rows if row.problem]
-    say(f"{folder}: {len(rows) - len(failed)} of {len(rows)} rows done")
+    failed = [row.words for row in rows if row.problem]
+    say(f"{folder}: {sum(row.run is not None and not row.problem for row in rows)} of {len(rows)} rows done")
     if failed:
-        say(f"{folder}: not done: {', '.join(failed)}; see the reasons above", level="warning")
+        say(f"{folder}: not done: {'; '.join(failed)}; see the reasons above", level="warning")

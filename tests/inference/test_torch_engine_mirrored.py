@@ -1,12 +1,16 @@
-"""The mean of an image and its mirror image."""
+"""What comes before and behind a network at prediction: mirror images, the z-score by column."""
 
 from __future__ import annotations
 
+import pytest
 import torch
+from tiny_run import KEYS
 from torch import Tensor, nn
 
-from magsd_cli.inference.torch_engine import Mirrored
+from magsd_cli.inference.torch_engine import ByColumn, Mirrored, predict_images, untrained_ensemble
+from magsd_cli.method.zscore import column_z_score, z_score
 from magsd_cli.models.output import Output
+from magsd_cli.recipe import load_recipe
 
 
 class LeftHalf(nn.Module):
@@ -31,3 +35,19 @@ def test_an_image_and_its_mirror_image_get_the_same_answer() -> None:
     images = torch.rand(2, 1, 4, 6, generator=torch.Generator().manual_seed(0)) + 0.1
     network = Mirrored(LeftHalf())
     torch.testing.assert_close(network(images).logits, network(images.flip(3)).logits)
+
+
+@pytest.mark.parametrize("mirror", ["false", "true"])
+def test_a_recipe_with_a_z_score_by_column_predicts_with_it(mirror: str) -> None:
+    images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8).numpy()
+    plain, column = (
+        untrained_ensemble(load_recipe("base", [*KEYS, f"image.z_score={of}", *both]), ("a", "b"), [0])
+        for of, both in (("image", []), ("column", [f"image.mirror={mirror}"]))
+    )
+    network = plain.models[0]
+    if mirror == "true":
+        network = Mirrored(network).eval()
+    with torch.inference_mode():
+        expected = network(column_z_score(z_score(torch.from_numpy(images)))).logits.softmax(1)
+    torch.testing.assert_close(torch.from_numpy(predict_images(column, images).probabilities), expected)
+    assert any(isinstance(module, ByColumn) for module in column.models[0].modules())

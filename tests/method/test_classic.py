@@ -138,3 +138,15 @@ def test_the_generator_decides(images: torch.Tensor) -> None:
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_all_operations_or_none() -> None:
+    settings = Classic(
+        operations=("brightness", "horizontal_flip"), choose="all", probability=0.3, brightness=(0.5, 0.5)
+    )
+    images = torch.rand(400, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 0.9
+    found = classic_augment(images, settings, torch.Generator().manual_seed(2))
+    both = (found - 0.5 * images.flip(3)).abs().amax((1, 2, 3)) < 1e-5
+    none = (found - images).abs().amax((1, 2, 3)) < 1e-5
+    assert bool((both ^ none).all())
+    assert 80 < int(both.sum()) < 160

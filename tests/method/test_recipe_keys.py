@@ -39,9 +39,11 @@ CHANGES: list[tuple[str, Any, dict[str, Any]]] = [
     ("model.feature_norm", "none", {}),
     ("model.feature_scale", 5.0, {}),
     ("model.classifier_gain", 3.0, {}),
+    ("model.classifier_bias", True, {}),
     ("train.step", "plain", {}),
     ("train.augment", ["mixup", "dimming"], {}),
     ("train.loss", "l2", {}),
+    ("train.loss", "mean_cross_entropy", {}),
     ("train.label_smoothing", 0.1, {}),
     ("train.precision", "bf16", {}),
     ("guide.map_choice", "uniform", {}),
@@ -60,6 +62,8 @@ CLASSIC: list[tuple[str, Any, dict[str, Any]]] = [
     ("classic.enabled", False, {}),
     ("classic.operations", ["brightness"], {}),
     ("classic.choose", "random_number", {}),
+    ("classic.choose", "all", {"classic.probability": 0.5}),
+    ("image.z_score", "column", {}),
     ("classic.probability", 0.5, {}),
     ("classic.brightness", [0.2, 0.3], {}),
     ("classic.contrast", [0.2, 0.3], {}),
@@ -67,8 +71,9 @@ CLASSIC: list[tuple[str, Any, dict[str, Any]]] = [
     ("classic.rotation", [-30.0, -20.0], {}),
     ("classic.translation", 0.4, {}),
 ]
-# model.name: tests/models/test_build.py; model.weights and model.stem: tests/models/test_weights.py
-ELSEWHERE = {"model.name", "model.weights", "model.stem"}
+# model.name: tests/models/test_build.py; model.weights and model.stem: tests/models/test_weights.py;
+# model.frozen_stride: tests/models/test_frozen.py
+ELSEWHERE = {"model.name", "model.weights", "model.stem", "model.frozen_stride"}
 
 
 def recipe(changes: dict[str, Any]) -> Recipe:

@@ -82,6 +82,32 @@ def test_the_other_losses_by_hand() -> None:
     assert _by_hand(train={"loss": "cross_entropy"}).distance.item() == pytest.approx(expected)
 
 
+def test_the_mean_cross_entropy_of_all_views_by_hand() -> None:
+    # Four alike: the image's own (0.8) and its three views' (0.6, 0.9, 0.5).
+    logs = [math.log(p) for p in (0.8, 0.6, 0.9, 0.5)]
+    for ignored in ({}, {"weight": 5.0}, {"over_views": "sum"}):
+        result = _by_hand(train={"loss": "mean_cross_entropy"}, soft_distance=ignored)
+        assert result.cross_entropy.item() == pytest.approx(-logs[0] / 4)
+        assert result.loss.item() == pytest.approx(-sum(logs) / 4)
+    smoothed = _by_hand(train={"loss": "mean_cross_entropy", "label_smoothing": 0.2}).loss.item()
+    assert smoothed == pytest.approx(
+        -sum(0.9 * log + 0.1 * math.log(1 - math.exp(log)) for log in logs) / 4, abs=1e-6
+    )
+
+
+def test_the_mean_cross_entropy_gives_its_own_gradient() -> None:
+    settings = recipe(train={"loss": "mean_cross_entropy", "augment": ["dimming"]})
+    images, targets = batch(3)
+    one, two = (build_model(settings.model, 3, seed=0) for _ in range(2))
+    attention_guided_step(one, images, targets, settings, generator(9))
+    draws = generator(9)
+    output = two(images)
+    maps = choose_maps(output.attention.detach(), settings.guide.map_choice, 1, draws)
+    view = AUGMENTATIONS["dimming"](images, maps, settings.guide, draws)
+    (sum(F.cross_entropy(x, targets) for x in (output.logits, two(view).logits)) / 2).backward()
+    assert torch.allclose(one.classifier.weight.grad, two.classifier.weight.grad, atol=1e-5)
+
+
 def test_label_smoothing_acts_on_the_primary_cross_entropy() -> None:
     # 0.2 over two classes: 0.9 and 0.1.
     result = _by_hand(train={"label_smoothing": 0.2})

@@ -21,6 +21,10 @@ from magsd_cli.preparation.dataset_recipe import compare_counts, load_dataset_re
             "data/c",
             {"COVID-19": 462, "Viral pneumonia": 1449, "Bacterial pneumonia": 2816, "Normal": 1602},
         ),
+        (
+            "data/c_open",
+            {"COVID-19": 462, "Viral pneumonia": 1449, "Bacterial pneumonia": 2816, "Normal": 1602},
+        ),
         ("data/localization", {"COVID-19": 13, "Pneumonia": 118}),
     ],
 )

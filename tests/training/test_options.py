@@ -81,6 +81,23 @@ def test_a_suite_gets_the_line(monkeypatch, line, tmp_path):
     assert suite_module.read_suite(tmp_path / "s")[1] == list(line)
 
 
+def test_repeats_of_one_recipe_are_a_suite(monkeypatch, line, tmp_path, capsys):
+    found: list[RunOptions] = []
+    monkeypatch.setattr(suite_module, "cv", lambda options: found.append(options) or tmp_path / "run")
+    with pytest.raises(SystemExit) as ended:
+        main(
+            ["--runs", str(tmp_path), "cv", "--recipe", "cpu", "--repeats", "3", "--seed", "7", "--name", "s"]
+        )
+    assert ended.value.code == 0
+    assert [options.recipe.seed for options in found] == [7, 8, 9]
+    assert {options.recipe.title for options in found} == {load_recipe("cpu").title}
+    assert capsys.readouterr().out == f"{tmp_path / 's'}\n"
+    with pytest.raises(SystemExit) as ended:
+        main(["cv", "--repeats", "2", "--resume", "r"])
+    assert ended.value.code == 2
+    assert "goes with one recipe and no --repeats" in capsys.readouterr().err
+
+
 def test_the_demo_gets_the_line(monkeypatch, line):
     found: list[tuple[str, ...]] = []
     monkeypatch.setattr(demo_module, "demo", lambda **given: found.append(given["command"]) or Path("r"))

@@ -74,7 +74,7 @@ def metrics_table(metrics: RunMetrics, majority: str, intervals: Intervals | Non
     caption = (
         "In percent, on images that the network was not trained on. ACC: share called right. SEN, SPC, F1, "
         "AUC: mean over the classes, each against the rest (eq. 8-11). SD: sample standard deviation. "
-        "Intervals: bootstrap over patients, 2,000 samples."
+        "Intervals: bootstrap over patients, 20,000 samples."
     )
     return Table(caption, ("", "n", *(f"{name} (%)" for name in COLUMNS.values())), tuple(rows))
 
