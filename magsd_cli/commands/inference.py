@@ -13,6 +13,7 @@ from magsd_cli.commands.options import (
     GpusOption,
     ModelOption,
     NameOption,
+    NetworkOption,
     WorkersOption,
 )
 from magsd_cli.settings import Engine
@@ -41,6 +42,7 @@ def predict(
     raw_probabilities: Annotated[
         bool, typer.Option("--raw-probabilities", help="Leave the calibration out of p_<class>.")
     ] = False,
+    network: NetworkOption = None,
 ) -> int:
     """Classify images: one row for every input file, as Parquet on stdout or in --out."""
     from magsd_cli.inference.predict import PredictOptions
@@ -61,6 +63,7 @@ def predict(
         workers=workers,
         cluster=cluster,
         raw_probabilities=raw_probabilities,
+        network=network,
     )
     return run(options)
 
@@ -86,6 +89,7 @@ def localize(
     ] = None,
     name: NameOption = None,
     device: DeviceOption = "auto",
+    network: NetworkOption = None,
 ) -> int:
     """Show where the network looked: overlays, masks, boxes, and IoU against the truth. Prints the folder."""
     from magsd_cli.localization.localize import LocalizeOptions
@@ -101,6 +105,7 @@ def localize(
         threshold=threshold,
         name=name,
         device=device,
+        network=network,
     )
     path, code = run(options)
     print(path)

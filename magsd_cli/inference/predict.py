@@ -47,7 +47,7 @@ from magsd_cli.inference.resume import (
     write_seen,
 )
 from magsd_cli.inference.scoring import FileAnswer
-from magsd_cli.settings import Engine
+from magsd_cli.settings import Engine, Network
 
 TABLE_SUFFIXES = (".parquet", ".csv")
 
@@ -70,6 +70,7 @@ class PredictOptions:
     workers: int | None = None  #: processes; None: by the number of cores
     cluster: str | None = None  #: the address of a Ray cluster
     raw_probabilities: bool = False  #: the columns of probabilities stay as the networks say
+    network: Network | None = None  #: None: those of the folds, and what a model file holds
 
     def keeps_rows(self) -> bool:
         """Whether rows that `out` has stay."""
@@ -123,7 +124,7 @@ def _plan(options: PredictOptions) -> Plan:
     files = list_inputs(options.inputs, [options.runs, options.out])
     if not files and not options.watch_once:
         raise NoInputError(f"{_names(options.inputs)}: no files there; name images or folders of images")
-    model = open_model(options.model, options.runs)
+    model = open_model(options.model, options.runs, options.network)
     engine = choose_engine(model, options.engine, options.device, options.gpus)
     rules = rules_of(model, options.raw_probabilities)
     about = in_metadata(model, rules) | {"precision": precision_of(model, engine)}

@@ -49,6 +49,7 @@ from magsd_cli.localization.threshold import DEFAULT_THRESHOLD, PendingImage, pe
 from magsd_cli.localization.truth import Truth, read_truth
 from magsd_cli.localization.views import View, view_files
 from magsd_cli.localization.words import in_words, threshold_words
+from magsd_cli.settings import Network
 
 CONTROLS = {
     "shuffled": "the attention that the same networks gave to other patients' images with truth",
@@ -61,7 +62,8 @@ class LocalizeOptions:
     """What is asked for: images, the model (None: the newest run under `runs`), and what is known of them.
 
     `boxes` is a CSV, `masks` and `lungs` folders (see `localization.truth`); `threshold` a share of the
-    attention's range (None: chosen on other folds, see `threshold.thresholds`); `name` that of the folder.
+    attention's range (None: chosen on other folds, see `threshold.thresholds`); `name` that of the folder;
+    `network` which networks look (None: those of the folds, and what a model file holds).
     """
 
     inputs: Sequence[Path]
@@ -73,6 +75,7 @@ class LocalizeOptions:
     threshold: float | None = None
     name: str | None = None
     device: str = "auto"
+    network: Network | None = None
 
 
 @dataclass
@@ -116,7 +119,8 @@ def localize(options: LocalizeOptions) -> tuple[Path, int]:
         names = ", ".join(str(path) for path in options.inputs[:3])
         raise NoInputError(f"{names}: no files there; name images or folders of images")
     truth = read_truth(files, options.boxes, options.masks, options.lungs)
-    request = LocalizationRequest(open_model(options.model, options.runs), files, truth, options.threshold)
+    model = open_model(options.model, options.runs, options.network)
+    request = LocalizationRequest(model, files, truth, options.threshold)
     sha256 = request.sha256
     folder = localization_path(options.runs, options.name or f"{request.model.name[:100]}-{sha256[:8]}")
     with lock(lock_path(folder)):
