@@ -37,8 +37,7 @@ AGAIN = "make the run again"
 RESERVED_NAMES = ("cache", "comparisons", "demo", "localize")
 REFIT = -1  # stands for the network that is trained on all images where folds have their numbers
 REFIT_FIGURES = (
-    "those of the cross-validation, and so are temperature and operating point: "
-    "no image is left that the refit network was not trained on"
+    "those of the cross-validation, temperature and operating point too: no image is left to test it on"
 )
 
 

@@ -88,6 +88,7 @@ def open_model(model: Path | None, runs: Path, network: Network | None = None) -
                 "leave --network away, or name the run with --model"
             )
         say(f"model: {model} ({_count(model_file.network, len(model_file.networks))})")
+        _say_whose_figures(model_file.network)
         return _of_model_file(model_file, None)
     network = network or Network.folds
     run = open_trained(model, runs, network)
@@ -126,12 +127,18 @@ def open_trained(model: Path | None, runs: Path, network: Network = Network.fold
         )
     newest = "; the newest run, another one with --model" if model is None else ""
     say(f"model: {run.path} ({_count(network, len(run.trained))}{newest})")
+    _say_whose_figures(network)
     return run
+
+
+def _say_whose_figures(network: Network) -> None:
+    if network == Network.refit:
+        say(f"the refit network was trained on all images; its figures are {REFIT_FIGURES}")
 
 
 def _count(network: Network, networks: int) -> str:
     if network == Network.refit:
-        return f"its refit network; its figures are {REFIT_FIGURES}"
+        return "its refit network"
     return "1 network" if networks == 1 else f"the mean of {networks} fold networks"
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from magsd_cli import __version__
 from magsd_cli.artifacts.files import lock, sha256_bytes, sweep_orphans
+from magsd_cli.artifacts.runs import REFIT
 from magsd_cli.artifacts.tables import LOCALIZATION, path_text, table_schema, write_table
 from magsd_cli.console import progress, say
 from magsd_cli.data.decode import DecodeError, read_bytes
@@ -233,7 +234,9 @@ def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256:
         "measured": sum(row["unseen"] is not False for row in true),
         "left_out_as_training_data": sum(row["unseen"] is False for row in true),
         "possibly_training_data": sum(row["unseen"] is None for row in true),
-        "own_data_by_its_unseen_fold": sum(row["unseen"] is True and len(row["folds"]) == 1 for row in ok),
+        "own_data_by_its_unseen_fold": sum(
+            row["unseen"] is True and len(row["folds"]) == 1 and row["folds"] != [REFIT] for row in ok
+        ),
         "controls": CONTROLS,
         "area_share": float(np.mean([number_in(row, "area_share") for row in ok])) if ok else None,
         "thresholds": threshold_words([row for row in ok if row["unseen"] is not False]),
