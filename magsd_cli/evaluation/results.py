@@ -50,7 +50,7 @@ class Results:
     """A run's artifacts, each None (or empty) where it is missing; `missing` says why.
 
     predictions: out of fold, in the order of the table; tested: the sample of each of them. weights: whether
-    every fold's are there. refit: how many images the refit network was trained on, where there is one.
+    every fold's are there. refit_images: what the refit network was trained on, where there is one.
     """
 
     run: Run
@@ -65,7 +65,7 @@ class Results:
     tested: pd.DataFrame | None = field(default=None, repr=False)
     weights: bool = False
     model_file: Path | None = None
-    refit: int | None = None
+    refit_images: int | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -105,7 +105,7 @@ def read_results(path: Path) -> Results:
         tested=tested,
         weights=all(weights_path(run.path, fold).exists() for fold in run.trained),
         model_file=model_file if model_file.exists() else None,
-        refit=_read_refit(run),
+        refit_images=_read_refit(run),
     )
 
 

@@ -183,9 +183,9 @@ def _network(results: Results) -> dict[str, str]:
         said["weights"] = "In the run's folder: the weights of each fold" + (
             f", and {file.name}, which predicts without torch." if file else "."
         )
-        if results.refit is not None:
+        if results.refit_images is not None:
             said["weights"] += (
-                f" In its folder refit: one network that was trained on all {results.refit} images."
+                f" In its folder refit: one network that was trained on all {results.refit_images} images."
             )
     return said
 
@@ -227,7 +227,7 @@ def _tested(results: Results) -> dict[str, str]:
         "deviation over the folds.",
         "failures": "The images that were called wrong stand first in the report's case gallery.",
     }
-    if results.refit is not None:
+    if results.refit_images is not None:
         said["performance"] += (
             " The refit network has no figures of its own, for it was trained on every image: these, the "
             "calibration and the operating point are those of the cross-validation."
@@ -241,7 +241,11 @@ def _tested(results: Results) -> dict[str, str]:
 
 
 def _use(results: Results, stored: OperatingPoint | None) -> dict[str, str]:
-    refit = "" if results.refit is None else " With --network refit: the softmax of the refit network alone."
+    refit = (
+        ""
+        if results.refit_images is None
+        else " With --network refit: the softmax of the refit network alone."
+    )
     said = {
         "computed": f"The mean of the softmax of the {len(results.run.trained)} networks; for tested images "
         f"the one network that never saw it.{refit}",

@@ -143,7 +143,7 @@ def summary_section(facts: Facts) -> list[Block]:
 
 def _refit(facts: Facts) -> list[Block]:
     """Of a run with a network on all images: that every figure is of the others."""
-    images = facts.results.refit
+    images = facts.results.refit_images
     if images is None:
         return []
     words = (
