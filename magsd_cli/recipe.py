@@ -102,7 +102,9 @@ class Train(_Section):
     sampling: Literal["shuffle", "balanced"] = "shuffle"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     weight_average: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0: none")
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = Field(
+        "fp32", description="auto: fp32 or bf16, measured once a run before its first fold"
+    )
     tf32: Literal["convolutions", "all", "none"] = Field(
         "convolutions", description="what a GPU computes in TF32 where precision is fp32"
     )

@@ -26,6 +26,13 @@ class Parallel(StrEnum):
     ddp = "ddp"
 
 
+class Network(StrEnum):
+    """Which networks of a run answer: those of its folds, or the one that was trained on all images."""
+
+    folds = "folds"
+    refit = "refit"
+
+
 class LogFormat(StrEnum):
     """How lines on stderr look."""
 

@@ -1,7 +1,8 @@
 """A model in one file, to predict with where nothing was trained: ``model.magsd``.
 
 A zip archive, uncompressed, of ``model.json`` (classes, preparation, recipe, hashes) and an ONNX network for
-each fold. It executes nothing. Every member is checked against the hash in ``model.json``, and that against
+each fold, or the one that was trained on all images. It executes nothing. Every member is checked against the
+hash in ``model.json``, and that against
 the archive's own checksum.
 """
 
@@ -16,10 +17,12 @@ from typing import Any
 
 from magsd_cli.artifacts.files import hashed_path, sha256_bytes
 from magsd_cli.artifacts.operating_point import OperatingPoint, check_operating_point
+from magsd_cli.artifacts.runs import REFIT, fold_path, network_name
 from magsd_cli.errors import ArtifactError
-from magsd_cli.settings import Preprocessing
+from magsd_cli.settings import Network, Preprocessing
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+FOLDS_SCHEMA = 1  # of a file of fold networks: versions that know no refit read it
 SUFFIX = ".magsd"
 HEAD = "model.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -32,7 +35,8 @@ class ModelFile:
     `size`: the side that the networks see, at most the cache's in `preprocessing`.
     `trained_on`: content hash of each image of the run -> the fold whose network never saw it.
     `operating`: None in a file that was made without. `precision`: what the
-    networks compute in, "fp32" or "int8".
+    networks compute in, "fp32" or "int8". `fold_networks_sha256`: in a file of the refit network the hash of
+    the fold networks, whose figures, temperature and operating point are its own; None elsewhere.
     """
 
     path: Path
@@ -48,11 +52,22 @@ class ModelFile:
     trained_on: dict[str, int] | None = field(repr=False)
     operating: OperatingPoint | None = field(repr=False, default=None)
     precision: str = "fp32"
+    fold_networks_sha256: str | None = None
+
+    @property
+    def network(self) -> Network:
+        """Which networks of its run are inside."""
+        return Network.refit if REFIT in self.networks else Network.folds
+
+    @property
+    def calibrated_sha256(self) -> str:
+        """The hash of the networks that the operating point was found with."""
+        return self.fold_networks_sha256 or self.model_sha256
 
 
-def model_file_path(run: Path) -> Path:
-    """Where a run keeps its model file."""
-    return run / f"model{SUFFIX}"
+def model_file_path(run: Path, network: Network = Network.folds) -> Path:
+    """Where a run keeps its model file, and that of its refit network."""
+    return (run if network == Network.folds else fold_path(run, REFIT)) / f"model{SUFFIX}"
 
 
 def write_model_file(path: Path, head: Mapping[str, Any], networks: Mapping[int, bytes]) -> None:
@@ -62,7 +77,8 @@ def write_model_file(path: Path, head: Mapping[str, Any], networks: Mapping[int,
     The same model gives the same bytes. Raises `OutputError`.
     """
     hashes = {str(fold): sha256_bytes(data) for fold, data in networks.items()}
-    values = {**head, "schema_version": SCHEMA_VERSION, "networks": hashes}
+    version = SCHEMA_VERSION if REFIT in networks else FOLDS_SCHEMA
+    values = {**head, "schema_version": version, "networks": hashes}
     text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with hashed_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(HEAD, _EPOCH), text + "\n")
@@ -95,6 +111,7 @@ def open_model_file(path: Path) -> ModelFile:
             trained_on=values["trained_on"],
             operating=_operating(values, path),
             precision=values.get("precision", "fp32"),
+            fold_networks_sha256=values.get("fold_networks_sha256"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(
@@ -104,7 +121,8 @@ def open_model_file(path: Path) -> ModelFile:
 
 def _operating(values: Mapping[str, Any], path: Path) -> OperatingPoint | None:
     stored = values.get("operating")
-    return None if stored is None else check_operating_point(stored, path, values["model_sha256"])
+    of = values.get("fold_networks_sha256") or values["model_sha256"]
+    return None if stored is None else check_operating_point(stored, path, of)
 
 
 def replace_operating(path: Path, operating: OperatingPoint) -> None:
@@ -113,7 +131,7 @@ def replace_operating(path: Path, operating: OperatingPoint) -> None:
     Raises `ArtifactError` when it is damaged or of other networks than `operating`, `OutputError`.
     """
     model = open_model_file(path)
-    checked = check_operating_point(operating.values(), path, model.model_sha256).values()
+    checked = check_operating_point(operating.values(), path, model.calibrated_sha256).values()
     head = {**json.loads(_read(path, HEAD)), "operating": checked}
     write_model_file(path, head, {fold: read_network(model, fold) for fold in model.networks})
 
@@ -130,7 +148,7 @@ _AGAIN = "export the run again with `magsd export`"
 
 
 def _member(fold: int) -> str:
-    return f"fold{fold}.onnx"
+    return f"{network_name(fold)}.onnx"
 
 
 def _read(path: Path, member: str) -> bytes:

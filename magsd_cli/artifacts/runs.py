@@ -1,8 +1,9 @@
 """Run folders: what train and cv leave, and how others find and trust it.
 
 ``run.json`` (what the run is), ``recipe.json`` and ``folds.parquet`` are written once, before training, and
-are what a later start must agree with. Each fold has a folder; ``predictions.parquet`` and ``metrics.json``
-come last. Every file has its SHA-256 beside it.
+are what a later start must agree with; ``run.json`` is written again where `--refit` is asked for later. Each
+fold has a folder; ``predictions.parquet`` and ``metrics.json`` come last. ``refit/`` has the network that is
+trained on all images. Every file has its SHA-256 beside it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from magsd_cli.artifacts.files import (
 from magsd_cli.artifacts.tables import read_parquet, write_parquet
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.recipe import Recipe, recipe_from_values, resolved_keys
-from magsd_cli.settings import Preprocessing
+from magsd_cli.settings import Network, Preprocessing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,39 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 AGAIN = "make the run again"
 RESERVED_NAMES = ("cache", "comparisons", "demo", "localize")
+REFIT = -1  # stands for the network that is trained on all images where folds have their numbers
+REFIT_FIGURES = (
+    "those of the cross-validation, temperature and operating point too: no image is left to test it on"
+)
+
+
+@dataclass(frozen=True)
+class PrecisionChoice:
+    """What `train.precision = "auto"` came to, once for the whole run.
+
+    `chosen`: "fp32" or "bf16". `seconds` (median of a step) and `loss` (mean of the last steps) by precision;
+    both empty where it was not measured, and `reason` says why.
+    """
+
+    chosen: str
+    device: str
+    reason: str = ""
+    steps: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    loss: dict[str, float | None] = field(default_factory=dict)
+
+
+def precision_words(choice: PrecisionChoice) -> str:
+    """What was chosen and why, as a line."""
+    if choice.reason:
+        return f"{choice.chosen}, not measured: {choice.reason}"
+    other = "fp32" if choice.chosen == "bf16" else "bf16"
+    one, two = choice.seconds[choice.chosen], choice.seconds[other]
+    losses = {name: "not finite" if loss is None else f"{loss:.4f}" for name, loss in choice.loss.items()}
+    return (
+        f"{choice.chosen} on {choice.device}: {1000 * one:.4g} ms a step, {other} {1000 * two:.4g} ms; "
+        f"loss after {choice.steps} steps: {losses[choice.chosen]}, {other} {losses[other]}"
+    )
 
 
 @dataclass(frozen=True)
@@ -41,6 +75,8 @@ class Run:
     """What a run is. `trained` are the folds that have a network: all of a cv, one of a train.
 
     `preprocessing` is the cache's: what an image goes through before the network's own `recipe.image.size`.
+    `refit`: whether one more network is trained on all images. `precision`: what was chosen where the recipe
+    says "auto", None elsewhere.
     """
 
     path: Path
@@ -55,6 +91,25 @@ class Run:
     threads: int
     patients_known: bool = True
     held_out: tuple[str, ...] = ()  # the source that each fold is, where folds are sources
+    refit: bool = False
+    precision: PrecisionChoice | None = None
+
+    @property
+    def training_recipe(self) -> Recipe:
+        """The recipe that its networks are trained by: with the precision that "auto" came to."""
+        if self.precision is None:
+            return self.recipe
+        train = self.recipe.train.model_copy(update={"precision": self.precision.chosen})
+        return self.recipe.model_copy(update={"train": train})
+
+    @property
+    def networks(self) -> tuple[int, ...]:
+        """All networks that it is to have: those of the folds, then `REFIT` where that is asked for."""
+        return (*self.trained, REFIT) if self.refit else self.trained
+
+    def answering(self, network: Network) -> tuple[int, ...]:
+        """The numbers of the networks that `network` stands for."""
+        return (REFIT,) if network == Network.refit else self.trained
 
     @property
     def complete(self) -> bool:
@@ -66,8 +121,9 @@ class Run:
         return read_parquet(folds_path(self.path), AGAIN)
 
     def fold_is_done(self, fold: int) -> bool:
-        """Whether the network of `fold` is trained and its predictions are written."""
-        return fold_predictions_path(self.path, fold).is_file()
+        """Whether the network of `fold` is trained and what is written last of it is there."""
+        last = refit_path(self.path) if fold == REFIT else fold_predictions_path(self.path, fold)
+        return last.is_file()
 
 
 def run_file(run: Path) -> Path:
@@ -105,9 +161,24 @@ def lock_path(run: Path) -> Path:
     return run / ".lock"
 
 
+def network_name(fold: int) -> str:
+    """What files are called that belong to the network of `fold`, or to `REFIT`."""
+    return "refit" if fold == REFIT else f"fold{fold}"
+
+
+def network_words(fold: int) -> str:
+    """What a message calls it."""
+    return "refit" if fold == REFIT else f"fold {fold}"
+
+
 def fold_path(run: Path, fold: int) -> Path:
-    """The folder of one fold."""
-    return run / f"fold{fold}"
+    """The folder of one fold, or of `REFIT`."""
+    return run / network_name(fold)
+
+
+def refit_path(run: Path) -> Path:
+    """What the network that was trained on all images is; written last of it."""
+    return fold_path(run, REFIT) / "refit.json"
 
 
 def weights_path(run: Path, fold: int) -> Path:
@@ -139,6 +210,9 @@ def expected_files(run: Run) -> list[Path]:
                 place(run.path, fold)
                 for place in (weights_path, state_path, history_path, fold_predictions_path)
             ]
+    if run.fold_is_done(REFIT):
+        files += [place(run.path, REFIT) for place in (weights_path, state_path, history_path)]
+        files.append(refit_path(run.path))
     if run.complete:
         files += [predictions_path(run.path), metrics_path(run.path), provenance_path(run.path)]
     return files
@@ -156,12 +230,17 @@ def name_path(runs: Path, name: str) -> Path:
 def create_run(run: Run, folds: pd.DataFrame) -> Run:
     """Write what `run` is and its folds table, or check them against what is there already.
 
+    What is there stays as it is, but for `refit`, which may be asked for later.
+
     Raises `ArtifactError` that shows the difference when a run of that name was made from another recipe,
     cache or folds, or when the folder holds something else.
     """
     if run_file(run.path).exists():
         earlier = open_run(run.path)
         _check_same(earlier, run, folds)
+        if run.refit and not earlier.refit:
+            earlier = replace(earlier, refit=True)
+            write_json_hashed(run_file(earlier.path), _to_values(earlier))
         return earlier
     strangers = [p.name for p in run.path.glob("*") if not p.name.startswith(".") and not _is_ours(p.name)]
     if strangers:
@@ -191,6 +270,8 @@ def _to_values(run: Run) -> dict[str, Any]:
         "threads": run.threads,
         "patients_known": run.patients_known,
         **({"held_out": list(run.held_out)} if run.held_out else {}),
+        **({"refit": {"folder": network_name(REFIT), "figures": REFIT_FIGURES}} if run.refit else {}),
+        **({"precision": asdict(run.precision)} if run.precision else {}),
     }
 
 
@@ -224,6 +305,8 @@ def open_run(path: Path) -> Run:
             threads=values["threads"],
             patients_known=values["patients_known"],
             held_out=tuple(values.get("held_out", ())),
+            refit="refit" in values,
+            precision=PrecisionChoice(**values["precision"]) if "precision" in values else None,
         )
     except (KeyError, TypeError, UsageError) as error:
         raise ArtifactError(f"{path}: run.json or recipe.json does not fit this version ({error})") from error
@@ -272,19 +355,19 @@ def write_json_hashed(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> N
     write_hashed(path, json_bytes(value))
 
 
-def model_sha256(run: Run) -> str:
+def model_sha256(run: Run, network: Network = Network.folds) -> str:
     """The model's hash: of its networks' weights, in the order of the folds. Each is checked.
 
     Raises `ArtifactError` when one is missing or damaged.
     """
-    return _of_networks(check_hash(weights_path(run.path, fold)) for fold in run.trained)
+    return _of_networks(check_hash(weights_path(run.path, fold)) for fold in run.answering(network))
 
 
-def recorded_sha256(run: Run) -> str | None:
+def recorded_sha256(run: Run, network: Network = Network.folds) -> str | None:
     """The same from the recorded hashes alone, which costs nothing, as the weights are not read; None where
     one is not recorded.
     """
-    recorded = [recorded_hashes(weights_path(run.path, fold)) for fold in run.trained]
+    recorded = [recorded_hashes(weights_path(run.path, fold)) for fold in run.answering(network)]
     return _of_networks(hashes[0] for hashes in recorded) if all(recorded) else None
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from magsd_cli.artifacts.runs import network_name
 from magsd_cli.console import say
 from magsd_cli.errors import UsageError
 
@@ -48,7 +49,7 @@ def scalar_writer(run: Path, fold: int, known: int, wanted: bool) -> Iterator[Wr
         yield lambda _history: None
         return
     written = known
-    writer = SummaryWriter(str(scalars_path(run) / f"fold{fold}"), purge_step=known + 1)
+    writer = SummaryWriter(str(scalars_path(run) / network_name(fold)), purge_step=known + 1)
 
     def write(history: Sequence[Mapping[str, float]]) -> None:
         nonlocal written

@@ -13,6 +13,7 @@ from magsd_cli.commands.options import (
     GpusOption,
     ModelOption,
     NameOption,
+    NetworkOption,
     WorkersOption,
 )
 from magsd_cli.settings import Engine
@@ -50,6 +51,7 @@ def predict(
     raw_probabilities: Annotated[
         bool, typer.Option("--raw-probabilities", help="Leave the calibration out of p_<class>.")
     ] = False,
+    network: NetworkOption = None,
 ) -> int:
     """Classify images: one row for every input file, as Parquet on stdout or in --out."""
     from magsd_cli.inference.predict import PredictOptions
@@ -72,6 +74,7 @@ def predict(
         workers=workers,
         cluster=cluster,
         raw_probabilities=raw_probabilities,
+        network=network,
     )
     return run(options)
 
@@ -97,6 +100,7 @@ def localize(
     ] = None,
     name: NameOption = None,
     device: DeviceOption = "auto",
+    network: NetworkOption = None,
 ) -> int:
     """Show where the network looked: overlays, masks, boxes, and IoU against the truth. Prints the folder."""
     from magsd_cli.localization.localize import LocalizeOptions
@@ -112,6 +116,7 @@ def localize(
         threshold=threshold,
         name=name,
         device=device,
+        network=network,
     )
     path, code = run(options)
     print(path)

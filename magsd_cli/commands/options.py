@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.settings import Group, Parallel
+from magsd_cli.settings import Group, Network, Parallel
 
 COMMAND_LINE = "magsd.command_line"  # where cli.py leaves it in a context's meta
 
@@ -106,6 +106,14 @@ CoverageOption = Annotated[
 
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="A run or model file (default: the newest run).")
+]
+
+NetworkOption = Annotated[
+    Network | None,
+    typer.Option(
+        "--network",
+        help="The networks of the folds (default), or the one that cv --refit trained on all images.",
+    ),
 ]
 
 WorkersOption = Annotated[

@@ -95,6 +95,10 @@ def cv(
     target_sensitivity: TargetSensitivityOption = None,
     target_specificity: TargetSpecificityOption = None,
     coverage: CoverageOption = None,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Also train one network on all images, for predict --network refit."),
+    ] = False,
     offline: OfflineOption = False,
 ) -> int:
     """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
@@ -127,6 +131,7 @@ def cv(
         cluster=cluster,
         tensorboard=tensorboard,
         targets=targets,
+        refit=refit,
         command=command_line(context),
     )
     if not several:

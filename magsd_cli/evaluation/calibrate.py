@@ -57,6 +57,7 @@ from magsd_cli.metrics.thresholds import (
     choose_threshold,
     cross_fitted_decisions,
 )
+from magsd_cli.settings import Network
 
 MOST_IMAGES = 5000  # that the appearance is fitted on: more say nothing new and cost time
 Floats = npt.NDArray[np.float64]
@@ -113,8 +114,9 @@ def calibrate(*, run: Path | None, runs: Path, targets: CalibrationTargets) -> P
     check_targets(targets, opened.classes)
     with lock(lock_path(opened.path)):
         values = calibrate_run(opened, targets)
-        if model_file_path(opened.path).is_file():
-            replace_operating(model_file_path(opened.path), values)
+        for path in (model_file_path(opened.path, network) for network in Network):
+            if path.is_file():
+                replace_operating(path, values)
     return operating_path(opened.path)
 
 

@@ -26,6 +26,7 @@ from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.metrics.predictions import Predictions
 
 COLUMNS = ("path", "label")
+REFIT_NOTE = "These are answers of the refit network, which no other figure of this report is about."
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,13 @@ def _read_labelled(
     A path may be an end of the one in the table. One that fits no row or several is refused.
     """
     table = read_table(predictions, PREDICTION)
-    if table_metadata(table).get("model_sha256") != model_sha256:
+    about = table_metadata(table)
+    refit = about.get("fold_networks_sha256")  # in a table of the run's refit network
+    if (refit or about.get("model_sha256")) != model_sha256:
         raise ArtifactError(
             f"{predictions}: was predicted by other networks than this run's; predict again with --model RUN"
         )
-    if table_metadata(table).get("classes") != list(classes):
+    if about.get("classes") != list(classes):
         raise ArtifactError(f"{predictions}: is of other classes than the run; predict again")
     rows = table.select(["path", "status", "warnings", "refer"]).to_pylist()
     labels = _labels(truth, [row["path"] for row in rows], classes)
@@ -84,7 +87,8 @@ def _read_labelled(
         tuple(labels[i][1] for i in kept),
         classes,
     )
-    return ExternalPredictions(predictions, found, True, _notes(rows, labels, kept))
+    notes = _notes(rows, labels, kept)
+    return ExternalPredictions(predictions, found, True, (*([REFIT_NOTE] if refit else []), *notes))
 
 
 def _usable(row: dict[str, Any]) -> bool:

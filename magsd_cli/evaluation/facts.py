@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from magsd_cli.artifacts.cache import Cache
 from magsd_cli.artifacts.operating_point import Appearance, Decision, OperatingPoint
-from magsd_cli.artifacts.runs import Run
+from magsd_cli.artifacts.runs import Run, precision_words
 from magsd_cli.evaluation.attention import ShownCases, gather_cases
 from magsd_cli.evaluation.external import ExternalPredictions, read_external
 from magsd_cli.evaluation.results import Results, read_cache, stored_operating
@@ -20,7 +20,7 @@ from magsd_cli.metrics.calibration import cross_fitted
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.thresholds import ThresholdTarget, cross_fitted_decisions
 
-__all__ = ["Appearance", "Decision", "Facts", "OperatingPoint", "Run", "gather_facts"]
+__all__ = ["Appearance", "Decision", "Facts", "OperatingPoint", "Run", "gather_facts", "precision_words"]
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from magsd_cli.artifacts.runs import (
     predictions_path,
     provenance_path,
     recorded_sha256,
+    refit_path,
     weights_path,
 )
 from magsd_cli.artifacts.tables import (
@@ -49,7 +50,7 @@ class Results:
     """A run's artifacts, each None (or empty) where it is missing; `missing` says why.
 
     predictions: out of fold, in the order of the table; tested: the sample of each of them. weights: whether
-    every fold's are there.
+    every fold's are there. refit_images: what the refit network was trained on, where there is one.
     """
 
     run: Run
@@ -64,6 +65,7 @@ class Results:
     tested: pd.DataFrame | None = field(default=None, repr=False)
     weights: bool = False
     model_file: Path | None = None
+    refit_images: int | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -103,6 +105,7 @@ def read_results(path: Path) -> Results:
         tested=tested,
         weights=all(weights_path(run.path, fold).exists() for fold in run.trained),
         model_file=model_file if model_file.exists() else None,
+        refit_images=_read_refit(run),
     )
 
 
@@ -116,6 +119,15 @@ def _read_metrics(run: Run, missing: dict[str, str]) -> RunMetrics | None:
     if metrics.get("classes") != list(run.classes):
         raise ArtifactError(f"{path}: is of other classes than the run; {AGAIN}")
     return metrics
+
+
+def _read_refit(run: Run) -> int | None:
+    """How many images the run's refit network was trained on; None where it has none."""
+    path = refit_path(run.path)
+    if not path.exists():
+        return None
+    check_hash(path)
+    return int(read_json(path)["trained_on_images"])
 
 
 def out_of_fold_predictions(table: pd.DataFrame, classes: tuple[str, ...]) -> Predictions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from magsd_cli.artifacts.model_file import (
     write_model_file,
 )
 from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_point
-from magsd_cli.artifacts.runs import Run, find_cache, model_sha256
+from magsd_cli.artifacts.runs import REFIT, Run, find_cache, model_sha256
 from magsd_cli.console import say
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError, DeviceError, UsageError
@@ -31,6 +31,7 @@ from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_
 from magsd_cli.inference.torch_engine import load_ensemble
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
+from magsd_cli.settings import Network
 
 CHECKED = 16  # images on which torch and ONNX Runtime must agree
 SHOWN = 128  # images on which the ranges of the activations are measured
@@ -45,39 +46,60 @@ def export(
     out: Path | None = None,
     overwrite: bool = False,
     int8: float | None = None,
+    network: Network = Network.folds,
 ) -> Path:
     """Write the run `run` (None: the newest) as one model file and return its path.
 
-    Without `out` it is the run's own ``model.magsd``, which predict then uses on a CPU. Each network is
-    compared with torch on cached images. With `int8` they become 8-bit integers, where out-of-fold accuracy
-    and AUC fall by less than that. Raises `ArtifactError` where they differ, and the contract's others.
+    Without `out` it is the run's own ``model.magsd``, which predict then uses on a CPU; of the refit
+    `network` ``refit/model.magsd``. Each network is compared with torch on cached images. With `int8` they
+    become 8-bit integers, where out-of-fold accuracy and AUC of the fold networks fall by less than that.
+    Raises `ArtifactError` where they differ, and the contract's others.
     """
-    opened = open_trained(run, runs)
-    path = out or model_file_path(opened.path)
+    opened = open_trained(run, runs, network)
+    path = out or model_file_path(opened.path, network)
     if out is not None and out.exists() and not overwrite:
         raise UsageError(f"{out}: exists already; add --overwrite to replace it")
     with lock(path.with_name(f".{path.name}.lock")):
-        export_run(opened, path, int8)
+        export_run(opened, path, int8, network)
     return path
 
 
-def export_run(run: Run, path: Path, int8: float | None = None) -> None:
-    """Write `run` as the model file `path`; `int8` is the margin of `quantize_run`, None for float32.
+def export_run(run: Run, path: Path, int8: float | None = None, network: Network = Network.folds) -> None:
+    """Write `network` of `run` as the model file `path`; `int8`: the margin of `quantize_run`, None: float32.
 
     Raises `ArtifactError` where an export is not its network, or int8 answers too much otherwise.
     """
     images = _images(run)
-    ensemble = load_ensemble(run)
-    networks = {
-        fold: export_network(network, images)
-        for fold, network in zip(run.trained, ensemble.models, strict=True)
-    }
-    digest, made = model_sha256(run), run.preprocessing
-    point = read_operating_point(run.path, digest)
-    head = {
+    networks = _networks(run, run.answering(network), images)
+    head = _head(run, network)
+    equal = f"{len(networks)} networks, equal to torch's on {len(images)} images to {TOLERANCE:g}"
+    if network == Network.refit:
+        equal = f"the refit network, equal to torch's on {len(images)} images to {TOLERANCE:g}"
+    if int8 is not None:
+        tested = networks if network == Network.folds else _networks(run, run.trained, images)
+        smaller, measured = quantize_run(run.path, tested, int8)
+        networks = smaller if network == Network.folds else _quantize_refit(run, networks[REFIT])
+        head |= {"precision": "int8", "int8": measured}
+        equal += f"; in {in_words(measured)}" + ("" if network == Network.folds else ", of the fold networks")
+    write_model_file(path, head, networks)
+    say(f"{path}: {equal}")
+
+
+def _networks(run: Run, folds: Sequence[int], images: npt.NDArray[np.uint8]) -> dict[int, bytes]:
+    """The networks of `folds` as ONNX, each checked on `images`."""
+    models = load_ensemble(run, folds).models
+    return {fold: export_network(network, images) for fold, network in zip(folds, models, strict=True)}
+
+
+def _head(run: Run, network: Network) -> dict[str, Any]:
+    """What the model file of `network` says of itself."""
+    calibrated, made = model_sha256(run), run.preprocessing
+    point = read_operating_point(run.path, calibrated)
+    refit = {"fold_networks_sha256": calibrated} if network == Network.refit else {}
+    return {
         "name": run.path.name,
         "version": __version__,
-        "model_sha256": digest,
+        "model_sha256": model_sha256(run, network),
         "classes": list(run.classes),
         "size": run.recipe.image.size,
         "cache_size": made.size,
@@ -88,39 +110,35 @@ def export_run(run: Run, path: Path, int8: float | None = None) -> None:
         "recipe_sha256": run.recipe.hash(),
         "trained_on": fold_of_content(run),
         "operating": None if point is None else point.values(),
+        **refit,
     }
-    equal = f"{len(networks)} networks, equal to torch's on {len(images)} images to {TOLERANCE:g}"
-    if int8 is not None:
-        networks, measured = quantize_run(run.path, networks, int8)
-        head |= {"precision": "int8", "int8": measured}
-        equal += f"; in {in_words(measured)}"
-    write_model_file(path, head, networks)
-    say(f"{path}: {equal}")
 
 
 def deploy(run: Run, operating: OperatingPoint) -> None:
-    """Give a finished run its model file, or the one that it has the `operating` point.
+    """Give a finished run its model files, or those that it has the `operating` point.
 
     A network that cannot be exported is no reason to fail its training: a warning says so, and predict runs
     torch. Raises `OutputError`.
     """
-    path = model_file_path(run.path)
-    try:
-        if _is_of(run, path):
-            replace_operating(path, operating)
-        else:
-            export_run(run, path)
-    except (ArtifactError, DeviceError) as error:
-        say(f"{error}; without {path.name} predict runs torch", level="warning")
+    for network in [Network.folds, *([Network.refit] if run.fold_is_done(REFIT) else [])]:
+        path = model_file_path(run.path, network)
+        try:
+            if _is_of(run, path, network):
+                replace_operating(path, operating)
+            else:
+                export_run(run, path, network=network)
+        except (ArtifactError, DeviceError) as error:
+            say(f"{error}; without {path.name} predict runs torch", level="warning")
 
 
-def _is_of(run: Run, path: Path) -> bool:
-    """Whether `path` is a whole model file of the run's networks."""
+def _is_of(run: Run, path: Path, network: Network) -> bool:
+    """Whether `path` is a whole model file of these networks of the run."""
     try:
         check_hash(path)
-        return open_model_file(path).model_sha256 == model_sha256(run)
+        found, expected = open_model_file(path), (model_sha256(run, network), model_sha256(run))
     except ArtifactError:
         return False
+    return (found.model_sha256, found.calibrated_sha256) == expected
 
 
 def _images(run: Run) -> npt.NDArray[np.uint8]:
@@ -164,6 +182,13 @@ def quantize_run(
     fp32, int8 = _figures(tested), _figures(replace(tested, probabilities=after))
     _judge(fp32, int8, margin, len(tested), str(path))
     return smaller, {"margin": margin, "images": len(tested), "fp32": fp32, "int8": int8}
+
+
+def _quantize_refit(run: Run, network: bytes) -> dict[int, bytes]:
+    """The refit network in int8, its ranges from the images that it was trained on: all of the run's."""
+    images = open_cache(find_cache(run)).images
+    trained_on = run.folds()["index"].to_numpy()
+    return {REFIT: quantize(network, _spread(images, trained_on, run.recipe.image.size))}
 
 
 def _spread(images: npt.NDArray[np.uint8], among: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.uint8]:

@@ -103,7 +103,7 @@ def _torch_handler(
     assert model.run is not None
     device = torch.device(kind)
     torch.set_num_threads(1)
-    ensemble = load_ensemble(model.run, device=device)
+    ensemble = load_ensemble(model.run, model.folds, device)
     size = batch_size or (1 if device.type == "cpu" else 16)
 
     def score(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating]:

@@ -17,6 +17,7 @@ from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.model import Model
 from magsd_cli.inference.out_of_distribution import TrainingDistribution, appearance_from_values
 from magsd_cli.metrics.calibration import apply_temperature
+from magsd_cli.settings import Network
 
 Floats = npt.NDArray[np.floating]
 UNLIKE, DISAGREE, UNSURE = "unlike_training_images", "folds_disagree", "low_confidence"
@@ -127,10 +128,12 @@ def in_metadata(model: Model, rules: DecisionRules) -> dict[str, Any]:
         "decision": decided.model_dump(mode="json", include=_OF_A_DECISION) if decided else None,
         "refers": {
             UNLIKE: rules.limit,
-            DISAGREE: "no class has more than half of the networks' votes",
+            # One network on all images has nobody to disagree with.
+            DISAGREE: None if model.network == Network.refit else _DISAGREED,
             UNSURE: rules.least_confidence or None,
         },
     }
 
 
+_DISAGREED = "no class has more than half of the networks' votes"
 _OF_A_DECISION = {"positive", "rate", "value", "threshold", "cross_fitted"}

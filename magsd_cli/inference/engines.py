@@ -16,7 +16,7 @@ from magsd_cli.data.ingest import IngestTask, ingest
 from magsd_cli.errors import UsageError
 from magsd_cli.inference.answer import Prediction
 from magsd_cli.inference.decision import appearance_of
-from magsd_cli.inference.model import Model
+from magsd_cli.inference.model import Model, export_command
 from magsd_cli.inference.out_of_distribution import TrainingDistribution
 from magsd_cli.inference.scoring import FileAnswer, answer_to, crashed_answer, score_files, tasks_for
 from magsd_cli.runtime.worker_pool import even_chunk, run_isolated
@@ -41,10 +41,9 @@ def choose_engine(
             f"{model.name}: a model file runs on the CPU with ONNX Runtime; name its run for torch"
         )
     if engine == Engine.onnxruntime and model.model_file is None:
-        name = model.run.path if model.run else model.name
-        raise UsageError(
-            f"--engine onnxruntime: the run has no model file; make it with `magsd export {name}`"
-        )
+        assert model.run is not None
+        command = export_command(model.run, model.network)
+        raise UsageError(f"--engine onnxruntime: the run has no model file; make it with `{command}`")
     if engine == Engine.onnxruntime and not (on_cpu or device == "auto"):
         raise UsageError("--engine onnxruntime: it runs on the CPU; leave --device and --gpus away")
     if engine == Engine.auto:
@@ -137,7 +136,7 @@ def score_with_torch(
     size = batch_size or (1 if devices[0].type == "cpu" else 16)
     hands = workers or (max(1, cores // 2) if devices[0].type == "cpu" else cores)
     say(f"{len(files)} files on {', '.join(describe(device) for device in devices)}")
-    replicas = [(load_ensemble(model.run, device=device), device) for device in devices]
+    replicas = [(load_ensemble(model.run, model.folds, device), device) for device in devices]
 
     with ThreadPoolExecutor(len(devices)) as threads:
 
@@ -161,17 +160,19 @@ def _score_in_processes(
     """Answers for `files`, in order, from `hands` processes on the CPU that each decode and run torch."""
     assert model.run is not None
     say(f"{len(files)} files on the CPU in {hands} processes")
-    arguments = (model.run.path, appearance_of(model))
+    arguments = (model.run.path, model.folds, appearance_of(model))
     tasks = tasks_for(files, model.preprocessing)
     yield from run_isolated(torch_worker, arguments, tasks, crashed_answer, hands, CHUNK)
 
 
-def torch_worker(run: Path, appearance: TrainingDistribution | None) -> Callable[[IngestTask], FileAnswer]:
-    """As `onnx_worker`, with torch and the networks of `run`."""
+def torch_worker(
+    run: Path, folds: tuple[int, ...], appearance: TrainingDistribution | None
+) -> Callable[[IngestTask], FileAnswer]:
+    """As `onnx_worker`, with torch and the networks of `folds` of `run`."""
     from magsd_cli.artifacts.runs import open_run
     from magsd_cli.inference.torch_engine import load_ensemble, predict_images
 
-    ensemble = load_ensemble(open_run(run))
+    ensemble = load_ensemble(open_run(run), folds)
     return _one_by_one(lambda image: predict_images(ensemble, image, 1).of_each_network()[0], appearance)
 
 
@@ -186,7 +187,7 @@ def open_attention_engine(model: Model, device: str) -> AttentionEngine:
 
     assert model.run is not None
     chosen = choose_devices(device)[0]
-    ensemble = load_ensemble(model.run, device=chosen)
+    ensemble = load_ensemble(model.run, model.folds, chosen)
     say(f"on {describe(chosen)}")
 
     def ask(image: Images, folds: tuple[int, ...]) -> Prediction:

@@ -10,6 +10,8 @@ from magsd_cli.artifacts.files import check_hash
 from magsd_cli.artifacts.model_file import ModelFile, model_file_path, open_model_file
 from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_point
 from magsd_cli.artifacts.runs import (
+    REFIT,
+    REFIT_FIGURES,
     Run,
     find_cache,
     find_newest_run,
@@ -19,13 +21,17 @@ from magsd_cli.artifacts.runs import (
     recorded_sha256,
 )
 from magsd_cli.console import say
-from magsd_cli.errors import ArtifactError, MagsdError
-from magsd_cli.settings import Preprocessing
+from magsd_cli.errors import ArtifactError, MagsdError, UsageError
+from magsd_cli.settings import Network, Preprocessing
 
 
 @dataclass(frozen=True)
 class Model:
-    """A run, its model file, or both: what the engines and the tables need to know of it."""
+    """A run, its model file, or both: what the engines and the tables need to know of it.
+
+    `folds` are the networks that answer; that of the refit is `REFIT`. `fold_networks_sha256`: of the refit
+    network the hash of the fold networks, whose figures and operating point are its own; None of others.
+    """
 
     name: str
     sha256: str
@@ -37,6 +43,12 @@ class Model:
     run: Run | None
     model_file: ModelFile | None
     operating: OperatingPoint | None = field(repr=False, default=None)
+    fold_networks_sha256: str | None = None
+
+    @property
+    def network(self) -> Network:
+        """Which networks of its run answer."""
+        return Network.refit if self.folds == (REFIT,) else Network.folds
 
     def fold_of_content(self) -> dict[str, int] | None:
         """Content hash of each image of its run -> the fold whose network never saw it; None if unknown."""
@@ -50,7 +62,9 @@ class Model:
 
     def metadata(self) -> dict[str, Any]:
         """What a table says of the model that made it."""
+        refit = {"network": str(Network.refit), "fold_networks_sha256": self.fold_networks_sha256}
         return {
+            **(refit if self.network == Network.refit else {}),
             "classes": list(self.classes),
             "model_sha256": self.sha256,
             "model": self.name,
@@ -59,53 +73,90 @@ class Model:
         }
 
 
-def open_model(model: Path | None, runs: Path) -> Model:
+def open_model(model: Path | None, runs: Path, network: Network | None = None) -> Model:
     """The run or model file `model`, or the newest complete run under `runs`; stderr says which.
 
-    Raises `ArtifactError` when there is none, or it is damaged or not complete.
+    `network`: which of a run's networks answer; None is those of the folds, and what a model file holds.
+    Raises `ArtifactError` when there is none, or it is damaged or not complete, `UsageError` for a model file
+    that holds others than `network`.
     """
     if model is not None and model.is_file():
         model_file = open_model_file(model)
-        say(f"model: {model} ({_count(len(model_file.networks))})")
+        if network not in (None, model_file.network):
+            raise UsageError(
+                f"--network {network}: {model} holds {_count(model_file.network, len(model_file.networks))}; "
+                "leave --network away, or name the run with --model"
+            )
+        say(f"model: {model} ({_count(model_file.network, len(model_file.networks))})")
+        _say_whose_figures(model_file.network)
         return _of_model_file(model_file, None)
-    run = open_trained(model, runs)
-    if not model_file_path(run.path).is_file():
-        return _of_run(run)
-    model_file = open_model_file(model_file_path(run.path))
-    if model_file.model_sha256 != recorded_sha256(run):
+    network = network or Network.folds
+    run = open_trained(model, runs, network)
+    if not model_file_path(run.path, network).is_file():
+        return _of_run(run, network)
+    model_file = open_model_file(model_file_path(run.path, network))
+    calibrated = recorded_sha256(run)
+    if (model_file.model_sha256, model_file.calibrated_sha256) != (recorded_sha256(run, network), calibrated):
         raise ArtifactError(
             f"{model_file.path}: is of other networks than the run's; "
-            f"make it again with `magsd export {run.path}`"
+            f"make it again with `{export_command(run, network)}`"
         )
     return _of_model_file(model_file, run)
 
 
-def open_trained(model: Path | None, runs: Path) -> Run:
+def export_command(run: Run, network: Network) -> str:
+    """The command that makes the run's model file of `network`."""
+    return f"magsd export {run.path}" + (" --network refit" if network == Network.refit else "")
+
+
+def open_trained(model: Path | None, runs: Path, network: Network = Network.folds) -> Run:
     """The run `model`, or the newest complete one under `runs`; one line on stderr says which.
 
-    Raises `ArtifactError` when there is none, or it is not complete.
+    Raises `ArtifactError` when there is none, or it is not complete, or has no such `network`.
     """
     chosen = find_newest_run(runs) if model is None else model
     run = open_run(chosen)
     if not run.complete:
         command = f"magsd {run.kind} --resume {run.path}"
         raise ArtifactError(f"{run.path}: its training is not finished; finish it with `{command}`")
+    if network == Network.refit and not run.fold_is_done(REFIT):
+        again = "" if run.kind == "cv" else "; only `magsd cv` makes one"
+        raise ArtifactError(
+            f"{run.path}: has no refit network"
+            + (again or f"; train one with `magsd cv --resume {run.path} --refit`, or leave --network away")
+        )
     newest = "; the newest run, another one with --model" if model is None else ""
-    say(f"model: {run.path} ({_count(len(run.trained))}{newest})")
+    say(f"model: {run.path} ({_count(network, len(run.trained))}{newest})")
+    _say_whose_figures(network)
     return run
 
 
-def _count(networks: int) -> str:
+def _say_whose_figures(network: Network) -> None:
+    if network == Network.refit:
+        say(f"the refit network was trained on all images; its figures are {REFIT_FIGURES}")
+
+
+def _count(network: Network, networks: int) -> str:
+    if network == Network.refit:
+        return "its refit network"
     return "1 network" if networks == 1 else f"the mean of {networks} fold networks"
 
 
-def _of_run(run: Run) -> Model:
-    recipe = run.recipe.model_dump(mode="json")
-    digest, recipe_digest = model_sha256(run), run.recipe.hash()
-    name = run.path.name
-    operating = read_operating_point(run.path, digest)
+def _of_run(run: Run, network: Network) -> Model:
+    calibrated = model_sha256(run)
+    refit = network == Network.refit
     return Model(
-        name, digest, run.classes, run.trained, run.preprocessing, recipe, recipe_digest, run, None, operating
+        name=run.path.name,
+        sha256=model_sha256(run, network),
+        classes=run.classes,
+        folds=run.answering(network),
+        preprocessing=run.preprocessing,
+        recipe=run.recipe.model_dump(mode="json"),
+        recipe_sha256=run.recipe.hash(),
+        run=run,
+        model_file=None,
+        operating=read_operating_point(run.path, calibrated),
+        fold_networks_sha256=calibrated if refit else None,
     )
 
 
@@ -121,7 +172,9 @@ def _of_model_file(model_file: ModelFile, run: Run | None) -> Model:
         run,
         model_file,
         # A run's own file is newer than what was exported from it.
-        (read_operating_point(run.path, model_file.model_sha256) if run else None) or model_file.operating,
+        (read_operating_point(run.path, model_file.calibrated_sha256) if run else None)
+        or model_file.operating,
+        model_file.fold_networks_sha256,
     )
 
 

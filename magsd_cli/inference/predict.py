@@ -47,7 +47,7 @@ from magsd_cli.inference.resume import (
     write_seen,
 )
 from magsd_cli.inference.scoring import FileAnswer
-from magsd_cli.settings import Engine
+from magsd_cli.settings import Engine, Network
 
 TABLE_SUFFIXES = (".parquet", ".csv")
 
@@ -72,6 +72,7 @@ class PredictOptions:
     raw_probabilities: bool = False  #: the columns of probabilities stay as the networks say
     files_from: Path | None = None  #: a list that names further inputs; "-": standard input
     null: bool = False  #: the paths of the list end in NUL bytes
+    network: Network | None = None  #: None: those of the folds, and what a model file holds
 
     def keeps_rows(self) -> bool:
         """Whether rows that `out` has stay."""
@@ -127,7 +128,7 @@ def _plan(options: PredictOptions) -> Plan:
     if not files and not options.watch_once:
         named = [*options.inputs, *([] if options.files_from is None else [options.files_from])]
         raise NoInputError(f"{_names(named)}: no files there; name images or folders of images")
-    model = open_model(options.model, options.runs)
+    model = open_model(options.model, options.runs, options.network)
     engine = choose_engine(model, options.engine, options.device, options.gpus)
     rules = rules_of(model, options.raw_probabilities)
     about = in_metadata(model, rules) | {"precision": precision_of(model, engine)}

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from magsd_cli import __version__
 from magsd_cli.artifacts.files import lock, sha256_bytes, sweep_orphans
+from magsd_cli.artifacts.runs import REFIT
 from magsd_cli.artifacts.tables import LOCALIZATION, path_text, table_schema, write_table
 from magsd_cli.console import progress, say
 from magsd_cli.data.decode import DecodeError, read_bytes
@@ -49,6 +50,7 @@ from magsd_cli.localization.threshold import DEFAULT_THRESHOLD, PendingImage, pe
 from magsd_cli.localization.truth import Truth, read_truth
 from magsd_cli.localization.views import View, view_files
 from magsd_cli.localization.words import in_words, threshold_words
+from magsd_cli.settings import Network
 
 CONTROLS = {
     "shuffled": "the attention that the same networks gave to other patients' images with truth",
@@ -61,7 +63,8 @@ class LocalizeOptions:
     """What is asked for: images, the model (None: the newest run under `runs`), and what is known of them.
 
     `boxes` is a CSV, `masks` and `lungs` folders (see `localization.truth`); `threshold` a share of the
-    attention's range (None: chosen on other folds, see `threshold.thresholds`); `name` that of the folder.
+    attention's range (None: chosen on other folds, see `threshold.thresholds`); `name` that of the folder;
+    `network` which networks look (None: those of the folds, and what a model file holds).
     """
 
     inputs: Sequence[Path]
@@ -73,6 +76,7 @@ class LocalizeOptions:
     threshold: float | None = None
     name: str | None = None
     device: str = "auto"
+    network: Network | None = None
 
 
 @dataclass
@@ -116,7 +120,8 @@ def localize(options: LocalizeOptions) -> tuple[Path, int]:
         names = ", ".join(str(path) for path in options.inputs[:3])
         raise NoInputError(f"{names}: no files there; name images or folders of images")
     truth = read_truth(files, options.boxes, options.masks, options.lungs)
-    request = LocalizationRequest(open_model(options.model, options.runs), files, truth, options.threshold)
+    model = open_model(options.model, options.runs, options.network)
+    request = LocalizationRequest(model, files, truth, options.threshold)
     sha256 = request.sha256
     folder = localization_path(options.runs, options.name or f"{request.model.name[:100]}-{sha256[:8]}")
     with lock(lock_path(folder)):
@@ -229,7 +234,9 @@ def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256:
         "measured": sum(row["unseen"] is not False for row in true),
         "left_out_as_training_data": sum(row["unseen"] is False for row in true),
         "possibly_training_data": sum(row["unseen"] is None for row in true),
-        "own_data_by_its_unseen_fold": sum(row["unseen"] is True and len(row["folds"]) == 1 for row in ok),
+        "own_data_by_its_unseen_fold": sum(
+            row["unseen"] is True and len(row["folds"]) == 1 and row["folds"] != [REFIT] for row in ok
+        ),
         "controls": CONTROLS,
         "area_share": float(np.mean([number_in(row, "area_share") for row in ok])) if ok else None,
         "thresholds": threshold_words([row for row in ok if row["unseen"] is not False]),

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from magsd_cli.errors import UsageError
+from magsd_cli.hashing import sha256_file
 from magsd_cli.models.baselines.bcnn import BCNN, BCNNAttention
 from magsd_cli.models.baselines.covidnet import COVIDNet
 from magsd_cli.models.baselines.fpn import FPN
@@ -21,7 +22,7 @@ from magsd_cli.models.baselines.resnet_classifier import resnet18, resnet50
 from magsd_cli.models.baselines.unet import UNet
 from magsd_cli.models.baselines.vgg import VGG16
 from magsd_cli.models.magsd import MANet, changed_trunk
-from magsd_cli.models.origin import Origin, file_sha256
+from magsd_cli.models.origin import Origin
 from magsd_cli.models.weights import imagenet_origin, load_first_weights
 from magsd_cli.recipe import Model
 
@@ -51,7 +52,7 @@ def first_weights_origin(settings: Model) -> Origin | None:
         return None
     if settings.weights != "imagenet":
         path = Path(settings.weights)
-        digest = file_sha256(path) if path.is_file() else None
+        digest = sha256_file(path) if path.is_file() else None
         return Origin("file", path.name, digest, "not known to magsd")
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         trunk = getattr(MODELS[settings.name](settings, 2), "trunk", None)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from magsd_cli.errors import ArtifactError
-from magsd_cli.models.origin import Origin, file_sha256
+from magsd_cli.hashing import sha256_file
+from magsd_cli.models.origin import Origin
 from magsd_cli.models.weights import State, read_state_dict
 
 
@@ -98,7 +99,7 @@ def packaged_state(name: str) -> State | None:
     if path is None:
         return None
     package = PACKAGES[name]
-    if file_sha256(path) != package.sha256:
+    if sha256_file(path) != package.sha256:
         raise ArtifactError(f"{path}: is damaged; pip install --force-reinstall {package.name}")
     return renamed(read_state_dict(path), _DEPTHS[name])
 
@@ -113,7 +114,7 @@ def packaged_origin(name: str) -> Origin | None:
         source = f"package {package.name} {version(package.name)}"
     except PackageNotFoundError:
         source = f"package {package.name}"
-    return Origin(source, path.name, file_sha256(path), LICENCE)
+    return Origin(source, path.name, sha256_file(path), LICENCE)
 
 
 def renamed(state: Mapping[str, Tensor], depths: tuple[int, ...]) -> State:

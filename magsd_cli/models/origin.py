@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 from magsd_cli.console import OFFLINE_VARIABLE, say
@@ -18,12 +16,6 @@ class Origin(NamedTuple):
     file: str
     sha256: str | None
     licence: str
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def offline() -> bool:

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.hashing import sha256_file
 from magsd_cli.models.efficientnet_lite import packaged_origin, packaged_state
-from magsd_cli.models.origin import Origin, announce_fetch, file_sha256
+from magsd_cli.models.origin import Origin, announce_fetch
 from magsd_cli.models.weights import TIMEOUT_S, WAYS_OUT, State, Trunk
 
 PREFIX = "timm:"
@@ -111,7 +112,7 @@ def timm_origin(backbone: str) -> Origin:
     for file in ("model.safetensors", "pytorch_model.bin"):
         path = try_to_load_from_cache(settings.hf_hub_id, file) if settings.hf_hub_id else None
         if isinstance(path, str):
-            return Origin(f"{HUB}/{settings.hf_hub_id}", file, file_sha256(Path(path)), licence)
+            return Origin(f"{HUB}/{settings.hf_hub_id}", file, sha256_file(Path(path)), licence)
     return Origin(f"{HUB}/{settings.hf_hub_id}", "model.safetensors", None, licence)
 
 

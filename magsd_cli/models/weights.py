@@ -18,7 +18,8 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from magsd_cli.errors import ArtifactError, UsageError
-from magsd_cli.models.origin import Origin, announce_fetch, file_sha256
+from magsd_cli.hashing import sha256_file
+from magsd_cli.models.origin import Origin, announce_fetch
 from magsd_cli.recipe import Model
 
 State = dict[str, Tensor]
@@ -171,7 +172,7 @@ def imagenet_state(name: str) -> State:
 def imagenet_origin(name: str) -> Origin:
     """Where `imagenet_state` takes its weights from; the SHA-256 is None where the file is not here."""
     weights, path = _published(name)
-    digest = file_sha256(path) if path.is_file() else None
+    digest = sha256_file(path) if path.is_file() else None
     return Origin(weights.url, path.name, digest, TORCHVISION_LICENCE)
 
 
@@ -183,7 +184,7 @@ def _published(name: str) -> tuple[Any, Path]:
 
 def _check_present(path: Path) -> None:
     """torchvision checks a file's hash only while it fetches it; one that lies there is checked here."""
-    digest = file_sha256(path)
+    digest = sha256_file(path)
     if not digest.startswith(path.stem.rsplit("-", 1)[-1]):
         raise ArtifactError(f"{path}: is damaged (its SHA-256 begins {digest[:8]}); delete it and try again")
 

@@ -90,7 +90,7 @@ def describe_card(facts: Facts) -> Document:
         **_data(facts.results.samples, run.classes),
         **_network(facts.results),
         **_tested(facts.results),
-        **_use(len(run.trained), facts.operating_point),
+        **_use(facts.results, facts.operating_point),
     }
     return model_card(run.path.name, sentences, cautions(facts))
 
@@ -185,6 +185,10 @@ def _network(results: Results) -> dict[str, str]:
         said["weights"] = "In the run's folder: the weights of each fold" + (
             f", and {file.name}, which predicts without torch." if file else "."
         )
+        if results.refit_images is not None:
+            said["weights"] += (
+                f" In its folder refit: one network that was trained on all {results.refit_images} images."
+            )
     return said
 
 
@@ -225,6 +229,11 @@ def _tested(results: Results) -> dict[str, str]:
         "deviation over the folds.",
         "failures": "The images that were called wrong stand first in the report's case gallery.",
     }
+    if results.refit_images is not None:
+        said["performance"] += (
+            " The refit network has no figures of its own, for it was trained on every image: these, the "
+            "calibration and the operating point are those of the cross-validation."
+        )
     if results.samples is not None:
         count = results.samples.loc[results.samples["status"] == "ok", "source"].replace("", pd.NA).nunique()
         if count > 1:
@@ -233,10 +242,15 @@ def _tested(results: Results) -> dict[str, str]:
     return said
 
 
-def _use(networks: int, stored: OperatingPoint | None) -> dict[str, str]:
+def _use(results: Results, stored: OperatingPoint | None) -> dict[str, str]:
+    refit = (
+        ""
+        if results.refit_images is None
+        else " With --network refit: the softmax of the refit network alone."
+    )
     said = {
-        "computed": f"The mean of the softmax of the {networks} networks; for tested images "
-        "the one network that never saw it.",
+        "computed": f"The mean of the softmax of the {len(results.run.trained)} networks; for tested images "
+        f"the one network that never saw it.{refit}",
         "output": "A probability for each class; the class with the highest is the call.",
         "poor_input": "Files that cannot be read get a row with the reason and no call.",
     }

@@ -105,6 +105,15 @@ def check_precision(device: torch.device, precision: str) -> None:
         raise DeviceError(f"train.precision=bf16: {describe(device)} has no bf16; use fp16 or fp32")
 
 
+def why_no_fast_bf16(device: torch.device) -> str:
+    """Why bf16 cannot be faster on `device` than fp32; "" where it may be."""
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "" if fast else f"{describe(device)} has no bf16"
+    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "" if fast else "this CPU has no avx512_bf16"
+
+
 def describe(device: torch.device) -> str:
     """The device in words, for the provenance."""
     if device.type == "cuda":
@@ -112,7 +121,15 @@ def describe(device: torch.device) -> str:
     return str(device)
 
 
+def fold_seed(fold: int) -> int:
+    """The number that stands for `fold` in seeds, which cannot be negative: -1 is 2**32 - 1."""
+    return fold % 2**32
+
+
 def generator_seed(seed: int, fold: int, epoch: int, stream: int, rank: int = 0) -> int:
-    """A seed for a torch generator, independent for each fold, epoch, stream and process of a training."""
-    words = [seed, fold, epoch, stream, *([rank] if rank else [])]
+    """A seed for a torch generator, independent for each fold, epoch, stream and process of a training.
+
+    A negative number of a fold counts down from 2**32, as `fold_seed` says.
+    """
+    words = [seed, fold_seed(fold), epoch, stream, *([rank] if rank else [])]
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)

@@ -1,7 +1,11 @@
-"""One fold: train on the others' images, predict its own, and leave weights, history and predictions."""
+"""One fold: train on the others' images, predict its own, and leave weights, history and predictions.
+
+The refit network is trained in the same way, on the images of all folds; none are left for it to predict.
+"""
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast
@@ -15,13 +19,18 @@ from torch import nn
 from magsd_cli.artifacts.checkpoints import read_state, write_state, write_weights
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.runs import (
+    REFIT,
+    REFIT_FIGURES,
     Run,
     fold_path,
     fold_predictions_path,
     history_path,
     lock_path,
+    network_words,
+    refit_path,
     state_path,
     weights_path,
+    write_json_hashed,
 )
 from magsd_cli.artifacts.tables import path_text, probability_column, write_parquet
 from magsd_cli.artifacts.tensorboard import scalar_writer, scalars_path
@@ -38,6 +47,7 @@ from magsd_cli.training.resume import SavedState, check_identity
 from magsd_cli.training.state import Task
 
 BATCH = 16  # test images at a time
+CHECKED = 128  # images at most that the refit network must answer
 
 
 def train_fold(
@@ -50,6 +60,7 @@ def train_fold(
 ) -> None:
     """Train the network of `fold`, from where an earlier start left it, and predict the fold's images.
 
+    `REFIT` is trained on the images of all folds and predicts none.
     Does nothing when the fold is done. `parent` is the process to follow when this is a worker. Of several
     `ranks` that train it together rank 0 alone writes. `bar` shows a worker's progress.
     Raises `LockedError`, `ArtifactError`, `DivergedError`, `Interrupted`.
@@ -59,34 +70,37 @@ def train_fold(
     with lock(lock_path(folder)) if ranks.rank == 0 else nullcontext():
         if gather(run.fold_is_done(fold), ranks)[0]:
             return
-        check_precision(device, run.recipe.train.precision)
+        check_precision(device, run.training_recipe.train.precision)
         if ranks.rank == 0:
             sweep_orphans(folder)
         make_repeatable(device, plan.threads)
         if device.type == "cpu":
             keep_freed_memory()
         set_tf32(run.recipe.train.tf32)
-        task = _task(plan, fold, device, ranks)
+        task = training_task(plan, fold, device, ranks)
         if bar is not None or (ranks.rank == 0 and (parent is None or ranks.world > 1)):
             task = replace(task, bar=bar or progress)
         _train_and_save(run, task, parent)
-        if ranks.rank == 0:
+        if ranks.rank == 0 and fold == REFIT:
+            write_json_hashed(refit_path(run.path), _refit_facts(plan, device))
+        elif ranks.rank == 0:
             table = _predictions(plan, fold, device)
             write_parquet(fold_predictions_path(run.path, fold), table)
 
 
-def _task(plan: Plan, fold: int, device: torch.device, ranks: Ranks) -> Task:
+def training_task(plan: Plan, fold: int, device: torch.device, ranks: Ranks = ALONE) -> Task:
+    """What the network of `fold` is trained on: the images of all other folds."""
     run, cache, folds = plan.run, plan.cache, plan.folds
     index = folds.loc[folds["fold"] != fold, "index"].to_numpy(copy=True)  # pandas' own cannot be written to
     groups = cache.group_ids if any(cache.group_ids) else cache.patient_ids
-    words = f"fold {fold}" if run.kind == "cv" else "training"
+    words = network_words(fold) if run.kind == "cv" else "training"
     return Task(
         images=_network_images(cache.images, run.recipe.image.size),
         labels=cache.labels[index],
         rows=index,
         groups=tuple(groups[i] for i in index),
         classes=len(run.classes),
-        recipe=run.recipe,
+        recipe=run.training_recipe,
         fold=fold,
         device=device,
         title=words,
@@ -129,17 +143,7 @@ def _predictions(plan: Plan, fold: int, device: torch.device) -> pd.DataFrame:
     """Rows of the out-of-fold table for the images of `fold`."""
     run, cache, folds = plan.run, plan.cache, plan.folds
     mine = folds[folds["fold"] == fold]
-    # What is evaluated is what was written: a checked round trip through the file.
-    model = trained_network(run.recipe, run.classes, weights_path(run.path, fold))
-    ensemble = Ensemble((model,), run.classes, run.recipe.image.size, (fold,))
-    images = cache.images[mine["index"].to_numpy()]
-    try:
-        probabilities = predict_images(ensemble, images, BATCH, device).probabilities
-    except ArtifactError as error:  # finite on training images, and not on these
-        raise DivergedError(
-            f"fold {fold}: the network's answer for a test image is not finite, for its training diverged; "
-            f"try larger images or batches, or --set train.lr={run.recipe.train.lr / 10:g}"
-        ) from error
+    probabilities = _answers(plan, fold, mine["index"].to_numpy(), device)
     samples = cache.samples()
     paths = samples[samples["index"] >= 0].set_index("index")["path"]
     columns: dict[str, Any] = {
@@ -152,3 +156,31 @@ def _predictions(plan: Plan, fold: int, device: torch.device) -> pd.DataFrame:
     }
     columns |= {probability_column(name): probabilities[:, k] for k, name in enumerate(run.classes)}
     return pd.DataFrame(columns)
+
+
+def _answers(
+    plan: Plan, fold: int, index: npt.NDArray[np.int64], device: torch.device
+) -> npt.NDArray[np.float32]:
+    """Probabilities [N,K] of the trained network of `fold` for the images `index` [N] of the cache.
+
+    Raises `DivergedError` where one is not finite.
+    """
+    run = plan.run
+    # What is evaluated is what was written: a checked round trip through the file.
+    model = trained_network(run.recipe, run.classes, weights_path(run.path, fold))
+    ensemble = Ensemble((model,), run.classes, run.recipe.image.size, (fold,))
+    try:
+        return predict_images(ensemble, plan.cache.images[index], BATCH, device).probabilities
+    except ArtifactError as error:  # finite on training images, and not on these
+        which = "an image" if fold == REFIT else "a test image"
+        raise DivergedError(
+            f"{network_words(fold)}: the network's answer for {which} is not finite, for its training "
+            f"diverged; try larger images or batches, or --set train.lr={run.recipe.train.lr / 10:g}"
+        ) from error
+
+
+def _refit_facts(plan: Plan, device: torch.device) -> dict[str, Any]:
+    """What ``refit.json`` says, once the network answers images of its training with finite numbers."""
+    index = plan.folds["index"].to_numpy()
+    _answers(plan, REFIT, index[:: math.ceil(len(index) / CHECKED)], device)
+    return {"trained_on_images": len(index), "classes": list(plan.run.classes), "figures": REFIT_FIGURES}

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from magsd_cli.artifacts.runs import network_words
 from magsd_cli.console import Bar, on_terminal, say
 from magsd_cli.errors import DivergedError, Interrupted
 from magsd_cli.method.classic import training_images
@@ -241,7 +242,7 @@ def _diverged(task: Task, epoch: int, what: str, remedy: str = "a smaller learni
     kept = f"the state after epoch {epoch} is kept" if epoch else "there is no finished epoch to keep"
     rate = task.recipe.train.lr / 10
     return DivergedError(
-        f"fold {task.fold}: {what} is no longer finite in epoch {epoch + 1}; {kept}; "
+        f"{network_words(task.fold)}: {what} is no longer finite in epoch {epoch + 1}; {kept}; "
         f"try {remedy}, such as --set train.lr={rate:g}"
     )
 
@@ -251,7 +252,8 @@ def _leave_if_requested(task: Task, progress: Progress, stop_requested: StopRequ
     if number is not None:
         where = f"epoch {min(progress.epoch + 1, task.recipe.train.epochs)} of {task.recipe.train.epochs}"
         raise Interrupted(
-            number, f"fold {task.fold}: stopped in {where}, saved; run the same command again to continue"
+            number,
+            f"{network_words(task.fold)}: stopped in {where}, saved; run the same command again to continue",
         )
 
 

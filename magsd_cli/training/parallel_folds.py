@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from magsd_cli.artifacts.runs import REFIT, network_name, network_words
 from magsd_cli.console import Bar, on_terminal, progress_bars, say
 from magsd_cli.errors import DeviceError, Interrupted, LockedError, MagsdError
 from magsd_cli.runtime.cluster import (
@@ -52,9 +53,11 @@ def train_side_by_side(run: Path, cache: Path, folds: Sequence[int], devices: Se
     """Train `folds` of `run`, as many at a time as there are `devices`.
 
     A worker that dies is started once more on its fold, which goes on from its checkpoint; the second time is
-    a `DeviceError`. An error in one worker stops the others, which save where they are; so does a signal.
+    a `DeviceError`. An error in one worker stops the others, which save where they are; so does a signal. An
+    error of the refit network is raised when the folds are done, which need nothing of it.
     """
     waiting = [(fold, 1) for fold in folds]
+    failed: list[Exception] = []
     free = list(devices)
     busy: list[Worker] = []
     with stop_requests() as stop_requested, progress_bars() as add:
@@ -73,17 +76,29 @@ def train_side_by_side(run: Path, cache: Path, folds: Sequence[int], devices: Se
                     _listen(worker, add)
                     busy.remove(worker)
                     free.append(worker.device)
-                    if not _finished(worker):
-                        waiting.insert(0, (worker.fold, worker.tries + 1))
+                    try:
+                        if not _finished(worker):
+                            waiting.insert(0, (worker.fold, worker.tries + 1))
+                    except MagsdError as error:
+                        _keep_of_refit(worker.fold, error, failed)
         finally:
             _stop(busy)
+    if failed:
+        raise failed[0]
+
+
+def _keep_of_refit(fold: int, error: Exception, failed: list[Exception]) -> None:
+    """Put an error of the refit network into `failed`, for later; raise that of a fold."""
+    if fold != REFIT or isinstance(error, Interrupted):
+        raise error
+    failed.append(error)
 
 
 def _start(run: Path, cache: Path, fold: int, device: torch.device, tries: int) -> Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     arguments = (run, cache, fold, str(device), os.getpid(), theirs, on_terminal())
-    process = context.Process(target=work, args=arguments, name=f"fold{fold}")
+    process = context.Process(target=work, args=arguments, name=network_name(fold))
     with without_interrupts():  # Ctrl-C reaches every process of a terminal; we tell the workers ourselves
         process.start()
     theirs.close()
@@ -157,10 +172,10 @@ def _finished(worker: Worker) -> bool:
     cause = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
     if worker.tries >= TRIES:
         raise DeviceError(
-            f"fold {worker.fold}: its process died twice ({cause}; 9 is often a lack of memory); "
+            f"{network_words(worker.fold)}: its process died twice ({cause}; 9 is often a lack of memory); "
             "try fewer --gpus or a smaller train.batch_size, and run it again to continue"
         )
-    say(f"fold {worker.fold}: its process died ({cause}); it is started once more", level="warning")
+    say(f"{network_words(worker.fold)}: its process died ({cause}); it is started once more", level="warning")
     return False
 
 
@@ -183,6 +198,7 @@ def train_on_cluster(plan: Plan, folds: Sequence[int], address: str, device: str
         task = ray.remote(fold_task).options(max_retries=RETRIES, **task_environment(), **needs)
         run, cache, kind = plan.run.path.resolve(), plan.cache.path.resolve(), device_kind(needs)
         waiting = {task.remote(run, cache, fold, kind): fold for fold in folds}
+        failed: list[Exception] = []
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=0.5)
             number = stop_requested()
@@ -192,10 +208,13 @@ def train_on_cluster(plan: Plan, folds: Sequence[int], address: str, device: str
                 raise Interrupted(number, "stopped; run the same command again to go on from the checkpoints")
             for reference in done:
                 fold = waiting.pop(reference)
-                failure = task_result(ray, reference, f"fold {fold}")
+                failure = task_result(ray, reference, network_words(fold))
                 if failure is not None:
-                    raise from_wire(failure)
-                say(f"fold {fold}: done on the cluster")
+                    _keep_of_refit(fold, from_wire(failure), failed)
+                else:
+                    say(f"{network_words(fold)}: done on the cluster")
+        if failed:
+            raise failed[0]
 
 
 def fold_task(run: Path, cache: Path, fold: int, kind: str) -> Wire | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -27,9 +27,9 @@ class RunOptions:
 
     cache: None is the newest under `runs`. recipe: None only with `resume`, whose run has its own. splits: a
     CSV of published folds, in place of `folds` drawn by the recipe's seed. repeats: more than 1 is a suite of
-    as many runs, each with a seed of its own. cluster: the address of a Ray
-    cluster that trains the folds, on `device`. targets: what the run is calibrated for at the end. command:
-    the command line, for the run's provenance.
+    as many runs, each with a seed of its own. cluster: the address of a Ray cluster that trains the folds, on
+    `device`. targets: what the run is calibrated for at the end. refit: whether one more network is trained on
+    all images; a run that has one keeps it. command: the command line, for the run's provenance.
     """
 
     runs: Path
@@ -47,6 +47,7 @@ class RunOptions:
     cluster: str | None = None
     tensorboard: bool = False
     targets: CalibrationTargets = UNCHANGED
+    refit: bool = False
     command: tuple[str, ...] = ()
 
 
@@ -97,6 +98,7 @@ def plan(kind: str, options: RunOptions, threads: int) -> Plan:
         threads=threads,
         patients_known=known,
         held_out=held_out,
+        refit=options.refit,
     )
     return Plan(run, opened, table)
 
@@ -128,7 +130,7 @@ def _plan_again(kind: str, resume: Path, options: RunOptions) -> Plan:
             f"{opened.path}: is another cache than the run's (digest {opened.digest[:8]}, not "
             f"{run.cache_digest[:8]}); give the run's own cache with --cache"
         )
-    return Plan(run, opened, run.folds())
+    return Plan(replace(run, refit=run.refit or options.refit), opened, run.folds())
 
 
 def open_plan(run: Path, cache: Path) -> Plan:

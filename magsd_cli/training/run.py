@@ -12,11 +12,23 @@ import torch
 
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.model_file import model_file_path
-from magsd_cli.artifacts.operating_point import operating_path
-from magsd_cli.artifacts.runs import Run, create_run, lock_path, open_run, run_file
+from magsd_cli.artifacts.operating_point import operating_path, read_operating_point
+from magsd_cli.artifacts.runs import (
+    REFIT,
+    REFIT_FIGURES,
+    PrecisionChoice,
+    Run,
+    create_run,
+    fold_path,
+    lock_path,
+    model_sha256,
+    open_run,
+    precision_words,
+    run_file,
+)
 from magsd_cli.artifacts.tensorboard import check_tensorboard, scalars_path
 from magsd_cli.console import say
-from magsd_cli.errors import UsageError
+from magsd_cli.errors import Interrupted, MagsdError, UsageError
 from magsd_cli.evaluation.calibrate import UNCHANGED, CalibrationTargets, calibrate_run, check_targets
 from magsd_cli.evaluation.cross_validation import in_words, score
 from magsd_cli.export.export import deploy
@@ -24,7 +36,7 @@ from magsd_cli.method.step import guiding_attention
 from magsd_cli.models.build import build_model
 from magsd_cli.recipe import Recipe
 from magsd_cli.runtime.device import choose_devices
-from magsd_cli.settings import Parallel
+from magsd_cli.settings import Network, Parallel
 from magsd_cli.training.ddp import (
     ALONE,
     Ranks,
@@ -38,6 +50,7 @@ from magsd_cli.training.fold import train_fold
 from magsd_cli.training.parallel_ddp import train_together
 from magsd_cli.training.parallel_folds import train_on_cluster, train_side_by_side
 from magsd_cli.training.plan import FOLDS, Plan, RunOptions, plan
+from magsd_cli.training.precision import choose_precision
 from magsd_cli.training.provenance import begin_session, end_session
 
 
@@ -58,6 +71,7 @@ def cv(options: RunOptions) -> Path:
     `group` "source" each fold is a source of the images (and `folds` is not used). With
     `gpus` they are trained side by side; with `parallel` "ddp" one after another, by all devices together.
     With `cluster` runs and cache must stand where the cluster sees them.
+    With `refit` one more network is trained on all images; its figures are the cross-validation's.
     Started again, a run is continued; `resume` names one to continue with the recipe that it has.
     """
     if options.cluster is not None and (options.gpus is not None or options.parallel != Parallel.folds):
@@ -92,8 +106,7 @@ def train_run(kind: str, options: RunOptions) -> Path:
         if left is None:
             return planned.run.path
         try:
-            _train(planned, options, left, devices, ranks)
-            on_rank_zero(lambda: _finish(planned.run, options.targets), ranks)
+            _train_and_finish(planned, options, left, devices, ranks)
         finally:
             if ranks.rank == 0:
                 end_session(planned.run)
@@ -103,7 +116,7 @@ def train_run(kind: str, options: RunOptions) -> Path:
 def _begin(
     planned: Plan, options: RunOptions, devices: Sequence[torch.device], stack: ExitStack
 ) -> list[int] | None:
-    """Take the run's lock into `stack` and make or check its folder: the folds that are left to train.
+    """Take the run's lock into `stack` and make or check its folder: the networks that are left to train.
 
     None where the run is complete (and now calibrated): there is nothing to train or to score.
     """
@@ -113,17 +126,20 @@ def _begin(
     if not run_file(run.path).exists():
         check_network(run.recipe, len(run.classes))
     stack.enter_context(lock(lock_path(run.path)))
+    if run.recipe.train.precision == "auto" and not run_file(run.path).exists():
+        run = replace(run, precision=_precision(planned, options, devices[0]))
     run = create_run(run, planned.folds)
     sweep_orphans(run.path)
-    if run.complete:
-        if targets == UNCHANGED and operating_path(run.path).exists() and model_file_path(run.path).exists():
+    left = [fold for fold in run.networks if not run.fold_is_done(fold)]
+    if run.complete and not left:
+        if targets == UNCHANGED and operating_path(run.path).exists() and _is_deployed(run):
             say(f"{run.path}: every fold is trained and scored; nothing is left to do")
         else:
             deploy(run, calibrate_run(run, targets))
         return None
-    left = [fold for fold in run.trained if not run.fold_is_done(fold)]
-    if len(left) < len(run.trained):
-        say(f"{run.path}: {len(run.trained) - len(left)} of {len(run.trained)} folds are done already")
+    done = sum(run.fold_is_done(fold) for fold in run.trained)
+    if done:
+        say(f"{run.path}: {done} of {len(run.trained)} folds are done already")
     words = ", ".join(str(device) for device in devices)
     say(f"{run.path}: {len(planned.folds)} images, {len(left)} networks to train on {words}")
     if options.tensorboard:
@@ -132,10 +148,48 @@ def _begin(
     return left
 
 
+def _precision(planned: Plan, options: RunOptions, device: torch.device) -> PrecisionChoice:
+    """What train.precision=auto comes to for this run, on every later start and machine too."""
+    if options.cluster is not None:
+        choice = PrecisionChoice("fp32", "cluster", "the machines of a cluster train the folds")
+    else:
+        choice = choose_precision(planned, device)
+    say(f"train.precision=auto: {precision_words(choice)}")
+    return choice
+
+
+def _is_deployed(run: Run) -> bool:
+    """Whether the run has the model file of its folds, and of its refit network where there is one."""
+    networks = Network if run.refit else [Network.folds]
+    return all(model_file_path(run.path, network).exists() for network in networks)
+
+
+def _train_and_finish(
+    planned: Plan, options: RunOptions, left: Sequence[int], devices: Sequence[torch.device], ranks: Ranks
+) -> None:
+    """Train the networks that are `left` and finish the run: the cross-validation never waits for the refit.
+
+    Side by side the refit network takes a place that the last folds leave free; else it comes after the
+    cross-validation is finished. Where it fails, that is finished all the same.
+    """
+    together = options.cluster is not None or (options.parallel != Parallel.ddp and len(devices) > 1)
+    folds = [fold for fold in left if fold != REFIT]
+    rounds = [left] if together and folds else [folds, [fold for fold in left if fold == REFIT]]
+    for some in rounds:
+        try:
+            if some:
+                _train(planned, options, some, devices, ranks)
+        except MagsdError as error:
+            if ranks.rank == 0 and not isinstance(error, Interrupted):
+                _finish(planned.run, options.targets)
+            raise
+        on_rank_zero(lambda: _finish(planned.run, options.targets), ranks)
+
+
 def _train(
     planned: Plan, options: RunOptions, left: Sequence[int], devices: Sequence[torch.device], ranks: Ranks
 ) -> None:
-    """Train the folds that are `left`: on a cluster, with other ranks, side by side or one after another."""
+    """Train the networks `left`: on a cluster, with other ranks, side by side or one after another."""
     run, cache = planned.run.path, planned.cache.path
     if options.cluster is not None:
         train_on_cluster(planned, left, options.cluster, options.device)
@@ -150,8 +204,17 @@ def _train(
 
 
 def _finish(run: Run, targets: CalibrationTargets) -> None:
-    say(f"{run.path}: {in_words(score(run))}")
-    deploy(run, calibrate_run(run, targets))
+    """Score, calibrate and export what is trained; nothing where a fold is not."""
+    if not all(run.fold_is_done(fold) for fold in run.trained):
+        return
+    stored = None
+    if not run.complete:
+        say(f"{run.path}: {in_words(score(run))}")
+    elif targets == UNCHANGED:
+        stored = read_operating_point(run.path, model_sha256(run))
+    if run.fold_is_done(REFIT):
+        say(f"{fold_path(run.path, REFIT)}: trained on all images; its figures are {REFIT_FIGURES}")
+    deploy(run, stored or calibrate_run(run, targets))
 
 
 def check_network(recipe: Recipe, classes: int) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from magsd_cli.recipe import Train
+from magsd_cli.runtime.device import fold_seed
 from magsd_cli.training.state import Task
 
 Integers = npt.NDArray[np.int64]
@@ -44,7 +45,7 @@ def epoch_batches(
     it: batch norm cannot learn from a single image. So does one of less than two for each
     of `ranks` processes.
     """
-    rng = np.random.default_rng([seed, fold, epoch])
+    rng = np.random.default_rng([seed, fold_seed(fold), epoch])
     balanced = settings.sampling == "balanced"
     order = _balanced(labels, rng) if balanced else rng.permutation(len(labels))
     cuts = list(range(settings.batch_size, len(order), settings.batch_size))

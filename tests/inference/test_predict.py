@@ -20,10 +20,11 @@ import pytest
 from tiny_run import picture, write_tiny_run
 
 from magsd_cli.artifacts.cache import find_newest_cache, open_cache
-from magsd_cli.artifacts.files import lock, sha256_file
+from magsd_cli.artifacts.files import lock
 from magsd_cli.artifacts.runs import open_run, weights_path
 from magsd_cli.artifacts.tables import PREDICTION, read_table, table_metadata
 from magsd_cli.errors import ArtifactError, DeviceError, LockedError, NoInputError, OutputError, UsageError
+from magsd_cli.hashing import sha256_file
 from magsd_cli.inference import predict as stage
 from magsd_cli.inference.predict import PredictOptions, predict
 from magsd_cli.inference.resume import journal_path, open_journal, read_journal

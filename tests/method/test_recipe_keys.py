@@ -72,8 +72,7 @@ CLASSIC: list[tuple[str, Any, dict[str, Any]]] = [
     ("classic.translation", 0.4, {}),
 ]
 # model.name: tests/models/test_build.py; model.weights and model.stem: tests/models/test_weights.py;
-# model.frozen_stride: tests/models/test_frozen.py
-ELSEWHERE = {"model.name", "model.weights", "model.stem", "model.frozen_stride"}
+ELSEWHERE = {"model.name", "model.weights", "model.stem"}
 
 
 def recipe(changes: dict[str, Any]) -> Recipe:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from magsd_cli.evaluation.facts import Facts, Run
+from magsd_cli.evaluation.facts import Facts, Run, precision_words
 from magsd_cli.recipe import Recipe, resolved_keys
 from magsd_cli.render.document import Block, Commands, Heading, Paragraph, not_available, text_table
 
@@ -43,6 +43,7 @@ def provenance_section(facts: Facts) -> list[Block]:
             ("libraries", versions),
             *_first_weights(provenance.get("first_weights")),
             ("machine", f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"),
+            *_precision(facts.results.run),
             ("devices", ", ".join(session["devices"]) + f", {session['threads']} threads a process"),
             ("seed", str(provenance["seed"])),
             ("began", str(provenance["start"])),
@@ -54,6 +55,11 @@ def provenance_section(facts: Facts) -> list[Block]:
     rows = list(facts.results.hashes.items())
     blocks.append(text_table("SHA-256 of what the figures rest on.", ("what", "SHA-256"), rows))
     return blocks
+
+
+def _precision(run: Run) -> list[tuple[str, str]]:
+    """What train.precision = "auto" came to; no row where the recipe names a precision itself."""
+    return [] if run.precision is None else [("training precision (auto)", precision_words(run.precision))]
 
 
 def _first_weights(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:

@@ -137,8 +137,21 @@ def summary_section(facts: Facts) -> list[Block]:
     )
     diagnosis = Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device.")
     card = Link("What it is for, with the items of TRIPOD+AI and CLAIM:", CARD)
-    headline = Paragraph(_headline(facts))
-    return [Paragraph(words), diagnosis, *cautions(facts), Heading("Summary"), headline, card]
+    headline = [Paragraph(_headline(facts)), *_refit(facts)]
+    return [Paragraph(words), diagnosis, *cautions(facts), Heading("Summary"), *headline, card]
+
+
+def _refit(facts: Facts) -> list[Block]:
+    """Of a run with a network on all images: that every figure is of the others."""
+    images = facts.results.refit_images
+    if images is None:
+        return []
+    words = (
+        f"The run also has one network that was trained on all {images} images, in the folder refit "
+        "(predict --network refit). No image is left to test it on: every figure of this report is of the "
+        "networks of the folds, and so are the temperature and the operating point that it is used with."
+    )
+    return [Paragraph(words)]
 
 
 def cautions(facts: Facts) -> list[Caution]:

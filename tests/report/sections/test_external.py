@@ -11,7 +11,7 @@ from operating_points import decision, operating_point
 
 from magsd_cli.artifacts.tables import IN_TRAINING_DATA, PREDICTION, write_table
 from magsd_cli.errors import ArtifactError
-from magsd_cli.evaluation.external import read_external
+from magsd_cli.evaluation.external import REFIT_NOTE, read_external
 from magsd_cli.render.document import Bullets, Table
 from magsd_cli.report.sections.external import external_section
 
@@ -94,3 +94,14 @@ def test_a_damaged_table_and_one_of_other_networks_are_refused(tmp_path):
         read_external(path, labels, CLASSES, MODEL)
     with pytest.raises(ArtifactError, match="cannot be read as CSV"):
         read_external(path, None, CLASSES, MODEL)
+
+
+def test_a_table_that_it_predicted_is_scored_under_its_name(tmp_path):
+    labels = _labels(tmp_path / "labels.csv", "image0.png,bright,p0")
+    table = read_table(_predictions(tmp_path / "p.parquet", "r" * 64), PREDICTION)
+    about = {"classes": list(CLASSES), "model_sha256": "r" * 64, "fold_networks_sha256": MODEL}
+    write_table(table.replace_schema_metadata(), tmp_path / "p.parquet", PREDICTION, about)
+    outside = read_external(tmp_path / "p.parquet", labels, CLASSES, MODEL)
+    assert outside.notes[0] == REFIT_NOTE
+    with pytest.raises(ArtifactError, match="other networks"):
+        read_external(tmp_path / "p.parquet", labels, CLASSES, "b" * 64)
