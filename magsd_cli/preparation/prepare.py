@@ -22,6 +22,7 @@ import pandas as pd
 from magsd_cli.artifacts.cache import Cache, cache_path, open_cache, write_cache
 from magsd_cli.artifacts.cache_truth import write_boxes, write_masks
 from magsd_cli.artifacts.files import lock, sweep_orphans
+from magsd_cli.artifacts.site_key import site_key
 from magsd_cli.console import printable, progress, say
 from magsd_cli.data.decode import DecodeError
 from magsd_cli.data.ingest import Ingested, IngestTask, ingest
@@ -35,7 +36,7 @@ from magsd_cli.preparation.dataset_recipe import (
 )
 from magsd_cli.preparation.duplicates import guard
 from magsd_cli.preparation.patient_ids import keep_header_ids_apart, odd_ids, shared_header_ids
-from magsd_cli.preparation.samples import build_samples, choose, number_rows, site_key, used_classes
+from magsd_cli.preparation.samples import build_samples, choose, number_rows, used_classes
 from magsd_cli.preparation.shards import (
     done_cache,
     mark_done,

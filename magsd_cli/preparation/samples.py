@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
-import os
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from magsd_cli.artifacts.files import atomic_path
+from magsd_cli.data.identity import keyed_hash
 from magsd_cli.data.layouts.listing import VIEWS, Record, class_name, readable
-from magsd_cli.data.missing_words import is_missing_id
 from magsd_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,8 +21,6 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 PerClass = int | Mapping[str, int] | None
-VARIABLE = "MAGSD_SITE_KEY"
-LEAST = 16
 
 
 def map_labels(records: Sequence[Record], pairs: Iterable[str]) -> list[Record]:
@@ -119,7 +113,7 @@ def _sample(record: Record, row: Row | None, wanted: bool, key: Callable[[], byt
         status = "error"
     elif not wanted:
         status, code, reason = "excluded", "not_chosen", "more images of its class than are asked for"
-    patient = record.patient_id or _hashed(row.get("patient_id", ""), key)
+    patient = record.patient_id or keyed_hash(row.get("patient_id", ""), key)
     return {
         "image_id": record.image_id,
         "path": readable(str(record.path.absolute())),
@@ -132,7 +126,7 @@ def _sample(record: Record, row: Row | None, wanted: bool, key: Callable[[], byt
         "warnings": list(row.get("warnings", ())),
         "label": record.label or "",
         "patient_id": patient,
-        "exam_id": record.exam_id or _hashed(row.get("exam_id", ""), key),
+        "exam_id": record.exam_id or keyed_hash(row.get("exam_id", ""), key),
         "group_id": patient,
         "sex": record.sex or row.get("sex", ""),
         "age": record.age or row.get("age", ""),
@@ -143,13 +137,6 @@ def _sample(record: Record, row: Row | None, wanted: bool, key: Callable[[], byt
         "width": row.get("width", 0),
         "height": row.get("height", 0),
     }
-
-
-def _hashed(identity: str, key: Callable[[], bytes]) -> str:
-    """A patient's id from a header as a keyed hash (HMAC-SHA-256); "" for an anonymiser's placeholder."""
-    if is_missing_id(identity):
-        return ""
-    return "h-" + hmac.new(key(), identity.strip().encode(), hashlib.sha256).hexdigest()[:24]
 
 
 def used_classes(samples: pd.DataFrame) -> tuple[str, ...]:
@@ -180,36 +167,3 @@ def stamp(path: Path) -> list[int]:
     except (OSError, ValueError):
         return []
     return [facts.st_size, facts.st_mtime_ns]
-
-
-def site_key(runs: Path, file: Path | None = None) -> bytes:
-    """The key from `file`, else from MAGSD_SITE_KEY, else from ``runs/site.key``, made at the first need.
-
-    Raises `UsageError` when a key that was given is too short to protect anything.
-    """
-    given = os.environ.get(VARIABLE)
-    if file is not None:
-        key, name = _read(file), str(file)
-    elif given is not None:
-        key, name = given.encode(), VARIABLE
-    else:
-        path = runs / "site.key"
-        if not path.exists():
-            with atomic_path(path) as temporary:
-                temporary.touch(mode=0o600)
-                temporary.write_text(secrets.token_hex(32) + "\n")
-        key, name = _read(path), str(path)
-    if len(key) < LEAST:
-        raise UsageError(
-            f"{name}: a site key needs at least {LEAST} characters; make one with `openssl rand -hex 32`"
-        )
-    return key
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes().strip()
-    except OSError as error:
-        raise UsageError(
-            f"{path}: {error.strerror or error}; name a readable file with the site key"
-        ) from error

@@ -65,7 +65,7 @@ def decode_dicom(
 def _decode(
     data: bytes, warnings: list[str], check_size: Callable[[int, int], None], lateral: bool
 ) -> tuple[Pixels, dict[str, str]]:
-    dataset = _read(data)
+    dataset = read_dataset(data)
     facts = read_facts(dataset, warnings)
     _refuse_kind(dataset, facts["view"], warnings, lateral)
     check_size(integer(dataset, "Columns"), integer(dataset, "Rows"))
@@ -79,11 +79,15 @@ def _decode(
     return pixels, facts
 
 
-def _read(data: bytes) -> Any:
+def read_dataset(data: bytes, header_only: bool = False) -> Any:
+    """The data set in the bytes of a DICOM file, with or without its pixels. Raises `DecodeError`, and what
+    pydicom raises.
+    """
     start = dicom_start(data) or 0
     standard = data[PREAMBLE : PREAMBLE + 4] == b"DICM"
     try:
-        return pydicom.dcmread(io.BytesIO(data[start:] if start else data), force=not standard)
+        content = io.BytesIO(data[start:] if start else data)
+        return pydicom.dcmread(content, force=not standard, stop_before_pixels=header_only)
     except EOFError:
         raise DecodeError("truncated", "the DICOM file ends too early") from None
 
