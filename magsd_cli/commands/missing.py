@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from importlib import metadata
 
 #: Packages whose modules are called otherwise.
 DISTRIBUTIONS = {
@@ -35,12 +34,15 @@ def missing_package(module: str | None) -> str | None:
     extra = own[0][1]
     lacking = [what for what, of in wanted if of == extra and not _installed(_name(what))]
     line = "pip install " + " ".join(shlex.quote(what) for what in lacking or [own[0][0]])
-    part = f"extra {extra}" if extra else "not part of every installation"
-    return f"this needs {_name(own[0][0])}, which is not installed here ({part}); `{line}`"
+    if extra:
+        return f"this needs {_name(own[0][0])} (extra {extra}), which this installation is without; `{line}`"
+    return f"this needs {_name(own[0][0])}, which this installation is without; for the whole tool `{line}`"
 
 
 def _requirements() -> list[tuple[str, str]]:
     """The requirements of magsd, each with its extra; of several extras the first, "" for none."""
+    from importlib import metadata
+
     try:
         lines = metadata.requires("magsd") or []
     except metadata.PackageNotFoundError:
@@ -63,6 +65,8 @@ def _same(name: str) -> str:
 
 
 def _installed(name: str) -> bool:
+    from importlib import metadata
+
     try:
         metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -24,7 +24,7 @@ SCHEME_UID = "2.25.195555102693151521264232775439063429471"  # of a random UUID
 LONGEST_MEANING = 64  # characters of a code meaning (LO)
 
 TITLE: Code = codes.DCM.ImagingMeasurementReport  # CID 7021
-PROCEDURE: Code = codes.cid100.XRUnspecifiedBodyRegion
+PROCEDURE: Code = codes.cid100.ImagingProcedure
 COMMENT: Code = codes.DCM.Comment
 PROBABILITY: Code = codes.DCM.Probability
 FINDING: Code = codes.DCM.Finding

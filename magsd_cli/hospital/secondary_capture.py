@@ -49,7 +49,9 @@ def build_sc(
     reference.ReferencedSOPInstanceUID = source.header.SOPInstanceUID
     orientation = source.header.get("PatientOrientation")
     capture["PatientOrientation"].value = list(orientation) if orientation else None
-    capture.Laterality = ""  # of a chest there is none; the standard wants the empty attribute
+    capture.BodyPartExamined = "CHEST"  # which has no laterality
+    if "Laterality" in capture:
+        del capture.Laterality
     capture.SourceImageSequence = [reference]
     capture.BurnedInAnnotation = "YES"  # the class, its probability and the file's name stand in the picture
     capture.DerivationDescription = f"Attention of {algorithm.name}. {NOT_FOR_DIAGNOSIS}"

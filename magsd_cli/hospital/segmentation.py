@@ -25,7 +25,8 @@ def seg_uid(source: Source, threshold: float, algorithm: Algorithm) -> str:
 def build_seg(source: Source, mask: npt.NDArray[np.bool_], threshold: float, algorithm: Algorithm) -> Dataset:
     """The region `mask` [rows, columns], which `threshold` of the attention's range cut, on `source`.
 
-    One binary segment of the source's size; orientation, spacing and frame of reference are the source's.
+    One binary segment, pixel for pixel over the source, which it references; patient, study, orientation and,
+    where it has one, frame of reference are the source's.
     Raises `SourceError` where the mask has another size, or marks nothing.
     """
     if mask.shape != source.shape:
@@ -81,6 +82,12 @@ def _completed(segmentation: Dataset, source: Source, algorithm: Algorithm) -> D
     """With the source's patient orientation, empty where its header has none, and no UID by lot."""
     orientation = source.header.get("PatientOrientation")
     segmentation.PatientOrientation = list(orientation) if orientation else None
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    measures = shared.get("PixelMeasuresSequence")
+    if measures and "SliceThickness" not in measures[0]:
+        del (
+            shared.PixelMeasuresSequence
+        )  # highdicom writes a film's spacing alone, and then refuses to read it
     uid = algorithm.uid("SEG dimensions")
     for item in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid
