@@ -28,7 +28,7 @@ class RunOptions:
     cache: None is the newest under `runs`. recipe: None only with `resume`, whose run has its own. splits: a
     CSV of published folds, in place of `folds` drawn by the recipe's seed. repeats: more than 1 is a suite of
     as many runs, each with a seed of its own. cluster: the address of a Ray cluster that trains the folds, on
-    `device`. targets: what the run is calibrated for at the end. refit: whether one more network is trained on
+    `device`. targets: what the run is calibrated for at the end. refit: one more network is trained on
     all images; a run that has one keeps it. command: the command line, for the run's provenance.
     """
 
