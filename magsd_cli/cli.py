@@ -24,6 +24,7 @@ from magsd_cli.commands.options import COMMAND_LINE
 from magsd_cli.commands.prepare import prepare
 from magsd_cli.commands.recipes import recipes_app
 from magsd_cli.commands.report import report
+from magsd_cli.commands.runs import runs_app
 from magsd_cli.commands.tools import demo, doctor, export, verify
 from magsd_cli.commands.training import calibrate, cv, train
 from magsd_cli.console import LOG_FORMAT_VARIABLE, printable, say
@@ -89,6 +90,7 @@ for command in (
     app.command()(command)
 
 
+app.add_typer(runs_app, name="runs")
 app.add_typer(recipes_app, name="recipes")
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 LOG_FORMAT_VARIABLE = "MAGSD_LOG_FORMAT"
 OFFLINE_VARIABLE = "MAGSD_OFFLINE"  # what --offline sets: no first weights are fetched
+KEEP_STATE_VARIABLE = "MAGSD_KEEP_STATE"  # what --keep-state sets: finished folds keep their training state
 
 
 class Bar(Protocol):
@@ -29,6 +30,11 @@ def on_terminal() -> bool:
 def one_of_many() -> bool:
     """Whether torch's launcher started this process beside a first one, which speaks for all."""
     return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
+
+
+def is_set(variable: str) -> bool:
+    """Whether an environment variable that switches something on is set, to anything but 0 and nothing."""
+    return os.environ.get(variable, "0") not in ("", "0")
 
 
 def say(text: str, **fields: Any) -> None:

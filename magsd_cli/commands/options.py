@@ -63,6 +63,11 @@ OfflineOption = Annotated[
     bool, typer.Option("--offline", help="Fetch no ImageNet weights (the same as MAGSD_OFFLINE=1).")
 ]
 
+KeepStateOption = Annotated[
+    bool,
+    typer.Option("--keep-state", help="Finished folds keep their training state (as MAGSD_KEEP_STATE=1)."),
+]
+
 ResumeOption = Annotated[Path | None, typer.Option("--resume", help="Continue this run.")]
 
 SplitsOption = Annotated[

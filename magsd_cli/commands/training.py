@@ -16,6 +16,7 @@ from magsd_cli.commands.options import (
     DeviceOption,
     GpusOption,
     GroupOption,
+    KeepStateOption,
     NameOption,
     OfflineOption,
     ParallelOption,
@@ -31,7 +32,7 @@ from magsd_cli.commands.options import (
     TensorboardOption,
     command_line,
 )
-from magsd_cli.console import OFFLINE_VARIABLE, one_of_many
+from magsd_cli.console import KEEP_STATE_VARIABLE, OFFLINE_VARIABLE, one_of_many
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import Group, Parallel
 
@@ -52,9 +53,10 @@ def train(
     splits: SplitsOption = None,
     tensorboard: TensorboardOption = False,
     offline: OfflineOption = False,
+    keep_state: KeepStateOption = False,
 ) -> int:
     """Train one network on one split and test it on the part held out. Prints the run's path."""
-    _stay_offline(offline)
+    _tell_processes(offline, keep_state)
     from magsd_cli.training.plan import RunOptions
     from magsd_cli.training.run import train as stage
 
@@ -94,9 +96,10 @@ def cv(
     target_specificity: TargetSpecificityOption = None,
     coverage: CoverageOption = None,
     offline: OfflineOption = False,
+    keep_state: KeepStateOption = False,
 ) -> int:
     """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
-    _stay_offline(offline)
+    _tell_processes(offline, keep_state)
     from magsd_cli.evaluation.calibrate import targets_from_options
     from magsd_cli.training.plan import RunOptions
     from magsd_cli.training.run import cv as stage
@@ -153,10 +156,11 @@ def calibrate(
     return 0
 
 
-def _stay_offline(wanted: bool) -> None:
-    """Let no process of this command fetch anything; child processes take it from the environment."""
-    if wanted:
-        os.environ[OFFLINE_VARIABLE] = "1"
+def _tell_processes(offline: bool, keep_state: bool) -> None:
+    """Put what every process of this command must know into the environment, which its children inherit."""
+    for variable, wanted in ((OFFLINE_VARIABLE, offline), (KEEP_STATE_VARIABLE, keep_state)):
+        if wanted:
+            os.environ[variable] = "1"
 
 
 def _print(path: Path) -> int:

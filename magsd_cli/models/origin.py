@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import NamedTuple
 
-from magsd_cli.console import OFFLINE_VARIABLE, say
+from magsd_cli.console import OFFLINE_VARIABLE, is_set, say
 from magsd_cli.errors import ArtifactError
 
 
@@ -28,7 +27,7 @@ def file_sha256(path: Path) -> str:
 
 def offline() -> bool:
     """Whether no connection may be opened: `--offline`, or `MAGSD_OFFLINE` set to anything but 0."""
-    return os.environ.get(OFFLINE_VARIABLE, "0") not in ("", "0")
+    return is_set(OFFLINE_VARIABLE)
 
 
 def announce_fetch(what: str, source: str, size: str, licence: str, remedy: str) -> None:

@@ -34,7 +34,7 @@ from magsd_cli.training.ddp import (
     process_group,
     under_torchrun,
 )
-from magsd_cli.training.fold import train_fold
+from magsd_cli.training.fold import sweep_state, train_fold
 from magsd_cli.training.parallel_ddp import train_together
 from magsd_cli.training.parallel_folds import train_on_cluster, train_side_by_side
 from magsd_cli.training.plan import FOLDS, Plan, RunOptions, plan
@@ -115,6 +115,8 @@ def _begin(
     stack.enter_context(lock(lock_path(run.path)))
     run = create_run(run, planned.folds)
     sweep_orphans(run.path)
+    for fold in run.trained:
+        sweep_state(run, fold)
     if run.complete:
         if targets == UNCHANGED and operating_path(run.path).exists() and model_file_path(run.path).exists():
             say(f"{run.path}: every fold is trained and scored; nothing is left to do")
