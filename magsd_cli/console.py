@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 LOG_FORMAT_VARIABLE = "MAGSD_LOG_FORMAT"
@@ -24,12 +25,25 @@ class Bar(Protocol):
 
 def on_terminal() -> bool:
     """Whether a person watches stderr: a terminal, and no machine-readable log asked for."""
-    return sys.stderr.isatty() and not _json_lines()
+    return not _silenced.get() and sys.stderr.isatty() and not _json_lines()
 
 
 def one_of_many() -> bool:
     """Whether torch's launcher started this process beside a first one, which speaks for all."""
     return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
+
+
+_silenced: ContextVar[bool] = ContextVar("silenced", default=False)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Nothing is said and no bar is shown by what runs inside: for those who use magsd from Python."""
+    token = _silenced.set(True)
+    try:
+        yield
+    finally:
+        _silenced.reset(token)
 
 
 def is_set(variable: str) -> bool:
@@ -42,7 +56,7 @@ def say(text: str, **fields: Any) -> None:
 
     Of processes that work together only the first speaks, but for errors.
     """
-    if one_of_many() and fields.get("level") != "error":
+    if _silenced.get() or (one_of_many() and fields.get("level") != "error"):
         return
     if _json_lines():
         line = json.dumps({"time": round(time.time(), 3), "message": text, **fields}, default=str)

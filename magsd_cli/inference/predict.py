@@ -198,7 +198,9 @@ def _all_rows(plan: Plan, options: PredictOptions) -> tuple[list[Row], set[str]]
             keep = _keeper(out, plan, stack)
             bar = stack.enter_context(progress("predict", len(missing)))
             for some in answers:
-                fresh = {answer.path: _row(answer, plan, trained_on) for answer in some}
+                fresh = {
+                    answer.path: prediction_row(answer, plan.model, plan.rules, trained_on) for answer in some
+                }
                 keep(fresh.values())
                 rows |= fresh
                 bar.update(len(some), f"{len(rows) / (time.monotonic() - started):.1f} images/s")
@@ -231,13 +233,18 @@ def _score(plan: Plan, files: list[Path], options: PredictOptions) -> Generator[
     )
 
 
-def _row(answer: FileAnswer, plan: Plan, trained_on: Mapping[str, int]) -> Row:
-    """The table's row for one answer; nulls where there is no result."""
+def prediction_row(
+    answer: FileAnswer, model: Model, rules: DecisionRules, trained_on: Mapping[str, int]
+) -> Row:
+    """The table's row for one answer; nulls where there is no result.
+
+    trained_on: content hashes of the images that the model was trained on.
+    """
     warnings = list(answer.warnings)
     if answer.sha256 in trained_on:
         warnings.append(IN_TRAINING_DATA)
     ok = answer.members is not None
-    decided = {} if answer.members is None else decide(answer.members, answer.distance, plan.rules)
+    decided = {} if answer.members is None else decide(answer.members, answer.distance, rules)
     return {
         "path": path_text(answer.path),
         "sha256": answer.sha256 or None,
@@ -245,7 +252,7 @@ def _row(answer: FileAnswer, plan: Plan, trained_on: Mapping[str, int]) -> Row:
         "error_code": answer.error_code or None,
         "error": answer.error or None,
         "warnings": warnings,
-        "model_sha256": plan.model.sha256,
+        "model_sha256": model.sha256,
         **decided,
     }
 
