@@ -11,7 +11,7 @@ from contextlib import closing
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -169,7 +169,8 @@ class Model:
 
 
 def _as_list(inputs: PathLike | Film | Iterable[PathLike | Film]) -> list[PathLike | Film]:
-    given = [inputs] if isinstance(inputs, str | os.PathLike | np.ndarray) else list(inputs)
+    alone = isinstance(inputs, str | os.PathLike | np.ndarray) or not isinstance(inputs, Iterable)
+    given = cast("list[PathLike | Film]", [inputs] if alone else list(cast("Iterable[Any]", inputs)))
     for one in given:
         if not isinstance(one, str | os.PathLike | np.ndarray):
             raise UsageError(f"{type(one).__name__}: a film is a path or an array [H,W]")

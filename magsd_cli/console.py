@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 LOG_FORMAT_VARIABLE = "MAGSD_LOG_FORMAT"
+VERBOSITY_VARIABLE = "MAGSD_VERBOSITY"  # what --quiet and --verbose set, for child processes too
 OFFLINE_VARIABLE = "MAGSD_OFFLINE"  # what --offline sets: no first weights are fetched
 KEEP_STATE_VARIABLE = "MAGSD_KEEP_STATE"  # what --keep-state sets: finished folds keep their training state
 
@@ -25,7 +26,8 @@ class Bar(Protocol):
 
 def on_terminal() -> bool:
     """Whether a person watches stderr: a terminal, and no machine-readable log asked for."""
-    return not _silenced.get() and sys.stderr.isatty() and not _json_lines()
+    quiet = os.environ.get(VERBOSITY_VARIABLE) == "quiet"
+    return not quiet and not _silenced.get() and sys.stderr.isatty() and not _json_lines()
 
 
 def one_of_many() -> bool:
@@ -51,12 +53,24 @@ def is_set(variable: str) -> bool:
     return os.environ.get(variable, "0") not in ("", "0")
 
 
+def detail(text: str, **fields: Any) -> None:
+    """One line on stderr with --verbose alone."""
+    if os.environ.get(VERBOSITY_VARIABLE) == "verbose":
+        say(text, level="detail", **fields)
+
+
+def counted(number: int, word: str) -> str:
+    """A number and what it counts: "1 file", "2 files"."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def say(text: str, **fields: Any) -> None:
     """One line on stderr. Control characters are escaped: file names may hold anything.
 
     Of processes that work together only the first speaks, but for errors.
     """
-    if _silenced.get() or (one_of_many() and fields.get("level") != "error"):
+    quiet = os.environ.get(VERBOSITY_VARIABLE) == "quiet" and fields.get("level") not in ("warning", "error")
+    if quiet or _silenced.get() or (one_of_many() and fields.get("level") != "error"):
         return
     if _json_lines():
         line = json.dumps({"time": round(time.time(), 3), "message": text, **fields}, default=str)

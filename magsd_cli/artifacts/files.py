@@ -189,8 +189,10 @@ def check_hash(path: Path) -> str:
     recorded = recorded_hashes(path)
     try:
         actual = sha256_file(path)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: is missing; check the name, or make it again") from error
     except OSError as error:
-        raise ArtifactError(f"{path}: missing or unreadable; make the artifact again") from error
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror}); make the artifact again") from error
     if not recorded:
         raise ArtifactError(f"{path}: its {hash_sidecar(path).name} is missing; make the artifact again")
     if actual not in recorded:

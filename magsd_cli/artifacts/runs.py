@@ -214,6 +214,8 @@ def open_run(path: Path) -> Run:
 
     Raises `ArtifactError` when it is no run, damaged, or of a schema that this version does not know.
     """
+    if not path.exists():
+        raise ArtifactError(f"{path}: not found; name a folder that cv or train made, see `magsd runs list`")
     if not run_file(path).is_file():
         raise ArtifactError(
             f"{path}: is no run (there is no run.json in it); name a folder that cv or train made"

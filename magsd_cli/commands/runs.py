@@ -127,7 +127,7 @@ def _agreed(removals: Sequence[Removal], yes: bool) -> bool:
     from magsd_cli.tools.runs import in_bytes
 
     for removal in removals:
-        say(f"{in_bytes(removal.size):>9}  {removal.what}", bytes=removal.size)
+        say(f"{in_bytes(removal.size):>9}  {removal.what}", bytes=removal.size, level="warning")
     total = in_bytes(sum(removal.size for removal in removals))
     if yes:
         return True

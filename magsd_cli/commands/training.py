@@ -55,7 +55,10 @@ def train(
     offline: OfflineOption = False,
     keep_state: KeepStateOption = False,
 ) -> int:
-    """Train one network on one split and test it on the part held out. Prints the run's path."""
+    """Train one network and test it on a part held out.
+
+    One split, of which a fifth is held out. Prints the run's path.
+    """
     _tell_processes(offline, keep_state)
     from magsd_cli.training.plan import RunOptions
     from magsd_cli.training.run import train as stage
@@ -98,7 +101,10 @@ def cv(
     offline: OfflineOption = False,
     keep_state: KeepStateOption = False,
 ) -> int:
-    """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
+    """Cross-validate: train and test a network for each fold.
+
+    Each image is tested once, by a network that never saw its patient. Prints the run's path.
+    """
     _tell_processes(offline, keep_state)
     from magsd_cli.evaluation.calibrate import targets_from_options
     from magsd_cli.training.plan import RunOptions
@@ -144,9 +150,10 @@ def calibrate(
     target_specificity: TargetSpecificityOption = None,
     coverage: CoverageOption = None,
 ) -> int:
-    """Choose how a finished run is used: temperature, threshold, what to refer. Prints the path.
+    """Choose temperature, threshold and referral of a run.
 
-    Trains nothing. What is not named stays as it was; `--coverage 1` refers nothing for a low confidence.
+    Prints the path. Trains nothing. Options you leave out keep their stored values; `--coverage 1` refers
+    nothing for a low confidence.
     """
     from magsd_cli.evaluation.calibrate import calibrate as stage
     from magsd_cli.evaluation.calibrate import targets_from_options

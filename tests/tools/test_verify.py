@@ -86,6 +86,7 @@ def test_single_bit_flips_are_all_noticed(whole):
 
 def test_missing_files_are_noticed(whole, tmp_path):
     names = [str(path.relative_to(whole)) for path in files_of(whole)]
+    names.remove("fold0/state.pt.sha256")  # a kill while a state is removed: it is said to be not checked
     for name in names:
         copy = tmp_path / "copy"
         shutil.copytree(whole, copy, copy_function=link)
