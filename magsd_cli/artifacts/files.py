@@ -209,6 +209,17 @@ def _file_lock(path: Path) -> BaseFileLock:
         return FileLock(path, timeout=0)
 
 
+def _refuse_lockless(path: Path) -> None:
+    """Raise `OutputError` where `path` cannot hold a lock: filelock takes some such places for held ones."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        os.close(descriptor)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: no lock file can be made here ({error.strerror}); choose another folder for the output"
+        ) from error
+
+
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Hold the lock file `path`; the lock is free again when its holder dies.
@@ -223,6 +234,7 @@ def lock(path: Path) -> Iterator[None]:
         holder = _file_lock(path)
         holder.acquire()
     except Timeout as error:
+        _refuse_lockless(path)
         raise LockedError(
             f"{path}: another magsd run is writing here; wait for it or choose another output"
         ) from error

@@ -26,7 +26,7 @@ from magsd_cli.artifacts.tables import (
     write_csv,
     write_table,
 )
-from magsd_cli.console import printable, progress, say
+from magsd_cli.console import counted, printable, progress, say
 from magsd_cli.errors import NoInputError, OutputError, UsageError
 from magsd_cli.inference.decision import DecisionRules, decide, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_with_onnx, score_with_torch
@@ -121,6 +121,8 @@ def _plan(options: PredictOptions) -> Plan:
     if options.watch_once:
         _check_watched(options.inputs)
     files = list_inputs(options.inputs, [options.runs, options.out])
+    if options.watch_once:  # an empty folder that is named like an image is no file
+        files = [path for path in files if path not in options.inputs or not path.is_dir()]
     if not files and not options.watch_once:
         raise NoInputError(f"{_names(options.inputs)}: no files there; name images or folders of images")
     model = open_model(options.model, options.runs)
@@ -128,6 +130,8 @@ def _plan(options: PredictOptions) -> Plan:
     rules = rules_of(model, options.raw_probabilities)
     about = in_metadata(model, rules) | {"precision": precision_of(model, engine)}
     known_rows = read_known_rows(options.out, model.sha256, options.keeps_rows(), options.watch_once, about)
+    if options.watch_once:
+        _warn_of_empty(options.inputs, files, known_rows)
     stamps = stamps_of(files) if options.watch_once else {}
     return Plan(files, model, engine, known_rows, rules, about, stamps)
 
@@ -161,10 +165,31 @@ def _is_csv(out: Path) -> bool:
 
 
 def _check_watched(inputs: Sequence[Path]) -> None:
-    """Raise `NoInputError` for a watched folder that is not there: an unmounted share is no input."""
+    """Raise `NoInputError` for what is watched and not there: an unmounted share is no input and no row."""
     for path in inputs:
-        if not os.path.lexists(path):
-            raise NoInputError(f"{path}: not there; is the share mounted?")
+        try:
+            if not path.exists():
+                raise NoInputError(f"{path}: not there; is the share mounted?")
+            if path.is_dir():
+                os.scandir(path).close()
+        except OSError as error:
+            raise NoInputError(
+                f"{path}: cannot be listed ({error.strerror}); is the share mounted and readable?"
+            ) from error
+
+
+def _warn_of_empty(inputs: Sequence[Path], files: Sequence[Path], known_rows: KnownRows) -> None:
+    """Say that a watched folder is empty where the table knows files of it: a share may have come loose."""
+    for folder in inputs:
+        inside = f"{path_text(folder).rstrip('/')}/"
+        if folder.is_dir() and not any(path_text(path).startswith(inside) for path in files):
+            known = sum(str(row["path"]).startswith(inside) for row in known_rows.earlier)
+            if known:
+                say(
+                    f"{folder}: is empty, and the table has {counted(known, 'row')} of files in it; is the "
+                    "share mounted? The rows stay",
+                    level="warning",
+                )
 
 
 @contextmanager
