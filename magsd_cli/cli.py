@@ -10,13 +10,15 @@ import io
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from magsd_cli import __version__
 from magsd_cli.commands.inference import localize, predict
@@ -25,21 +27,65 @@ from magsd_cli.commands.options import COMMAND_LINE
 from magsd_cli.commands.prepare import prepare
 from magsd_cli.commands.recipes import recipes_app
 from magsd_cli.commands.report import report
+from magsd_cli.commands.runs import runs_app
 from magsd_cli.commands.tools import demo, doctor, export, verify
 from magsd_cli.commands.training import calibrate, cv, train
-from magsd_cli.console import LOG_FORMAT_VARIABLE, printable, say
+from magsd_cli.console import LOG_FORMAT_VARIABLE, VERBOSITY_VARIABLE, detail, printable, say
 from magsd_cli.errors import DeviceError, Interrupted, MagsdError, UsageError
 from magsd_cli.settings import LogFormat
 
-EPILOG = "--runs, --debug and --log-format may stand anywhere on the line. Not for clinical diagnosis."
+EPILOG = (
+    "--runs, --debug, --log-format, --quiet and --verbose may stand anywhere on the line. Not for clinical "
+    "diagnosis."
+)
+
+#: The commands of the help in the order of work. One that is not named here comes last.
+GROUPS = {
+    "From X-rays to a report": ("demo", "prepare", "train", "cv", "calibrate", "report"),
+    "New images": ("predict", "localize", "export", "pacs"),
+    "Runs, recipes, machine": ("runs", "recipes", "verify", "doctor"),
+}
+
+
+class Commands(TyperGroup):
+    """The list of commands, in groups."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 (Typer gives it)
+        """Return the names in the order of work."""
+        order = [name for names in GROUPS.values() for name in names]
+        return [name for name in order if name in self.commands] + self._others()
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 (Typer gives it)
+        """Write a section for each group; a line is the first sentence of a command's help."""
+        others = {"More": tuple(self._others())}
+        for title, names in (GROUPS | others).items():
+            known = [(name, self.commands[name]) for name in names if name in self.commands]
+            room = formatter.width - 6 - max(len(name) for name in self.commands)
+            rows = [(name, one.get_short_help_str(room)) for name, one in known if not one.hidden]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows, col_max=30, col_spacing=2 + self._widest() - _widest(rows))
+
+    def _widest(self) -> int:
+        return max(len(name) for name in self.commands)
+
+    def _others(self) -> list[str]:
+        grouped = {name for names in GROUPS.values() for name in names}
+        return [name for name in self.commands if name not in grouped]
+
+
+def _widest(rows: Sequence[tuple[str, str]]) -> int:
+    return max(len(name) for name, _ in rows)
+
 
 app = typer.Typer(
+    cls=Commands,
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog=EPILOG,
-    context_settings={"max_content_width": 110},
+    context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]},
 )
 
 
@@ -47,6 +93,36 @@ def _show_version(value: bool) -> None:
     if value:
         print(f"magsd {__version__}")
         raise typer.Exit
+
+
+def _install_completion(value: bool) -> None:
+    """Write the completion of the shell that runs us where that shell reads it: the one write under HOME."""
+    if value:
+        from typer._completion_shared import install
+
+        shell, path = install(shell=_shell(), prog_name="magsd", complete_var=COMPLETE_VARIABLE)
+        say(f"{path}: completion for {shell}; open a new terminal to use it")
+        raise typer.Exit
+
+
+def _show_completion(value: bool) -> None:
+    if value:
+        from typer._completion_shared import get_completion_script
+
+        print(get_completion_script(prog_name="magsd", complete_var=COMPLETE_VARIABLE, shell=_shell()))
+        raise typer.Exit
+
+
+COMPLETE_VARIABLE = "_MAGSD_COMPLETE"
+SHELLS = ("bash", "zsh", "fish")
+
+
+def _shell() -> str:
+    """The shell of the person. Raises `UsageError` for one that has no completion here."""
+    name = Path(os.environ.get("SHELL", "")).name
+    if name not in SHELLS:
+        raise UsageError(f"SHELL={name or 'unset'}: completion is for {', '.join(SHELLS)}; set SHELL to one")
+    return name
 
 
 @app.callback()
@@ -59,6 +135,25 @@ def _global_options(
     log_format: Annotated[
         LogFormat, typer.Option(help="Lines on stderr for people or machines.")
     ] = LogFormat.text,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only warnings and errors.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say more: settings, every bad file, times.")
+    ] = False,
+    install_completion: Annotated[  # noqa: ARG001 (its callback installs it)
+        bool,
+        typer.Option(
+            "--install-completion",
+            callback=_install_completion,
+            is_eager=True,
+            help="Let the shell complete magsd: bash, zsh, fish.",
+        ),
+    ] = False,
+    show_completion: Annotated[  # noqa: ARG001 (its callback prints it)
+        bool,
+        typer.Option(
+            "--show-completion", callback=_show_completion, is_eager=True, help="Print that completion."
+        ),
+    ] = False,
     version: Annotated[  # noqa: ARG001 (its callback prints it)
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -70,6 +165,10 @@ def _global_options(
     context.obj = runs
     context.meta[COMMAND_LINE] = tuple(sys.argv)
     os.environ[LOG_FORMAT_VARIABLE] = log_format.value
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose: say less and say more; omit one of them")
+    os.environ[VERBOSITY_VARIABLE] = "quiet" if quiet else "verbose" if verbose else ""
+    detail(f"magsd {__version__}, Python {sys.version.split()[0]}; runs folder {runs.absolute()}")
     # Matplotlib would write its font cache under HOME, or where it cannot, build it again for each report.
     os.environ.setdefault("MPLCONFIGDIR", str(runs.absolute() / ".matplotlib"))
 
@@ -90,6 +189,7 @@ for command in (
     app.command()(command)
 
 
+app.add_typer(runs_app, name="runs")
 app.add_typer(recipes_app, name="recipes")
 
 
@@ -99,6 +199,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a path goes out as the bytes that it is
         sys.stdout.reconfigure(encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors())
     signal.signal(signal.SIGTERM, _terminate)
+    started = time.monotonic()
+    if COMPLETE_VARIABLE in os.environ:  # a shell asks what may stand where its cursor is
+        from typer._completion_classes import completion_init
+
+        completion_init()
     try:
         code = typer.main.get_command(app)(_globals_first(given), prog_name="magsd", standalone_mode=False)
     except Exception as error:
@@ -109,6 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _explain(
             Interrupted(signal.SIGINT, "interrupted: what was done is kept; run it again to continue")
         )
+    detail(f"{time.monotonic() - started:.1f} s", seconds=round(time.monotonic() - started, 3))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -117,8 +223,11 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
     raise Interrupted(number, "terminated: what was done is kept; run it again to continue")
 
 
+FLAGS = ("--debug", "--quiet", "-q", "--verbose", "-v")
+
+
 def _globals_first(given: list[str]) -> list[str]:
-    """Move --runs, --debug and --log-format to the front: they may stand anywhere on the line."""
+    """Move --runs, --debug, --log-format, --quiet, --verbose to the front: they may stand anywhere."""
     end = given.index("--") if "--" in given else len(given)
     words, rest = iter(given[:end]), given[end:]
     front: list[str] = []
@@ -126,11 +235,25 @@ def _globals_first(given: list[str]) -> list[str]:
     for word in words:
         if word in ("--runs", "--log-format"):
             front += [word, *([following] if (following := next(words, None)) is not None else [])]
-        elif word == "--debug" or word.startswith(("--runs=", "--log-format=")):
+        elif word in FLAGS or word.startswith(("--runs=", "--log-format=")):
             front.append(word)
         else:
             behind.append(word)
     return front + behind + rest
+
+
+def _usage_in_words(error: Any) -> str:
+    """Typer's own usage error, with the near option that it knows and the help of the command meant."""
+    text = error.format_message().rstrip(".")
+    near = getattr(error, "possibilities", None)
+    if near:
+        text = f"{text.split(' (')[0]}; did you mean {' or '.join(sorted(near))}?"
+    context = getattr(error, "ctx", None)
+    return f"{text.removesuffix('?')}{'?' if text.endswith('?') else ';'} see {_path(context)} --help"
+
+
+def _path(context: Any) -> str:
+    return "magsd" if context is None else str(context.command_path)
 
 
 def _explain(error: Exception) -> int:
@@ -144,7 +267,7 @@ def _explain(error: Exception) -> int:
         print(error, file=sys.stderr)
         return 2
     if hasattr(error, "format_message"):  # Typer's own usage errors
-        say(f"magsd: error: {printable(error.format_message())}; see magsd --help", level="error")
+        say(f"magsd: error: {printable(_usage_in_words(error))}", level="error")
         return 2
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return _explain(

@@ -8,10 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 LOG_FORMAT_VARIABLE = "MAGSD_LOG_FORMAT"
+VERBOSITY_VARIABLE = "MAGSD_VERBOSITY"  # what --quiet and --verbose set, for child processes too
 OFFLINE_VARIABLE = "MAGSD_OFFLINE"  # what --offline sets: no first weights are fetched
+KEEP_STATE_VARIABLE = "MAGSD_KEEP_STATE"  # what --keep-state sets: finished folds keep their training state
 
 
 class Bar(Protocol):
@@ -23,7 +26,8 @@ class Bar(Protocol):
 
 def on_terminal() -> bool:
     """Whether a person watches stderr: a terminal, and no machine-readable log asked for."""
-    return sys.stderr.isatty() and not _json_lines()
+    quiet = os.environ.get(VERBOSITY_VARIABLE) == "quiet"
+    return not quiet and not _silenced.get() and sys.stderr.isatty() and not _json_lines()
 
 
 def one_of_many() -> bool:
@@ -31,12 +35,42 @@ def one_of_many() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
 
 
+_silenced: ContextVar[bool] = ContextVar("silenced", default=False)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Nothing is said and no bar is shown by what runs inside: for those who use magsd from Python."""
+    token = _silenced.set(True)
+    try:
+        yield
+    finally:
+        _silenced.reset(token)
+
+
+def is_set(variable: str) -> bool:
+    """Whether an environment variable that switches something on is set, to anything but 0 and nothing."""
+    return os.environ.get(variable, "0") not in ("", "0")
+
+
+def detail(text: str, **fields: Any) -> None:
+    """One line on stderr with --verbose alone."""
+    if os.environ.get(VERBOSITY_VARIABLE) == "verbose":
+        say(text, level="detail", **fields)
+
+
+def counted(number: int, word: str) -> str:
+    """A number and what it counts: "1 file", "2 files"."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def say(text: str, **fields: Any) -> None:
     """One line on stderr. Control characters are escaped: file names may hold anything.
 
     Of processes that work together only the first speaks, but for errors.
     """
-    if one_of_many() and fields.get("level") != "error":
+    quiet = os.environ.get(VERBOSITY_VARIABLE) == "quiet" and fields.get("level") not in ("warning", "error")
+    if quiet or _silenced.get() or (one_of_many() and fields.get("level") != "error"):
         return
     if _json_lines():
         line = json.dumps({"time": round(time.time(), 3), "message": text, **fields}, default=str)

@@ -288,6 +288,17 @@ def resolved_keys(recipe: Recipe) -> list[tuple[str, str]]:
     return [(key, json.dumps(value)) for key, value in _flatten(recipe.model_dump(mode="json"))]
 
 
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a recipe file: types, choices and defaults of every key.
+
+    ``extends`` is a key of files alone. Editors take it with a line ``#:schema PATH`` at the top of a TOML.
+    """
+    schema = Recipe.model_json_schema()
+    extends = {"type": "string", "description": "The recipe whose keys this file changes: a name or a file."}
+    schema["properties"] = {"extends": extends, **schema["properties"]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, dict):

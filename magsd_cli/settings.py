@@ -7,6 +7,8 @@ from enum import StrEnum
 
 #: The last line of each Markdown page that `magsd report` writes, by which it knows its own.
 REPORT_MARK = "<!-- written by magsd report -->"
+#: What its HTML pages have in their head, for the same.
+HTML_MARK = '<meta name="generator" content="magsd report">'
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def shared_data() -> Path:
 @pytest.fixture(autouse=True)
 def _no_user_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own environment must not change a result."""
-    for name in ("MAGSD_RUNS", "MAGSD_LOG_FORMAT", "MAGSD_SITE_KEY", "MAGSD_OFFLINE"):
+    for name in ("MAGSD_RUNS", "MAGSD_LOG_FORMAT", "MAGSD_SITE_KEY", "MAGSD_OFFLINE", "MAGSD_KEEP_STATE"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -184,8 +184,10 @@ def check_hash(path: Path) -> str:
     recorded = recorded_hashes(path)
     try:
         actual = sha256_file(path)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: is missing; check the name, or make it again") from error
     except OSError as error:
-        raise ArtifactError(f"{path}: missing or unreadable; make the artifact again") from error
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror}); make the artifact again") from error
     if not recorded:
         raise ArtifactError(f"{path}: its {hash_sidecar(path).name} is missing; make the artifact again")
     if actual not in recorded:
@@ -202,6 +204,17 @@ def _file_lock(path: Path) -> BaseFileLock:
         return FileLock(path, timeout=0)
 
 
+def _refuse_lockless(path: Path) -> None:
+    """Raise `OutputError` where `path` cannot hold a lock: filelock takes some such places for held ones."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        os.close(descriptor)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: no lock file can be made here ({error.strerror}); choose another folder for the output"
+        ) from error
+
+
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Hold the lock file `path`; the lock is free again when its holder dies.
@@ -216,6 +229,7 @@ def lock(path: Path) -> Iterator[None]:
         holder = _file_lock(path)
         holder.acquire()
     except Timeout as error:
+        _refuse_lockless(path)
         raise LockedError(
             f"{path}: another magsd run is writing here; wait for it or choose another output"
         ) from error

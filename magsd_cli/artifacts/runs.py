@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from magsd_cli.artifacts.files import (
     check_hash,
+    hash_sidecar,
     json_bytes,
     read_json,
     recorded_hashes,
@@ -24,7 +25,7 @@ from magsd_cli.artifacts.files import (
     write_hashed,
 )
 from magsd_cli.artifacts.tables import read_parquet, write_parquet
-from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.errors import ArtifactError, OutputError, UsageError
 from magsd_cli.recipe import Recipe, recipe_from_values, resolved_keys
 from magsd_cli.settings import Network, Preprocessing
 
@@ -187,8 +188,25 @@ def weights_path(run: Path, fold: int) -> Path:
 
 
 def state_path(run: Path, fold: int) -> Path:
-    """The state that the training of one fold resumes from."""
+    """The state that the training of one fold resumes from. A finished fold keeps none unless asked to."""
     return fold_path(run, fold) / "state.pt"
+
+
+def state_mark_path(run: Path, fold: int) -> Path:
+    """The mark by which a finished fold says that its training state is to be removed."""
+    return fold_path(run, fold) / ".state-not-kept"
+
+
+def remove_state(run: Path, fold: int) -> None:
+    """Remove the training state of a finished fold; its hash goes first, so that no hash is left without a
+    file. Raises `OutputError`.
+    """
+    state, mark = state_path(run, fold), state_mark_path(run, fold)
+    try:
+        for path in (hash_sidecar(state), state, mark):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{state}: cannot be removed ({error.strerror}); check the permissions") from error
 
 
 def history_path(run: Path, fold: int) -> Path:
@@ -206,13 +224,9 @@ def expected_files(run: Run) -> list[Path]:
     files = [run_file(run.path), recipe_path(run.path), folds_path(run.path)]
     for fold in run.trained:
         if run.complete or run.fold_is_done(fold):
-            files += [
-                place(run.path, fold)
-                for place in (weights_path, state_path, history_path, fold_predictions_path)
-            ]
+            files += [place(run.path, fold) for place in (weights_path, history_path, fold_predictions_path)]
     if run.fold_is_done(REFIT):
-        files += [place(run.path, REFIT) for place in (weights_path, state_path, history_path)]
-        files.append(refit_path(run.path))
+        files += [weights_path(run.path, REFIT), history_path(run.path, REFIT), refit_path(run.path)]
     if run.complete:
         files += [predictions_path(run.path), metrics_path(run.path), provenance_path(run.path)]
     return files
@@ -280,6 +294,8 @@ def open_run(path: Path) -> Run:
 
     Raises `ArtifactError` when it is no run, damaged, or of a schema that this version does not know.
     """
+    if not path.exists():
+        raise ArtifactError(f"{path}: not found; name a folder that cv or train made, see `magsd runs list`")
     if not run_file(path).is_file():
         raise ArtifactError(
             f"{path}: is no run (there is no run.json in it); name a folder that cv or train made"

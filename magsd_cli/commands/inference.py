@@ -15,6 +15,7 @@ from magsd_cli.commands.options import (
     NameOption,
     NetworkOption,
     WorkersOption,
+    share,
 )
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import By, Engine
@@ -66,7 +67,10 @@ def predict(
         typer.Option(metavar="CSV", help="With --dicom-sr: the classes' codes: class,code,scheme,meaning."),
     ] = None,
 ) -> int:
-    """Classify images: one row for every input file, as Parquet on stdout or in --out."""
+    """Classify images: a row for every file, on stdout or in --out.
+
+    Parquet, or CSV where FILE ends in .csv; on a terminal without --out a readable table.
+    """
     from magsd_cli.inference.predict import PredictOptions
     from magsd_cli.inference.predict import predict as run
 
@@ -118,7 +122,7 @@ def localize(
     threshold: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Share of the attention's range (default: chosen on other folds, or 0.5)."
+            callback=share, help="Share of the attention's range (default: chosen on other folds, or 0.5)."
         ),
     ] = None,
     name: NameOption = None,
@@ -133,7 +137,10 @@ def localize(
         typer.Option("--dicom-sc", metavar="DIR", help="The overlays as DICOM pictures (extra dicom)."),
     ] = None,
 ) -> int:
-    """Show where the network looked: overlays, masks, boxes, and IoU against the truth. Prints the folder."""
+    """Show where the network looked: overlays, masks, boxes, IoU.
+
+    IoU where the truth is given by --boxes or --masks. Prints the folder's path.
+    """
     from magsd_cli.localization.localize import LocalizeOptions
     from magsd_cli.localization.localize import localize as run
 

@@ -17,16 +17,47 @@ def command_line(context: typer.Context) -> tuple[str, ...]:
     return tuple(context.meta.get(COMMAND_LINE, ()))
 
 
+def share(value: float | None) -> float | None:
+    """Refuse what is no share of 1; a percent is answered with the share that it is."""
+    if value is None or 0 <= value <= 1:
+        return value
+    meant = f"; did you mean {value / 100:g}?" if 1 < value <= 100 else ""
+    raise typer.BadParameter(f"{value:g} is not between 0 and 1{meant}")
+
+
+def positive_share(value: float | None) -> float | None:
+    """As `share`, at least 0.01."""
+    if value is not None and 0 <= value < 0.01:
+        raise typer.BadParameter(f"{value:g} is less than 0.01")
+    return share(value)
+
+
+def _recipe_names(incomplete: str) -> list[str]:
+    from magsd_cli.recipe import recipe_names
+
+    return [name for name in recipe_names() if name.startswith(incomplete)]
+
+
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="The cache to train on (default: the newest).")
 ]
 
-RecipeOption = Annotated[str, typer.Option("--recipe", help="A built-in recipe's name or a TOML file.")]
+RecipeOption = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="A built-in recipe's name or a TOML file.",
+        autocompletion=_recipe_names,
+    ),
+]
 
 RecipesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--recipe",
+        metavar="NAME|FILE",
+        autocompletion=_recipe_names,
         help="A built-in recipe's name or a TOML file (default: base). Several, or a folder such as table3: "
         "one run after another, a suite.",
     ),
@@ -63,6 +94,11 @@ OfflineOption = Annotated[
     bool, typer.Option("--offline", help="Fetch no ImageNet weights (the same as MAGSD_OFFLINE=1).")
 ]
 
+KeepStateOption = Annotated[
+    bool,
+    typer.Option("--keep-state", help="Finished folds keep their training state (as MAGSD_KEEP_STATE=1)."),
+]
+
 ResumeOption = Annotated[Path | None, typer.Option("--resume", help="Continue this run.")]
 
 RepeatsOption = Annotated[
@@ -91,17 +127,23 @@ PositiveOption = Annotated[
 
 TargetSensitivityOption = Annotated[
     float | None,
-    typer.Option("--target-sensitivity", min=0.01, max=1, help="Find at least this share of it: 0.95."),
+    typer.Option(
+        "--target-sensitivity", callback=positive_share, help="Find at least this share of it: 0.95."
+    ),
 ]
 
 TargetSpecificityOption = Annotated[
     float | None,
-    typer.Option("--target-specificity", min=0.01, max=1, help="Or clear at least this share of the rest."),
+    typer.Option(
+        "--target-specificity", callback=positive_share, help="Or clear at least this share of the rest."
+    ),
 ]
 
 CoverageOption = Annotated[
     float | None,
-    typer.Option("--coverage", min=0.01, max=1, help="Refer the least confident beyond this share: 0.9."),
+    typer.Option(
+        "--coverage", callback=positive_share, help="Refer the least confident beyond this share: 0.9."
+    ),
 ]
 
 ModelOption = Annotated[

@@ -56,7 +56,10 @@ def prepare(
     workers: WorkersOption = None,
     cluster: ClusterOption = None,
 ) -> int:
-    """Decode X-rays, equalise their contrast and pack them into one cache. Prints the cache's path."""
+    """Decode X-rays into one cache, ready to train on.
+
+    They are resized and their contrast is equalised. Prints the cache's path.
+    """
     from magsd_cli.preparation.prepare import PrepareOptions
     from magsd_cli.preparation.prepare import prepare as run
 

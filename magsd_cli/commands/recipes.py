@@ -11,7 +11,7 @@ import typer
 from magsd_cli.errors import UsageError
 
 recipes_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="List, show and copy the recipes."
+    no_args_is_help=True, rich_markup_mode=None, help="List, show, copy and check recipes."
 )
 
 MOST_CHANGES = 3  # more make the line unreadable; `magsd recipes show NAME` has them all
@@ -19,7 +19,10 @@ MOST_CHANGES = 3  # more make the line unreadable; `magsd recipes show NAME` has
 
 @recipes_app.command("list")
 def recipes_list() -> int:
-    """List the built-in recipes: the paper's row and its accuracies (%) on A, B and C; what each changes."""
+    """List the built-in recipes.
+
+    With the paper's table and row, its accuracies (%) on A, B and C, and what each recipe changes.
+    """
     for line in catalogue():
         print(line)
     return 0
@@ -38,6 +41,41 @@ def recipes_show(
             print(f"{key} = {value}")
     else:
         print(recipe_text(name), end="")
+    return 0
+
+
+@recipes_app.command("validate")
+def recipes_validate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="TOML files of yours.")],
+) -> int:
+    """Check recipe files: every key and value, with all problems at once."""
+    from magsd_cli.console import say
+    from magsd_cli.recipe import load_recipe
+
+    bad = 0
+    for file in files:
+        if not file.is_file():
+            say(f"magsd: error: recipe {file}: is missing; name a TOML file", level="error")
+            bad += 1
+            continue
+        try:
+            recipe = load_recipe(str(file))
+        except UsageError as error:
+            say(f"magsd: error: {error}", level="error")
+            bad += 1
+        else:
+            say(f"{file}: a valid recipe, {recipe.title or recipe.model.name} ({recipe.hash()[:8]})")
+    return UsageError.exit_code if bad else 0
+
+
+@recipes_app.command("schema")
+def recipes_schema() -> int:
+    """Print the JSON Schema of recipes, for editors."""
+    import json
+
+    from magsd_cli.recipe import recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=2))
     return 0
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from magsd_cli.commands.options import share
+
 
 def report(
     context: typer.Context,
@@ -17,7 +19,8 @@ def report(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A folder, or a file.md, for the report (default: the run's own).")
+        Path | None,
+        typer.Option(help="A folder, a file.md or a file.html for the report (default: the run's own)."),
     ] = None,
     external: Annotated[
         Path | None,
@@ -28,7 +31,7 @@ def report(
     ] = None,
     prevalence: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="How common the disease is where it is used: PPV and NPV there."),
+        typer.Option(callback=share, help="How common the disease is where it is used: PPV and NPV there."),
     ] = None,
     reference: Annotated[
         str | None,
@@ -37,7 +40,7 @@ def report(
         ),
     ] = None,
 ) -> int:
-    """Write the report of a run, or the comparison of several. Prints its path."""
+    """Write the report of a run, or compare several. Prints its path."""
     from magsd_cli.report.report import report as stage
 
     print(

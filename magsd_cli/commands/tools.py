@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import DeviceOption, NetworkOption, command_line
+from magsd_cli.commands.options import DeviceOption, NetworkOption, command_line, share
 from magsd_cli.settings import Network
 
 
@@ -24,11 +24,14 @@ def export(
         bool, typer.Option("--int8", help="8-bit integers: twice as fast again, if as good out of fold.")
     ] = False,
     margin: Annotated[
-        float, typer.Option(min=0, max=1, help="With --int8: accuracy and AUC must fall by less than this.")
+        float, typer.Option(callback=share, help="With --int8: accuracy and AUC must fall by less than this.")
     ] = 0.01,
     network: NetworkOption = None,
 ) -> int:
-    """Make a run one file that predicts without torch, twice as fast on a CPU. Prints its path."""
+    """Make a run one model file that predicts without torch.
+
+    Twice as fast on a CPU. Prints the file's path.
+    """
     from magsd_cli.export.export import export as stage
 
     path = stage(
@@ -44,7 +47,7 @@ def export(
 
 
 def doctor(context: typer.Context) -> int:
-    """Say what this machine has, and what will not work on it and why."""
+    """Say what this machine has and what will not work on it."""
     from magsd_cli.tools.doctor import doctor as stage
 
     return stage(runs=context.obj)
@@ -60,7 +63,10 @@ def verify(
 
 
 def demo(context: typer.Context, device: DeviceOption = "auto") -> int:
-    """Run all six commands on a synthetic data set made on the spot. Prints the report's path."""
+    """Run the whole tool on synthetic X-rays, in minutes.
+
+    All six commands, on a data set that is drawn on the spot. Prints the report's path.
+    """
     from magsd_cli.tools.demo import demo as stage
 
     print(stage(runs=context.obj, device=device, command=command_line(context)))

@@ -16,6 +16,7 @@ from magsd_cli.commands.options import (
     DeviceOption,
     GpusOption,
     GroupOption,
+    KeepStateOption,
     NameOption,
     OfflineOption,
     ParallelOption,
@@ -32,7 +33,7 @@ from magsd_cli.commands.options import (
     TensorboardOption,
     command_line,
 )
-from magsd_cli.console import OFFLINE_VARIABLE, one_of_many
+from magsd_cli.console import KEEP_STATE_VARIABLE, OFFLINE_VARIABLE, one_of_many
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import Group, Parallel
 
@@ -53,9 +54,13 @@ def train(
     splits: SplitsOption = None,
     tensorboard: TensorboardOption = False,
     offline: OfflineOption = False,
+    keep_state: KeepStateOption = False,
 ) -> int:
-    """Train one network on one split and test it on the part held out. Prints the run's path."""
-    _stay_offline(offline)
+    """Train one network and test it on a part held out.
+
+    One split, of which a fifth is held out. Prints the run's path.
+    """
+    _tell_processes(offline, keep_state)
     from magsd_cli.training.plan import RunOptions
     from magsd_cli.training.run import train as stage
 
@@ -100,9 +105,13 @@ def cv(
         typer.Option("--refit", help="Also train one network on all images, for predict --network refit."),
     ] = False,
     offline: OfflineOption = False,
+    keep_state: KeepStateOption = False,
 ) -> int:
-    """Cross-validate: each image is tested once, by a network that never saw its patient. Prints the run."""
-    _stay_offline(offline)
+    """Cross-validate: train and test a network for each fold.
+
+    Each image is tested once, by a network that never saw its patient. Prints the run's path.
+    """
+    _tell_processes(offline, keep_state)
     from magsd_cli.evaluation.calibrate import targets_from_options
     from magsd_cli.training.plan import RunOptions
     from magsd_cli.training.run import cv as stage
@@ -151,9 +160,10 @@ def calibrate(
     target_specificity: TargetSpecificityOption = None,
     coverage: CoverageOption = None,
 ) -> int:
-    """Choose how a finished run is used: temperature, threshold, what to refer. Prints the path.
+    """Choose temperature, threshold and referral of a run.
 
-    Trains nothing. What is not named stays as it was; `--coverage 1` refers nothing for a low confidence.
+    Prints the path. Trains nothing. Options you leave out keep their stored values; `--coverage 1` refers
+    nothing for a low confidence.
     """
     from magsd_cli.evaluation.calibrate import calibrate as stage
     from magsd_cli.evaluation.calibrate import targets_from_options
@@ -163,10 +173,11 @@ def calibrate(
     return 0
 
 
-def _stay_offline(wanted: bool) -> None:
-    """Let no process of this command fetch anything; child processes take it from the environment."""
-    if wanted:
-        os.environ[OFFLINE_VARIABLE] = "1"
+def _tell_processes(offline: bool, keep_state: bool) -> None:
+    """Put what every process of this command must know into the environment, which its children inherit."""
+    for variable, wanted in ((OFFLINE_VARIABLE, offline), (KEEP_STATE_VARIABLE, keep_state)):
+        if wanted:
+            os.environ[variable] = "1"
 
 
 def _print(path: Path) -> int:

@@ -29,7 +29,7 @@ from magsd_cli.artifacts.tables import (
     write_csv,
     write_table,
 )
-from magsd_cli.console import printable, progress, say
+from magsd_cli.console import counted, printable, progress, say
 from magsd_cli.errors import NoInputError, OutputError, UsageError
 from magsd_cli.inference.decision import DecisionRules, decide, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_with_onnx, score_with_torch
@@ -155,6 +155,8 @@ def _plan(options: PredictOptions) -> Plan:
         _check_watched(options.inputs)
     listed = [] if options.files_from is None else read_list(options.files_from, options.null)
     files = list_inputs([*options.inputs, *listed], [options.runs, options.out, *options.other_outputs])
+    if options.watch_once:  # an empty folder that is named like an image is no file
+        files = [path for path in files if path not in options.inputs or not path.is_dir()]
     if not files and not options.watch_once:
         named = [*options.inputs, *([] if options.files_from is None else [options.files_from])]
         raise NoInputError(f"{_names(named)}: no files there; name images or folders of images")
@@ -163,6 +165,8 @@ def _plan(options: PredictOptions) -> Plan:
     rules = rules_of(model, options.raw_probabilities)
     about = in_metadata(model, rules) | {"precision": precision_of(model, engine)}
     known_rows = read_known_rows(options.out, model.sha256, options.keeps_rows(), options.watch_once, about)
+    if options.watch_once:
+        _warn_of_empty(options.inputs, files, known_rows)
     stamps = stamps_of(files) if options.watch_once else {}
     return Plan(files, model, engine, known_rows, rules, about, stamps)
 
@@ -202,10 +206,31 @@ def _is_csv(out: Path) -> bool:
 
 
 def _check_watched(inputs: Sequence[Path]) -> None:
-    """Raise `NoInputError` for a watched folder that is not there: an unmounted share is no input."""
+    """Raise `NoInputError` for what is watched and not there: an unmounted share is no input and no row."""
     for path in inputs:
-        if not os.path.lexists(path):
-            raise NoInputError(f"{path}: not there; is the share mounted?")
+        try:
+            if not path.exists():
+                raise NoInputError(f"{path}: not there; is the share mounted?")
+            if path.is_dir():
+                os.scandir(path).close()
+        except OSError as error:
+            raise NoInputError(
+                f"{path}: cannot be listed ({error.strerror}); is the share mounted and readable?"
+            ) from error
+
+
+def _warn_of_empty(inputs: Sequence[Path], files: Sequence[Path], known_rows: KnownRows) -> None:
+    """Say that a watched folder is empty where the table knows files of it: a share may have come loose."""
+    for folder in inputs:
+        inside = f"{path_text(folder).rstrip('/')}/"
+        if folder.is_dir() and not any(path_text(path).startswith(inside) for path in files):
+            known = sum(str(row["path"]).startswith(inside) for row in known_rows.earlier)
+            if known:
+                say(
+                    f"{folder}: is empty, and the table has {counted(known, 'row')} of files in it; is the "
+                    "share mounted? The rows stay",
+                    level="warning",
+                )
 
 
 @contextmanager
@@ -239,7 +264,9 @@ def _all_rows(plan: Plan, options: PredictOptions) -> tuple[list[Row], set[str]]
             keep = _keeper(out, plan, stack)
             bar = stack.enter_context(progress("predict", len(missing)))
             for some in answers:
-                fresh = {answer.path: _row(answer, plan, trained_on) for answer in some}
+                fresh = {
+                    answer.path: prediction_row(answer, plan.model, plan.rules, trained_on) for answer in some
+                }
                 keep(fresh.values())
                 rows |= fresh
                 bar.update(len(some), f"{len(rows) / (time.monotonic() - started):.1f} images/s")
@@ -272,13 +299,18 @@ def _score(plan: Plan, files: list[Path], options: PredictOptions) -> Generator[
     )
 
 
-def _row(answer: FileAnswer, plan: Plan, trained_on: Mapping[str, int]) -> Row:
-    """The table's row for one answer; nulls where there is no result."""
+def prediction_row(
+    answer: FileAnswer, model: Model, rules: DecisionRules, trained_on: Mapping[str, int]
+) -> Row:
+    """The table's row for one answer; nulls where there is no result.
+
+    trained_on: content hashes of the images that the model was trained on.
+    """
     warnings = list(answer.warnings)
     if answer.sha256 in trained_on:
         warnings.append(IN_TRAINING_DATA)
     ok = answer.members is not None
-    decided = {} if answer.members is None else decide(answer.members, answer.distance, plan.rules)
+    decided = {} if answer.members is None else decide(answer.members, answer.distance, rules)
     return {
         "path": path_text(answer.path),
         "sha256": answer.sha256 or None,
@@ -286,7 +318,7 @@ def _row(answer: FileAnswer, plan: Plan, trained_on: Mapping[str, int]) -> Row:
         "error_code": answer.error_code or None,
         "error": answer.error or None,
         "warnings": warnings,
-        "model_sha256": plan.model.sha256,
+        "model_sha256": model.sha256,
         **decided,
     }
 

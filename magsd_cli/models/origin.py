@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
-from magsd_cli.console import OFFLINE_VARIABLE, say
+from magsd_cli.console import OFFLINE_VARIABLE, is_set, say
 from magsd_cli.errors import ArtifactError
 
 
@@ -20,7 +19,7 @@ class Origin(NamedTuple):
 
 def offline() -> bool:
     """Whether no connection may be opened: `--offline`, or `MAGSD_OFFLINE` set to anything but 0."""
-    return os.environ.get(OFFLINE_VARIABLE, "0") not in ("", "0")
+    return is_set(OFFLINE_VARIABLE)
 
 
 def announce_fetch(what: str, source: str, size: str, licence: str, remedy: str) -> None:

@@ -31,9 +31,10 @@ from magsd_cli.report.sections.provenance import provenance_section, recipe_sect
 from magsd_cli.report.sections.shortcuts import shortcut_section
 from magsd_cli.report.sections.subgroups import held_out_section, subgroup_section
 from magsd_cli.report.sections.summary import CARD, summary_section, system_name
-from magsd_cli.settings import REPORT_MARK
+from magsd_cli.settings import HTML_MARK, REPORT_MARK
 
 COMPARISONS = "comparisons"
+ALONE = (".md", ".html")  # of a report that is a file and no folder
 
 #: The report of a run, in reading order.
 SECTIONS: tuple[Callable[[Facts], list[Block]], ...] = (
@@ -69,11 +70,11 @@ def report(
     """Write report.md, report.html and figures/ for one run (None: the newest), or a comparison of several.
 
     `out`: the folder (default: the run's own; for several ``runs/comparisons/<hash>``), or a file.md, whose
-    pictures then lie in a folder of its name. A suite's folder stands for its runs. Returns the path of
-    report.md. `external`: a CSV of predictions on outside data, with labels, or a table that predict
-    made, with its labels in the CSV `truth`. `prevalence` in 0..1: how common
-    the class that is decided about is where the model is to be used. `reference`: the row that the others
-    of a comparison are tested against (None: the best).
+    pictures then lie in a folder of its name, or a file.html, which holds all. A suite's folder stands for
+    its runs. Returns the path of report.md, or of `out` where it is a file. `external`: a CSV of predictions
+    on outside data, with labels, or a table that predict made, with its labels in the CSV `truth`.
+    `prevalence` in 0..1: how common the class that is decided about is where the model is to be used.
+    `reference`: the row that the others of a comparison are tested against (None: the best).
 
     Raises `ArtifactError` for runs that are unfinished, damaged or contradict themselves, and `UsageError`
     for a bad `external`, or when the folder holds a report.md that this command did not write.
@@ -95,14 +96,15 @@ def report(
     if not several:
         open_run(paths[0])  # before a lock file is left in a folder that is no run
     place = out or (given[0] if len(given) == 1 else runs / COMPARISONS / _short_hash(paths))
-    folder = place.parent if place.suffix == ".md" else place
+    folder = place.parent if place.suffix in ALONE else place
     with lock(folder / ".report.lock"):
         found = [read_results(path) for path in paths]
         if several:
             return _write(compare_runs(found, rows, commands, reference), place)
         facts = gather_facts(found[0], runs, external, truth, prevalence)
         path = _write(describe_run(facts), place)
-        _write_text(describe_card(facts), folder / CARD, place != folder)
+        if path.suffix != ".html":
+            _write_text(describe_card(facts), folder / CARD, place != folder)
         return path
 
 
@@ -111,7 +113,11 @@ def _short_hash(paths: Sequence[Path]) -> str:
 
 
 def _write(document: Document, place: Path) -> Path:
-    """Write the report's own files into folder `place`, nothing else; or Markdown to ``place.md``."""
+    """Write the report's own files into folder `place`, nothing else; or Markdown or HTML to a file."""
+    if place.suffix == ".html":
+        _check_own(place, HTML_MARK)
+        write_bytes(place, render_html(document).encode("utf-8", "backslashreplace"))
+        return place
     alone = place.suffix == ".md"
     path = place if alone else place / "report.md"
     _check_own(path)
@@ -131,9 +137,11 @@ def _write_text(document: Document, path: Path, alone: bool, figures: str = "fig
     write(path, f"{render_markdown(document, figures)}\n{REPORT_MARK}\n".encode("utf-8", "backslashreplace"))
 
 
-def _check_own(path: Path) -> None:
+def _check_own(path: Path, mark: str = REPORT_MARK) -> None:
     """Raise `UsageError` where `path` is a file that this command did not write."""
-    if path.exists() and REPORT_MARK not in path.read_text(encoding="utf-8", errors="replace"):
+    if path.is_dir():
+        raise UsageError(f"--out {path}: is a folder; name a file in it, or a folder without an ending")
+    if path.exists() and mark not in path.read_text(encoding="utf-8", errors="replace"):
         raise UsageError(f"{path}: was not written by `magsd report`; choose another place with --out")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from magsd_cli.console import OFFLINE_VARIABLE
+from magsd_cli.console import KEEP_STATE_VARIABLE, OFFLINE_VARIABLE
 from magsd_cli.errors import DeviceError, UsageError
 
 RETRIES = 3
@@ -51,9 +51,9 @@ def task_resources(ray: Any, device: str, threads: int) -> dict[str, float]:
 
 
 def task_environment() -> dict[str, Any]:
-    """A task's environment is its machine's own: whether it may fetch first weights is told to it."""
-    offline = os.environ.get(OFFLINE_VARIABLE)
-    return {} if offline is None else {"runtime_env": {"env_vars": {OFFLINE_VARIABLE: offline}}}
+    """A task's environment is its machine's own: it is told what --offline and --keep-state ask for."""
+    asked = {name: os.environ[name] for name in (OFFLINE_VARIABLE, KEEP_STATE_VARIABLE) if name in os.environ}
+    return {"runtime_env": {"env_vars": asked}} if asked else {}
 
 
 def device_kind(needs: Mapping[str, float]) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from magsd_cli.artifacts.checkpoints import read_state, write_state, write_weights
-from magsd_cli.artifacts.files import lock, sweep_orphans
+from magsd_cli.artifacts.files import lock, sweep_orphans, write_bytes
 from magsd_cli.artifacts.runs import (
     REFIT,
     REFIT_FIGURES,
@@ -28,13 +28,15 @@ from magsd_cli.artifacts.runs import (
     lock_path,
     network_words,
     refit_path,
+    remove_state,
+    state_mark_path,
     state_path,
     weights_path,
     write_json_hashed,
 )
 from magsd_cli.artifacts.tables import path_text, probability_column, write_parquet
 from magsd_cli.artifacts.tensorboard import scalar_writer, scalars_path
-from magsd_cli.console import OpenBar, progress
+from magsd_cli.console import KEEP_STATE_VARIABLE, OpenBar, is_set, progress
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError, DivergedError
 from magsd_cli.inference.torch_engine import Ensemble, predict_images, trained_network
@@ -69,6 +71,8 @@ def train_fold(
     folder = fold_path(run.path, fold)
     with lock(lock_path(folder)) if ranks.rank == 0 else nullcontext():
         if gather(run.fold_is_done(fold), ranks)[0]:
+            if ranks.rank == 0:
+                sweep_state(run, fold)
             return
         check_precision(device, run.training_recipe.train.precision)
         if ranks.rank == 0:
@@ -82,10 +86,34 @@ def train_fold(
             task = replace(task, bar=bar or progress)
         _train_and_save(run, task, parent)
         if ranks.rank == 0 and fold == REFIT:
-            write_json_hashed(refit_path(run.path), _refit_facts(plan, device))
+            facts = _refit_facts(plan, device)
+            _mark_state(run, fold)
+            write_json_hashed(refit_path(run.path), facts)
+            sweep_state(run, fold)
         elif ranks.rank == 0:
             table = _predictions(plan, fold, device)
+            _mark_state(run, fold)
             write_parquet(fold_predictions_path(run.path, fold), table)
+            sweep_state(run, fold)
+
+
+def _mark_state(run: Run, fold: int) -> None:
+    """Note before a fold is finished that its training state then goes, or that it was asked to stay."""
+    mark = state_mark_path(run.path, fold)
+    if is_set(KEEP_STATE_VARIABLE):
+        mark.unlink(missing_ok=True)
+    else:
+        write_bytes(mark, b"")
+
+
+def sweep_state(run: Run, fold: int) -> None:
+    """Remove the training state of a finished fold that was not asked to keep it.
+
+    A kill between the fold's predictions and this leaves the mark, and the next start comes here again. Runs
+    of earlier versions have no mark: `magsd runs clean` removes theirs.
+    """
+    if run.fold_is_done(fold) and state_mark_path(run.path, fold).exists():
+        remove_state(run.path, fold)
 
 
 def training_task(plan: Plan, fold: int, device: torch.device, ranks: Ranks = ALONE) -> Task:

@@ -46,7 +46,7 @@ from magsd_cli.training.ddp import (
     process_group,
     under_torchrun,
 )
-from magsd_cli.training.fold import train_fold
+from magsd_cli.training.fold import sweep_state, train_fold
 from magsd_cli.training.parallel_ddp import train_together
 from magsd_cli.training.parallel_folds import train_on_cluster, train_side_by_side
 from magsd_cli.training.plan import FOLDS, Plan, RunOptions, plan
@@ -130,6 +130,8 @@ def _begin(
         run = replace(run, precision=_precision(planned, options, devices[0]))
     run = create_run(run, planned.folds)
     sweep_orphans(run.path)
+    for fold in run.networks:
+        sweep_state(run, fold)
     left = [fold for fold in run.networks if not run.fold_is_done(fold)]
     if run.complete and not left:
         if targets == UNCHANGED and operating_path(run.path).exists() and _is_deployed(run):

@@ -19,7 +19,7 @@ from tiny_onnx import HEAD, tiny_onnx
 from magsd_cli.artifacts.files import lock
 from magsd_cli.artifacts.model_file import write_model_file
 from magsd_cli.artifacts.tables import PREDICTION, read_table
-from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.errors import ArtifactError, NoInputError, OutputError, UsageError
 from magsd_cli.inference import predict as stage
 from magsd_cli.inference import resume
 from magsd_cli.inference.predict import PredictOptions, predict
@@ -44,7 +44,8 @@ def arrive(site: Path, name: str, seed: int) -> Path:
 
 def watch(site: Path, **options: Any) -> int:
     given: dict[str, Any] = {"model": site / "model.magsd", "out": site / "t.parquet", "workers": 1}
-    return predict(PredictOptions(inputs=[site / "incoming"], runs=site, watch_once=True, **given | options))
+    given |= {"inputs": [site / "incoming"]} | options
+    return predict(PredictOptions(runs=site, watch_once=True, **given))
 
 
 def rows(site: Path) -> dict[str, dict[str, Any]]:
@@ -128,6 +129,53 @@ def test_an_empty_folder_is_no_error_and_another_model_is(site: Path) -> None:
         watch(site)
 
 
+def test_a_folder_that_is_not_there_is_no_row(site: Path) -> None:
+    assert watch(site) == 0
+    before = (site / "t.parquet").read_bytes()
+    (site / "incoming").rename(site / "away")
+    with pytest.raises(NoInputError, match="is the share mounted"):
+        watch(site)
+    (site / "incoming").symlink_to(site / "nothing")  # a link into a share that is not mounted
+    with pytest.raises(NoInputError, match="is the share mounted"):
+        watch(site)
+    assert (site / "t.parquet").read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_listed_is_no_row(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stale(path: Path) -> None:
+        raise OSError(116, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.os, "scandir", stale)
+        with pytest.raises(NoInputError, match="Stale file handle"):
+            watch(site)
+    assert not (site / "t.parquet").exists()
+
+
+def test_an_empty_folder_is_worth_a_warning_where_the_table_knows_it(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (site / "other").mkdir()
+    assert watch(site, inputs=[site / "other"]) == 0
+    assert "share mounted" not in capsys.readouterr().err
+    assert watch(site) == 0
+    (site / "incoming").rename(site / "away")
+    (site / "incoming").mkdir()
+    assert watch(site) == 0
+    assert "the table has 2 rows of files in it" in capsys.readouterr().err
+    assert sorted(rows(site)) == ["0.png", "1.png"]
+    (site / "other").rename(site / "other.png")
+    assert watch(site, inputs=[site / "other.png"]) == 0
+    assert "share mounted" not in capsys.readouterr().err
+    assert sorted(rows(site)) == ["0.png", "1.png"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, whose folder takes no file")
+def test_a_place_without_locks_is_not_another_run(site: Path) -> None:
+    with pytest.raises(OutputError, match="no lock file can be made"):
+        watch(site, out=Path("/proc/t.parquet"))
+
+
 def test_options_that_do_not_go_together(site: Path) -> None:
     with pytest.raises(UsageError, match="--overwrite replaces"):
         watch(site, overwrite=True)
@@ -149,8 +197,12 @@ def test_the_script_of_the_docs(site: Path) -> None:
     def once() -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
+    (site / "t.parquet.log").write_bytes(b"x" * 10_000_001)
     done = once()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (site / "t.parquet.log.1").stat().st_size == 10_000_001
+    first = (site / "t.parquet.log").read_text().splitlines()[0]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ pass", first)
     (site / "incoming" / "bad.png").write_text("no picture")
     done = once()
     assert done.returncode == 3

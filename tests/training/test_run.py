@@ -105,8 +105,9 @@ def test_what_a_run_leaves(finished, cache):
     for name in ("recipe.json", "provenance.json", "folds.parquet", "predictions.parquet", "metrics.json"):
         assert {name, f"{name}.sha256"} <= names
     for fold in (0, 1):
-        for name in ("weights.safetensors", "state.pt", "history.parquet"):
+        for name in ("weights.safetensors", "history.parquet"):
             assert {f"fold{fold}/{name}", f"fold{fold}/{name}.sha256"} <= names
+    assert not [name for name in names if "state" in name]
     for path in finished.rglob("*"):
         if path.is_file() and path.suffix != ".sha256" and not path.name.startswith("."):
             check_hash(path)
