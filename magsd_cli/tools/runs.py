@@ -335,6 +335,6 @@ def _paired_differences(first: Path, second: Path) -> tuple[dict[str, str], str]
             bounds = "" if low is None or high is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
             words[metric] = f"{100 * found.value:+.1f}{bounds}"
     return words, (
-        f"B - A in percentage points, paired by image, by the bootstrap over patients ({DRAWS:,} samples); an "
+        f"B - A in percentage points, paired by image, by {DRAWS:,} bootstrap samples over patients; an "
         "interval without 0 speaks for a difference."
     )
