@@ -115,7 +115,7 @@ def _cautions(runs: Sequence[ComparedRun]) -> list[Block]:
         found.append(
             "The runs were not tested on the same images: their figures cannot be compared directly."
         )
-    elif len({_folds(run) for run in runs}) > 1:
+    elif _have_other_folds(runs):
         found.append("The runs have the same images but other folds: small differences may come from that.")
     if any(not run.metrics.get("patients_known", True) for run in runs):
         found.append("Patients are unknown in at least one run: its figures may be too good.")
@@ -128,8 +128,16 @@ def _images(run: ComparedRun) -> tuple[str, ...]:
     return (first.digest,) if first.predictions is None else first.predictions.image_ids
 
 
+def _have_other_folds(rows: Sequence[ComparedRun]) -> bool:
+    """Whether runs of the same seed have other folds; where the rows share no seed, their first runs."""
+    shared = set.intersection(*({run.seed for run in row.runs} for row in rows))
+    if not shared:
+        return len({_folds(row.runs[0]) for row in rows}) > 1
+    runs = [run for row in rows for run in row.runs]
+    return any(len({_folds(run) for run in runs if run.seed == seed}) > 1 for seed in shared)
+
+
 def _folds(run: ComparedRun) -> tuple[int, ...]:
-    """The folds of all its repeats."""
     return () if run.predictions is None else tuple(run.predictions.tested_in().tolist())
 
 
