@@ -9,7 +9,7 @@ import pytest
 from facts import some_facts
 from operating_points import decision, operating_point
 
-from magsd_cli.artifacts.tables import IN_TRAINING_DATA, PREDICTION, write_table
+from magsd_cli.artifacts.tables import IN_TRAINING_DATA, PREDICTION, read_table, write_table
 from magsd_cli.errors import ArtifactError
 from magsd_cli.evaluation.external import REFIT_NOTE, read_external
 from magsd_cli.render.document import Bullets, Table
