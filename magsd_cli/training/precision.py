@@ -66,7 +66,7 @@ class Trial:
 def choose_precision(plan: Plan, device: torch.device) -> PrecisionChoice:
     """What the networks of `plan` are to be trained in on `device`: the faster, if its loss keeps to fp32's.
 
-    fp32, and nothing is measured, where the device has no fast bf16.
+    fp32, and nothing is measured, where the device has no fast bf16 or no room for two networks.
     """
     reason = why_no_fast_bf16(device)
     if reason:
@@ -74,7 +74,14 @@ def choose_precision(plan: Plan, device: torch.device) -> PrecisionChoice:
     with _settings_kept():
         make_repeatable(device, plan.threads)
         set_tf32(plan.run.recipe.train.tf32)
-        trials = measure(training_task(plan, plan.run.trained[0], device))
+        try:
+            trials = measure(training_task(plan, plan.run.trained[0], device))
+        except torch.OutOfMemoryError:
+            reason = "it ran out of memory while measuring"
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # other processes may be about to train there
+    if reason:
+        return PrecisionChoice(CANDIDATES[0], describe(device), reason)
     return judge(trials, describe(device))
 
 

@@ -159,6 +159,22 @@ def test_without_it_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None
     assert precision_words(choice) == "fp32, not measured: this CPU has no avx512_bf16"
 
 
+def test_what_runs_out_of_memory_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_task: object) -> dict[str, Trial]:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(room, "why_no_fast_bf16", lambda _: "")
+    monkeypatch.setattr(room, "training_task", lambda *_: None)
+    monkeypatch.setattr(room, "measure", full)
+    recipe = SimpleNamespace(train=SimpleNamespace(tf32="none"))
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    plan = SimpleNamespace(threads=threads + 1, run=SimpleNamespace(recipe=recipe, trained=(0,)))
+    choice = choose_precision(plan, CPU)  # type: ignore[arg-type]
+    assert (choice.chosen, choice.reason) == ("fp32", "it ran out of memory while measuring")
+    assert torch.get_num_threads() == threads
+    assert torch.are_deterministic_algorithms_enabled() == deterministic
+
+
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A machine where bf16 could be faster and is not; how many steps each measuring did, in fp32 alone."""
