@@ -10,6 +10,7 @@ import typer
 from magsd_cli.commands.options import (
     ClusterOption,
     DeviceOption,
+    DryRunOption,
     GpusOption,
     ModelOption,
     NameOption,
@@ -42,6 +43,7 @@ def predict(
     raw_probabilities: Annotated[
         bool, typer.Option("--raw-probabilities", help="Leave the calibration out of p_<class>.")
     ] = False,
+    dry_run: DryRunOption = False,
 ) -> int:
     """Classify images: a row for every file, on stdout or in --out.
 
@@ -66,6 +68,11 @@ def predict(
         cluster=cluster,
         raw_probabilities=raw_probabilities,
     )
+    if dry_run:
+        from magsd_cli.inference.dry_run import dry_run as plan
+
+        plan(options)
+        return 0
     return run(options)
 
 

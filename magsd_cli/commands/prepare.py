@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import WorkersOption
+from magsd_cli.commands.options import DryRunOption, WorkersOption
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import Layout, Preprocessing, View
 
@@ -54,6 +54,7 @@ def prepare(
         ),
     ] = False,
     workers: WorkersOption = None,
+    dry_run: DryRunOption = False,
 ) -> int:
     """Decode X-rays into one cache, ready to train on.
 
@@ -80,6 +81,11 @@ def prepare(
         separate_patients=separate_patients,
         workers=workers,
     )
+    if dry_run:
+        from magsd_cli.preparation.dry_run import dry_run as plan
+
+        plan(options)
+        return 0
     path, code = run(options)
     print(path)
     return code

@@ -70,9 +70,9 @@ def report(
 
     `out`: the folder (default: the run's own; for several ``runs/comparisons/<hash>``), or a file.md, whose
     pictures then lie in a folder of its name, or a file.html, which holds all. A suite's folder stands for
-    its runs. Returns the path of report.md, or of `out` where that is a file. `external`: a CSV of predictions
-    on outside data, with labels, or a table that predict made, with its labels in the CSV `truth`.
-    `prevalence` in 0..1: how common the class that is decided about is where the model is to be used.
+    its runs. Returns the path of report.md, or of `out` where that is a file. `external`: a CSV of
+    predictions on outside data, with labels, or a table that predict made, with its labels in the CSV
+    `truth`. `prevalence` in 0..1: how common the class that is decided about is where the model is used.
 
     Raises `ArtifactError` for runs that are unfinished, damaged or contradict themselves, and `UsageError`
     for a bad `external`, or when the folder holds a report.md that this command did not write.
