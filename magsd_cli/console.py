@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 LOG_FORMAT_VARIABLE = "MAGSD_LOG_FORMAT"
+UNITS = ("B", "kB", "MB", "GB", "TB")
 VERBOSITY_VARIABLE = "MAGSD_VERBOSITY"  # what --quiet and --verbose set, for child processes too
 OFFLINE_VARIABLE = "MAGSD_OFFLINE"  # what --offline sets: no first weights are fetched
 KEEP_STATE_VARIABLE = "MAGSD_KEEP_STATE"  # what --keep-state sets: finished folds keep their training state
@@ -62,6 +63,22 @@ def detail(text: str, **fields: Any) -> None:
 def counted(number: int, word: str) -> str:
     """A number and what it counts: "1 file", "2 files"."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def in_bytes(size: float) -> str:
+    """A size in decimal units: 12.3 MB."""
+    for unit in UNITS[:-1]:
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} {UNITS[-1]}"
+
+
+def in_time(seconds: float) -> str:
+    """A duration that is not known exactly: 8 s, 12 min, 3.5 h."""
+    if seconds < 120:
+        return f"{max(1, seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def say(text: str, **fields: Any) -> None:

@@ -10,6 +10,7 @@ import typer
 from magsd_cli.commands.options import (
     ClusterOption,
     DeviceOption,
+    DryRunOption,
     GpusOption,
     ModelOption,
     NameOption,
@@ -66,6 +67,7 @@ def predict(
         Path | None,
         typer.Option(metavar="CSV", help="With --dicom-sr: the classes' codes: class,code,scheme,meaning."),
     ] = None,
+    dry_run: DryRunOption = False,
 ) -> int:
     """Classify images: a row for every file, on stdout or in --out.
 
@@ -99,6 +101,11 @@ def predict(
         network=network,
         by_study=by == By.study,
     )
+    if dry_run:
+        from magsd_cli.inference.dry_run import dry_run as plan
+
+        plan(options)
+        return 0
     if dicom_sr is None:
         return run(options)
     from magsd_cli.hospital.reports import predict_with_reports

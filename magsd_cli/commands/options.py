@@ -99,6 +99,11 @@ KeepStateOption = Annotated[
     typer.Option("--keep-state", help="Finished folds keep their training state (as MAGSD_KEEP_STATE=1)."),
 ]
 
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Only say what would be read and made, how long it takes, how much disk."),
+]
+
 ResumeOption = Annotated[Path | None, typer.Option("--resume", help="Continue this run.")]
 
 RepeatsOption = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import ClusterOption, WorkersOption
+from magsd_cli.commands.options import ClusterOption, DryRunOption, WorkersOption
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import Layout, Preprocessing, View
 
@@ -55,6 +55,7 @@ def prepare(
     ] = False,
     workers: WorkersOption = None,
     cluster: ClusterOption = None,
+    dry_run: DryRunOption = False,
 ) -> int:
     """Decode X-rays into one cache, ready to train on.
 
@@ -82,6 +83,11 @@ def prepare(
         workers=workers,
         cluster=cluster,
     )
+    if dry_run:
+        from magsd_cli.preparation.dry_run import dry_run as plan
+
+        plan(options)
+        return 0
     path, code = run(options)
     print(path)
     return code

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from magsd_cli.console import say
+from magsd_cli.console import in_bytes, say
 from magsd_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -124,8 +124,6 @@ def _agreed(removals: Sequence[Removal], yes: bool) -> bool:
 
     Raises `UsageError` where there is nobody to ask.
     """
-    from magsd_cli.tools.runs import in_bytes
-
     for removal in removals:
         say(f"{in_bytes(removal.size):>9}  {removal.what}", bytes=removal.size, level="warning")
     total = in_bytes(sum(removal.size for removal in removals))
@@ -137,6 +135,4 @@ def _agreed(removals: Sequence[Removal], yes: bool) -> bool:
 
 
 def _say_freed(size: int) -> None:
-    from magsd_cli.tools.runs import in_bytes
-
     say(f"freed {in_bytes(size)}", bytes=size)

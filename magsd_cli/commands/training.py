@@ -14,6 +14,7 @@ from magsd_cli.commands.options import (
     ClusterOption,
     CoverageOption,
     DeviceOption,
+    DryRunOption,
     GpusOption,
     GroupOption,
     KeepStateOption,
@@ -106,6 +107,7 @@ def cv(
     ] = False,
     offline: OfflineOption = False,
     keep_state: KeepStateOption = False,
+    dry_run: DryRunOption = False,
 ) -> int:
     """Cross-validate: train and test a network for each fold.
 
@@ -143,6 +145,13 @@ def cv(
         refit=refit,
         command=command_line(context),
     )
+    if dry_run:
+        if several:
+            raise UsageError("--dry-run: goes with one recipe; name one of the suite's rows")
+        from magsd_cli.training.dry_run import dry_run as plan
+
+        plan("cv", options)
+        return 0
     if not several:
         return _print(stage(options))
     path, code = suite(names, _settings(overrides, seed), options)

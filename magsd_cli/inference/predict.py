@@ -125,13 +125,13 @@ def answer_files(options: PredictOptions, check: Callable[[Model], None] = lambd
     table is written) when no file could be used, and the contract's other errors.
     """
     out, watch_once = options.out, options.watch_once
-    _check_options(options)
+    check_options(options)
     with _claimed(out):
         if out is not None and out.exists() and not (options.keeps_rows() or options.overwrite):
             raise UsageError(
                 f"{out}: exists already; add --resume to complete it or --overwrite to replace it"
             )
-        plan = _plan(options)
+        plan = plan_of(options)
         check(plan.model)
         rows, fresh = _all_rows(plan, options)
         table = merged(plan.known_rows, rows)
@@ -150,7 +150,8 @@ def answer_files(options: PredictOptions, check: Callable[[Model], None] = lambd
     return Answered(code, plan.model, plan.rules, plan.files, rows)
 
 
-def _plan(options: PredictOptions) -> Plan:
+def plan_of(options: PredictOptions) -> Plan:
+    """What there is to score, with which model, and what is known of it. Raises as `predict`; writes nothing."""
     if options.watch_once:
         _check_watched(options.inputs)
     listed = [] if options.files_from is None else read_list(options.files_from, options.null)
@@ -171,7 +172,8 @@ def _plan(options: PredictOptions) -> Plan:
     return Plan(files, model, engine, known_rows, rules, about, stamps)
 
 
-def _check_options(options: PredictOptions) -> None:
+def check_options(options: PredictOptions) -> None:
+    """Raise `UsageError` for options that contradict each other or need another."""
     out = options.out
     if not options.inputs and options.files_from is None:
         raise UsageError("INPUT: name images or folders of images, or a list of them with --files-from FILE")

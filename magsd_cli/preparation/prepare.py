@@ -91,6 +91,13 @@ def prepare(options: PrepareOptions) -> tuple[Path, int]:
     return path, 3 if (samples["status"] == "error").any() else 0
 
 
+def list_inputs_of(options: PrepareOptions) -> Sources:
+    """All that `prepare` would read. Raises `UsageError` and `NoInputError` as it does."""
+    dataset = load_dataset_recipe(options.recipe) if options.recipe is not None else None
+    _checked(options.preprocessing)
+    return _list(options, dataset)
+
+
 def _list(options: PrepareOptions, dataset: DatasetRecipe | None) -> Sources:
     given = options
     if dataset is None:

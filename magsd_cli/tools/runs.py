@@ -23,6 +23,7 @@ from magsd_cli.artifacts.runs import (
     state_path,
 )
 from magsd_cli.artifacts.suites import read_suite, suite_file
+from magsd_cli.console import in_bytes
 from magsd_cli.errors import ArtifactError, LockedError, MagsdError, OutputError
 from magsd_cli.recipe import load_recipe
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from magsd_cli.evaluation.cross_validation import RunMetrics
 
 LOCALIZATIONS, COMPARISONS = "localize", "comparisons"
-UNITS = ("B", "kB", "MB", "GB", "TB")
 METRICS = ("accuracy", "sensitivity", "specificity", "f1", "auc")
 
 
@@ -184,15 +184,6 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-
-
-def in_bytes(size: float) -> str:
-    """A size in decimal units: 12.3 MB."""
-    for unit in UNITS[:-1]:
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} {UNITS[-1]}"
 
 
 def ago(seconds: float) -> str:

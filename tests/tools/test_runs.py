@@ -21,9 +21,10 @@ from magsd_cli.artifacts.runs import (
     state_mark_path,
     state_path,
 )
+from magsd_cli.console import in_bytes
 from magsd_cli.errors import ArtifactError, LockedError, OutputError, UsageError
 from magsd_cli.recipe import load_recipe
-from magsd_cli.tools.runs import ago, compare_two, in_bytes, list_lines, list_runs, show_run
+from magsd_cli.tools.runs import ago, compare_two, list_lines, list_runs, show_run
 from magsd_cli.tools.runs_clean import find_waste, remove_run, remove_waste, runs_to_remove
 from magsd_cli.tools.verify import verify
 from magsd_cli.training import fold as fold_module

@@ -1,0 +1,63 @@
+"""`magsd predict --dry-run`: what would be read and made, how long, how much disk. Writes nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from magsd_cli.console import counted, in_bytes, in_time, say
+from magsd_cli.inference.decision import appearance_of
+from magsd_cli.inference.engines import onnx_worker
+from magsd_cli.inference.model import Model
+from magsd_cli.inference.predict import PredictOptions, check_options, plan_of
+from magsd_cli.inference.resume import unchanged
+from magsd_cli.inference.scoring import tasks_for
+from magsd_cli.settings import Engine
+
+MEASURED = 6  # files, evenly spread over the inputs
+ROW_BYTES = 300  # of a table, about
+
+
+def dry_run(options: PredictOptions) -> None:
+    """Say on stderr what `predict` would do with `options`.
+
+    Raises what `predict` raises for a model, a table or inputs that it cannot take.
+    """
+    check_options(options)
+    plan = plan_of(options)
+    files, model, engine, known = plan.files, plan.model, plan.engine, plan.known_rows
+    kept = unchanged(known, files, {})
+    missing = [path for path in files if path not in kept]
+    size = sum(path.stat().st_size for path in missing if path.is_file())
+    say(
+        f"would score {counted(len(missing), 'file')}, {in_bytes(size)}, keep {counted(len(kept), 'row')}",
+        files=len(missing),
+        bytes=size,
+    )
+    rows = len(files) + len(known.earlier)
+    where = f"write {options.out}" if options.out is not None else "write the table to standard output"
+    say(f"would {where}, about {in_bytes(4000 + ROW_BYTES * rows)} for at most {counted(rows, 'row')}")
+    if missing:
+        say(f"{_time_in_words(missing, model, engine, options)}; nothing was written")
+
+
+def _time_in_words(files: Sequence[Path], model: Model, engine: str, options: PredictOptions) -> str:
+    if engine != Engine.onnxruntime:
+        return "how long it takes is measured with a model file on the CPU alone"
+    assert model.model_file is not None
+    hands = min(options.workers or options.gpus or os.cpu_count() or 1, len(files))
+    start = time.perf_counter()
+    score: Callable[[Any], Any] = onnx_worker(model.model_file.path, appearance_of(model))
+    opening = time.perf_counter() - start
+    chosen = [files[k * len(files) // MEASURED] for k in range(MEASURED)] if len(files) > MEASURED else files
+    start = time.perf_counter()
+    for task in tasks_for(chosen, model.preprocessing):
+        score(task)
+    each = (time.perf_counter() - start) / len(chosen)
+    total, ones = opening + each * len(files) / hands, "process" if hands == 1 else "processes"
+    return (
+        f"would take about {in_time(total)} in {hands} {ones}, by the time of {counted(len(chosen), 'file')}"
+    )
