@@ -151,7 +151,7 @@ def answer_files(options: PredictOptions, check: Callable[[Model], None] = lambd
 
 
 def plan_of(options: PredictOptions) -> Plan:
-    """What there is to score, with which model, and what is known of it. Raises as `predict`; writes nothing."""
+    """The files to score, the model and what is known already. Raises what `predict` raises."""
     if options.watch_once:
         _check_watched(options.inputs)
     listed = [] if options.files_from is None else read_list(options.files_from, options.null)
