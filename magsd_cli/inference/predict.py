@@ -99,7 +99,7 @@ def predict(options: PredictOptions) -> int:
     """
     out, watch_once = options.out, options.watch_once
     _check_options(options)
-    with _claimed(out):
+    with claimed(out):
         if out is not None and out.exists() and not (options.keeps_rows() or options.overwrite):
             raise UsageError(
                 f"{out}: exists already; add --resume to complete it or --overwrite to replace it"
@@ -168,7 +168,7 @@ def _check_watched(inputs: Sequence[Path]) -> None:
 
 
 @contextmanager
-def _claimed(out: Path | None) -> Iterator[None]:
+def claimed(out: Path | None) -> Iterator[None]:
     """The lock of the output, and an end to what dead writers left beside it."""
     with ExitStack() as stack:
         if out is not None:
@@ -198,7 +198,9 @@ def _all_rows(plan: Plan, options: PredictOptions) -> tuple[list[Row], set[str]]
             keep = _keeper(out, plan, stack)
             bar = stack.enter_context(progress("predict", len(missing)))
             for some in answers:
-                fresh = {answer.path: _row(answer, plan, trained_on) for answer in some}
+                fresh = {
+                    answer.path: prediction_row(answer, plan.model, plan.rules, trained_on) for answer in some
+                }
                 keep(fresh.values())
                 rows |= fresh
                 bar.update(len(some), f"{len(rows) / (time.monotonic() - started):.1f} images/s")
@@ -231,13 +233,18 @@ def _score(plan: Plan, files: list[Path], options: PredictOptions) -> Generator[
     )
 
 
-def _row(answer: FileAnswer, plan: Plan, trained_on: Mapping[str, int]) -> Row:
-    """The table's row for one answer; nulls where there is no result."""
+def prediction_row(
+    answer: FileAnswer, model: Model, rules: DecisionRules, trained_on: Mapping[str, int]
+) -> Row:
+    """The table's row for one answer; nulls where there is no result.
+
+    trained_on: content hashes of the images that the model was trained on.
+    """
     warnings = list(answer.warnings)
     if answer.sha256 in trained_on:
         warnings.append(IN_TRAINING_DATA)
     ok = answer.members is not None
-    decided = {} if answer.members is None else decide(answer.members, answer.distance, plan.rules)
+    decided = {} if answer.members is None else decide(answer.members, answer.distance, rules)
     return {
         "path": path_text(answer.path),
         "sha256": answer.sha256 or None,
@@ -245,7 +252,7 @@ def _row(answer: FileAnswer, plan: Plan, trained_on: Mapping[str, int]) -> Row:
         "error_code": answer.error_code or None,
         "error": answer.error or None,
         "warnings": warnings,
-        "model_sha256": plan.model.sha256,
+        "model_sha256": model.sha256,
         **decided,
     }
 
