@@ -191,9 +191,7 @@ def score_one_by_one(
         yield from run_isolated(onnx_worker, arguments, tasks, crashed_answer, workers, 1)
         return
     assert model.run is not None
-    yield from run_isolated(
-        torch_worker, (model.run.path, appearance), tasks, crashed_answer, workers, 1
-    )
+    yield from run_isolated(torch_worker, (model.run.path, appearance), tasks, crashed_answer, workers, 1)
 
 
 def open_attention_engine(model: Model, device: str) -> AttentionEngine:
