@@ -20,6 +20,7 @@ import typer
 
 from magsd_cli import __version__
 from magsd_cli.commands.inference import localize, predict
+from magsd_cli.commands.missing import missing_package
 from magsd_cli.commands.options import COMMAND_LINE
 from magsd_cli.commands.pacs import pacs_app
 from magsd_cli.commands.prepare import prepare
@@ -28,7 +29,7 @@ from magsd_cli.commands.report import report
 from magsd_cli.commands.tools import demo, doctor, export, verify
 from magsd_cli.commands.training import calibrate, cv, train
 from magsd_cli.console import LOG_FORMAT_VARIABLE, printable, say
-from magsd_cli.errors import DeviceError, Interrupted, MagsdError
+from magsd_cli.errors import DeviceError, Interrupted, MagsdError, UsageError
 from magsd_cli.settings import LogFormat
 
 EPILOG = "--runs, --debug and --log-format may stand anywhere on the line. Not for clinical diagnosis."
@@ -136,6 +137,8 @@ def _globals_first(given: list[str]) -> list[str]:
 
 def _explain(error: Exception) -> int:
     """Say the error in one line; return its exit code."""
+    if isinstance(error, ModuleNotFoundError) and (line := missing_package(error.name)):
+        error = UsageError(line)
     if isinstance(error, MagsdError):
         say(f"magsd: error: {error}", level="error")
         return error.exit_code

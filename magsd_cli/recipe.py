@@ -178,6 +178,14 @@ class Paper(_Section):
     row: str
 
 
+class ClassCode(_Section):
+    """A class's code in DICOM reports: scheme (as SCT), value and meaning of DICOM's coded entry."""
+
+    scheme: str = Field(min_length=1, max_length=16)
+    value: str = Field(min_length=1)
+    meaning: str = Field(min_length=1, max_length=64)
+
+
 class Recipe(_Section):
     """A fully resolved recipe."""
 
@@ -189,6 +197,7 @@ class Recipe(_Section):
     guide: Guide = Guide()
     soft_distance: SoftDistance = SoftDistance()
     classic: Classic = Classic()
+    codes: dict[str, ClassCode] = Field({}, description="of classes, for `predict --dicom-sr`")
     seed: int = Field(0, ge=0, lt=2**63)
 
     def to_json(self) -> str:
@@ -196,12 +205,12 @@ class Recipe(_Section):
         return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
 
     def hash(self) -> str:
-        """SHA-256 of everything that changes a result; the title and the paper's row do not.
+        """SHA-256 of everything that changes a result; the title, the paper's row and classes' codes do not.
 
         Keys at their defaults are left out, so that a key that a later version adds does not make earlier
         runs strangers: its default must be what the earlier version did, and no default ever changes.
         """
-        values = self.model_dump(mode="json", exclude={"title", "paper"}, exclude_defaults=True)
+        values = self.model_dump(mode="json", exclude={"title", "paper", "codes"}, exclude_defaults=True)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -67,3 +67,9 @@ class Engine(StrEnum):
     auto = "auto"
     torch = "torch"
     onnxruntime = "onnxruntime"
+
+
+class By(StrEnum):
+    """What predict answers about beside each image."""
+
+    study = "study"

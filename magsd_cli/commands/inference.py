@@ -15,7 +15,8 @@ from magsd_cli.commands.options import (
     NameOption,
     WorkersOption,
 )
-from magsd_cli.settings import Engine
+from magsd_cli.errors import UsageError
+from magsd_cli.settings import By, Engine
 
 
 def predict(
@@ -41,10 +42,27 @@ def predict(
     raw_probabilities: Annotated[
         bool, typer.Option("--raw-probabilities", help="Leave the calibration out of p_<class>.")
     ] = False,
+    by: Annotated[
+        By | None,
+        typer.Option(help="A table with a row a study too: FILE.studies.parquet beside --out FILE."),
+    ] = None,
+    dicom_sr: Annotated[
+        Path | None,
+        typer.Option("--dicom-sr", metavar="DIR", help="A DICOM report for each study (extra dicom)."),
+    ] = None,
+    codes: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="With --dicom-sr: the classes' codes: class,code,scheme,meaning."),
+    ] = None,
 ) -> int:
     """Classify images: one row for every input file, as Parquet on stdout or in --out."""
     from magsd_cli.inference.predict import PredictOptions
     from magsd_cli.inference.predict import predict as run
+
+    if codes is not None and dicom_sr is None:
+        raise UsageError(
+            "--codes: are the codes of DICOM reports; say where to write them with --dicom-sr DIR"
+        )
 
     options = PredictOptions(
         inputs=inputs,
@@ -61,8 +79,13 @@ def predict(
         workers=workers,
         cluster=cluster,
         raw_probabilities=raw_probabilities,
+        by_study=by == By.study,
     )
-    return run(options)
+    if dicom_sr is None:
+        return run(options)
+    from magsd_cli.hospital.reports import predict_with_reports
+
+    return predict_with_reports(options, dicom_sr, codes)
 
 
 def localize(
@@ -86,6 +109,14 @@ def localize(
     ] = None,
     name: NameOption = None,
     device: DeviceOption = "auto",
+    dicom_seg: Annotated[
+        Path | None,
+        typer.Option("--dicom-seg", metavar="DIR", help="The regions as DICOM segmentations (extra dicom)."),
+    ] = None,
+    dicom_sc: Annotated[
+        Path | None,
+        typer.Option("--dicom-sc", metavar="DIR", help="The overlays as DICOM pictures (extra dicom)."),
+    ] = None,
 ) -> int:
     """Show where the network looked: overlays, masks, boxes, and IoU against the truth. Prints the folder."""
     from magsd_cli.localization.localize import LocalizeOptions
@@ -102,6 +133,13 @@ def localize(
         name=name,
         device=device,
     )
-    path, code = run(options)
+    folders = {"seg": dicom_seg, "sc": dicom_sc}
+    wanted = {kind: folder for kind, folder in folders.items() if folder is not None}
+    if wanted:
+        from magsd_cli.hospital.regions import localize_with_objects
+
+        path, code = localize_with_objects(options, wanted)
+    else:
+        path, code = run(options)
     print(path)
     return code

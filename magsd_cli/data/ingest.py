@@ -19,11 +19,15 @@ HASH_SIDE = 16
 
 @dataclass(frozen=True)
 class IngestTask:
-    """What to do with one file: how to resize and equalise it, and whether a lateral view is allowed."""
+    """What to do with one file: how to resize and equalise it, and whether a lateral view is allowed.
+
+    `fingerprints`: whether the picture and its looks are hashed, by which `prepare` finds duplicates.
+    """
 
     path: Path
     preprocessing: Preprocessing
     lateral: bool = False
+    fingerprints: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ def ingest(task: IngestTask) -> Ingested:
     return Ingested(
         image=prepare_pixels(resized, task.preprocessing),
         sha256=decoded.sha256,
-        pixels_sha256=_pixels_hash(decoded.pixels.shape, resized),
-        perceptual_hash=perceptual_hash(resized),
+        pixels_sha256=_pixels_hash(decoded.pixels.shape, resized) if task.fingerprints else "",
+        perceptual_hash=perceptual_hash(resized) if task.fingerprints else "",
         warnings=decoded.warnings,
         width=width,
         height=height,

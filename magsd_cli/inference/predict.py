@@ -8,15 +8,18 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from magsd_cli.artifacts.columns import table_from_rows
 from magsd_cli.artifacts.files import lock, sweep_orphans
+from magsd_cli.artifacts.site_key import site_key
 from magsd_cli.artifacts.tables import (
     IN_TRAINING_DATA,
     PREDICTION,
@@ -47,6 +50,7 @@ from magsd_cli.inference.resume import (
     write_seen,
 )
 from magsd_cli.inference.scoring import FileAnswer
+from magsd_cli.inference.study_table import COLUMNS, STUDY, with_studies, write_studies
 from magsd_cli.settings import Engine
 
 TABLE_SUFFIXES = (".parquet", ".csv")
@@ -70,6 +74,8 @@ class PredictOptions:
     workers: int | None = None  #: processes; None: by the number of cores
     cluster: str | None = None  #: the address of a Ray cluster
     raw_probabilities: bool = False  #: the columns of probabilities stay as the networks say
+    by_study: bool = False  #: rows name their study and patient by keyed hashes; a table of studies beside
+    other_outputs: Sequence[Path] = ()  #: more places that are written to, and so are never inputs
 
     def keeps_rows(self) -> bool:
         """Whether rows that `out` has stay."""
@@ -89,13 +95,31 @@ class Plan:
     stamps: dict[Path, Stamp] = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Answered:
+    """What came of a prediction: its exit code, and the row of each file, in order."""
+
+    code: int
+    model: Model
+    rules: DecisionRules
+    files: list[Path]
+    rows: list[Row] = field(repr=False)
+
+
 def predict(options: PredictOptions) -> int:
+    """Classify the files that the inputs mean and write the table, one row a file: the exit code."""
+    return answer_files(options).code
+
+
+def answer_files(options: PredictOptions, check: Callable[[Model], None] = lambda _model: None) -> Answered:
     """Classify the files that the inputs mean and write the table, one row a file.
+
+    check: asked before anything is scored; it raises where what is made of the rows does not fit the model.
 
     An existing table is refused, unless `options` say that it is continued, replaced or added to; with
     `watch_once` that there is nothing new is no error. Rows are calibrated, decided and referred as is stored
-    with the model. Returns 0, or 3 when a file has an error row. Raises `NoInputError` (after the table is
-    written) when no file could be used, and the contract's other errors.
+    with the model. The exit code is 0, or 3 when a file has an error row. Raises `NoInputError` (after the
+    table is written) when no file could be used, and the contract's other errors.
     """
     out, watch_once = options.out, options.watch_once
     _check_options(options)
@@ -105,22 +129,28 @@ def predict(options: PredictOptions) -> int:
                 f"{out}: exists already; add --resume to complete it or --overwrite to replace it"
             )
         plan = _plan(options)
+        check(plan.model)
         rows, fresh = _all_rows(plan, options)
         table = merged(plan.known_rows, rows)
+        if options.by_study:
+            table = with_studies(table, plan.files, lru_cache(partial(site_key, options.runs)))
         if table != plan.known_rows.earlier or out is None or not out.exists():
             _write(table, plan, out)
         if out is not None:
+            if options.by_study:
+                write_studies(table, plan.rules, out)
             remove_journal(out)
             if watch_once:
                 read = zip(plan.files, rows, strict=True)
                 write_seen(out, plan.stamps, {path: row["sha256"] for path, row in read if row["sha256"]})
-    return _conclude(rows if not watch_once else [row for row in rows if row["path"] in fresh], watch_once)
+    code = _conclude(rows if not watch_once else [row for row in rows if row["path"] in fresh], watch_once)
+    return Answered(code, plan.model, plan.rules, plan.files, rows)
 
 
 def _plan(options: PredictOptions) -> Plan:
     if options.watch_once:
         _check_watched(options.inputs)
-    files = list_inputs(options.inputs, [options.runs, options.out])
+    files = list_inputs(options.inputs, [options.runs, options.out, *options.other_outputs])
     if not files and not options.watch_once:
         raise NoInputError(f"{_names(options.inputs)}: no files there; name images or folders of images")
     model = open_model(options.model, options.runs)
@@ -134,6 +164,8 @@ def _plan(options: PredictOptions) -> Plan:
 
 def _check_options(options: PredictOptions) -> None:
     out = options.out
+    if options.by_study and out is None:
+        raise UsageError("--by study: say which table with --out FILE; the table of studies stands beside it")
     words = {"--resume": options.resume, "--overwrite": options.overwrite, "--watch-once": options.watch_once}
     given = [word for word, chosen in words.items() if chosen]
     if options.overwrite and len(given) > 1:
@@ -262,7 +294,10 @@ def _write(rows: list[Row], plan: Plan, out: Path | None) -> None:
     if out is None and sys.stdout is not None and sys.stdout.isatty():
         show_predictions(rows, plan.model.classes)
         return
-    table = table_from_rows(rows, table_schema(PREDICTION, plan.model.classes))
+    schema = table_schema(PREDICTION, plan.model.classes)
+    if any(STUDY in row for row in rows):
+        schema = pa.schema([*schema, *COLUMNS])
+    table = table_from_rows(rows, schema)
     metadata = plan.model.metadata() | plan.about
     if out is not None:
         (write_csv if _is_csv(out) else write_table)(table, out, PREDICTION, metadata)

@@ -79,7 +79,7 @@ def prepare_files(
 
 def tasks_for(files: Sequence[Path], preprocessing: Preprocessing) -> list[IngestTask]:
     """What to do with each of `files`."""
-    return [IngestTask(path, preprocessing) for path in files]
+    return [IngestTask(path, preprocessing, fingerprints=False) for path in files]
 
 
 def _crashed(_task: IngestTask, crash: Crash) -> Ingested:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,11 @@ from magsd_cli.localization.threshold import Floats, PendingImage, thresholds, t
 from magsd_cli.recipe import recipe_from_values
 
 OTHERS = 20  # images whose attention makes an image's shuffled control
+
+
+def has_torch() -> bool:
+    """Whether untrained networks can be made here: a host that only screens is without torch."""
+    return find_spec("torch") is not None
 
 
 def untrained_attention_engine(model: Model) -> AttentionEngine:
@@ -36,7 +42,9 @@ def control_columns(
     pending: Mapping[Path, PendingImage], given: float | None
 ) -> dict[Path, dict[str, float]]:
     """The columns of both controls for each image that counts (see the module's first lines)."""
-    mine, theirs = thresholds(pending, given), thresholds(pending, given, untrained=True)
+    mine = thresholds(pending, given)
+    asked = all(one.untrained is not None for one in pending.values())
+    theirs = thresholds(pending, given, untrained=True) if asked else {}
     counted = [path for path, one in pending.items() if one.attended.unseen is not False]
     found: dict[Path, dict[str, float]] = {path: {} for path in counted}
     rng = np.random.default_rng(0)
@@ -44,7 +52,8 @@ def control_columns(
         one = pending[path]
         columns = found[path]
         if one.finding is not None:
-            columns |= _named("untrained_", _fit(one.untrained, theirs[path].value, one.finding))
+            if one.untrained is not None:
+                columns |= _named("untrained_", _fit(one.untrained, theirs[path].value, one.finding))
             others = _others(
                 path, [p for p in counted if truth_kind(pending[p]) == truth_kind(one)], pending, rng
             )
@@ -55,7 +64,8 @@ def control_columns(
                 means = {name: float(np.mean([fit[name] for fit in fits])) for name in fits[0]}
                 columns |= _named("control_", means)
         if one.lungs is not None:
-            columns["untrained_lungs"] = share_inside(one.untrained, one.lungs)
+            if one.untrained is not None:
+                columns["untrained_lungs"] = share_inside(one.untrained, one.lungs)
             others = _others(path, [p for p in counted if pending[p].lungs is not None], pending, rng)
             shares = [share_inside(pending[other].attended.attention, one.lungs) for other in others]
             if shares:

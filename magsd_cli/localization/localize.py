@@ -21,7 +21,7 @@ from magsd_cli.inference.decision import rules_of
 from magsd_cli.inference.engines import AttentionEngine, open_attention_engine
 from magsd_cli.inference.inputs import list_inputs
 from magsd_cli.inference.model import Model, open_model
-from magsd_cli.localization.controls import control_columns, untrained_attention_engine
+from magsd_cli.localization.controls import control_columns, has_torch, untrained_attention_engine
 from magsd_cli.localization.folder import (
     Summary,
     finished_summary,
@@ -73,6 +73,17 @@ class LocalizeOptions:
     threshold: float | None = None
     name: str | None = None
     device: str = "auto"
+    other_outputs: Sequence[Path] = ()  #: more places that are written to, and so are never inputs
+
+
+@dataclass(frozen=True)
+class Localized:
+    """What came of a localization: its folder, the exit code, and the files in the order of its rows."""
+
+    folder: Path
+    code: int
+    model: Model
+    files: list[Path]
 
 
 @dataclass
@@ -104,14 +115,20 @@ class LocalizationRequest:
 
 
 def localize(options: LocalizeOptions) -> tuple[Path, int]:
+    """Mark on each image where the networks looked: the folder and the exit code of `localize_files`."""
+    done = localize_files(options)
+    return done.folder, done.code
+
+
+def localize_files(options: LocalizeOptions) -> Localized:
     """Mark on each image where the networks looked; measure it where truth is given.
 
     Leaves ``runs/localize/<name>/``: overlays, masks, ``localization.parquet``, ``panel.png``, ``iou.png``
-    and ``summary.json``; started again with the same request, it has nothing to do. Returns the folder and 0,
+    and ``summary.json``; started again with the same request, it has nothing to do. The exit code is 0,
     or 3 when an image has an error row. Raises `NoInputError` when no image could be used, and the contract's
     others.
     """
-    files = list_inputs(options.inputs)
+    files = list_inputs(options.inputs, options.other_outputs)
     if not files:
         names = ", ".join(str(path) for path in options.inputs[:3])
         raise NoInputError(f"{names}: no files there; name images or folders of images")
@@ -133,7 +150,7 @@ def localize(options: LocalizeOptions) -> tuple[Path, int]:
         say(line)
     if summary["ok"] == 0:
         raise NoInputError(f"{len(files)} files: none is an image that can be used; see {table_path(folder)}")
-    return folder, 3 if summary["errors"] else 0
+    return Localized(folder, 3 if summary["errors"] else 0, request.model, files)
 
 
 def _truth_content(truth: Truth | None) -> list[object]:
@@ -154,7 +171,7 @@ def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
     """One pass over the images: decode, ask, mark; then those with truth, once their thresholds are known."""
     model, files = request.model, request.files
     ask, fold_of = open_attention_engine(model, device), model.fold_of_content()
-    ask_untrained = untrained_attention_engine(model) if request.truth else None
+    ask_untrained = untrained_attention_engine(model) if request.truth and has_torch() else None
     patient_of = model.patient_of_content()
     names = picture_names(files)
     found = Gathered(rows={path: {} for path in files})
@@ -187,11 +204,13 @@ def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
 def _with_truth(
     attended: AttendedImage, truth: Truth | None, ask_untrained: AttentionEngine | None
 ) -> PendingImage | None:
-    """The image with its truth and what untrained networks say; None without any truth."""
+    """The image with its truth and what untrained networks say, if they can be asked; None without truth."""
     view = attended.view
     finding, lungs = finding_of(truth, view.shape), lungs_of(truth, view.shape)
-    if ask_untrained is None or (finding is None and lungs is None):
+    if finding is None and lungs is None:
         return None
+    if ask_untrained is None:
+        return pending_image(attended, finding, lungs, None)
     assert view.image is not None
     attention = ask_untrained(view.image[None, None], attended.folds).attention
     assert attention is not None
@@ -200,6 +219,12 @@ def _with_truth(
 
 def _without_choice(given: float | None) -> Threshold:
     return Threshold(DEFAULT_THRESHOLD, DEFAULT) if given is None else Threshold(given, GIVEN)
+
+
+def _controls(found: Gathered) -> dict[str, str]:
+    """The controls that there are, in words: an image with truth has been shown to all of them."""
+    asked = all(one.untrained is not None for one in found.pending.values())
+    return {name: words for name, words in CONTROLS.items() if asked or name != "untrained"}
 
 
 def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256: str) -> Summary:
@@ -230,7 +255,7 @@ def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256:
         "left_out_as_training_data": sum(row["unseen"] is False for row in true),
         "possibly_training_data": sum(row["unseen"] is None for row in true),
         "own_data_by_its_unseen_fold": sum(row["unseen"] is True and len(row["folds"]) == 1 for row in ok),
-        "controls": CONTROLS,
+        "controls": _controls(found),
         "area_share": float(np.mean([number_in(row, "area_share") for row in ok])) if ok else None,
         "thresholds": threshold_words([row for row in ok if row["unseen"] is not False]),
         "kinds": figures_by_kind(rows),

@@ -44,24 +44,26 @@ def best_threshold(curves: Sequence[Sequence[float]]) -> tuple[float, int] | Non
 class PendingImage:
     """An image with truth, until all of them are known: thresholds and controls need the others.
 
-    `lungs` bool [H,W]; `untrained`: attention [h,w] of the untrained networks; the curves say how the IoU
+    `lungs` bool [H,W]; `untrained`: attention [h,w] of the untrained networks, None where they could not be
+    asked; the curves say how the IoU
     follows the threshold, for the trained and the untrained attention.
     """
 
     attended: AttendedImage
     finding: Finding | None
     lungs: Mask | None = field(repr=False)
-    untrained: Floats = field(repr=False)
+    untrained: Floats | None = field(repr=False)
     curve: tuple[float, ...] = ()
     untrained_curve: tuple[float, ...] = ()
 
 
 def pending_image(
-    attended: AttendedImage, finding: Finding | None, lungs: Mask | None, untrained: Floats
+    attended: AttendedImage, finding: Finding | None, lungs: Mask | None, untrained: Floats | None
 ) -> PendingImage:
     """An image with truth, and how its IoU would follow the threshold."""
     curves = [
-        tuple(threshold_curve(maps, finding)) if finding else () for maps in (attended.attention, untrained)
+        tuple(threshold_curve(maps, finding)) if finding and maps is not None else ()
+        for maps in (attended.attention, untrained)
     ]
     return PendingImage(attended, finding, lungs, untrained, curves[0], curves[1])
 

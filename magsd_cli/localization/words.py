@@ -43,6 +43,11 @@ def in_words(summary: Summary) -> list[str]:
             f"{summary['possibly_training_data']} images with truth are in the figures and may be training "
             "data: the run's cache is gone"
         )
+    if summary["with_truth"] and "untrained" not in summary["controls"]:
+        lines.append(
+            "the comparison with untrained networks is left out of the figures: they need torch, which was "
+            "not installed"
+        )
     lines += list(summary["thresholds"].values())
     return lines + [sentence(kind, figures) for kind, figures in summary["kinds"].items()]
 

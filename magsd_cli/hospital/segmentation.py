@@ -1,0 +1,94 @@
+"""Where the network looked as a DICOM Segmentation, which viewers lay over the film."""
+
+from __future__ import annotations
+
+import highdicom as hd
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from magsd_cli.hospital import codes
+from magsd_cli.hospital.algorithm import MAKER, Algorithm
+from magsd_cli.hospital.sources import UNICODE, Source, SourceError, quiet
+from magsd_cli.hospital.structured_report import equipment
+
+SERIES_NUMBER = 9902
+COLOUR = (255, 128, 0)  # RGB, in which viewers draw the region
+LABEL = "Attended region"
+
+
+def seg_uid(source: Source, threshold: float, algorithm: Algorithm) -> str:
+    """The SOPInstanceUID of the segmentation of `source` at `threshold` of the attention's range."""
+    return algorithm.uid_of_images("SEG", [source], f"{threshold:.6g}")
+
+
+def build_seg(source: Source, mask: npt.NDArray[np.bool_], threshold: float, algorithm: Algorithm) -> Dataset:
+    """The region `mask` [rows, columns], which `threshold` of the attention's range cut, on `source`.
+
+    One binary segment, pixel for pixel over the source, which it references; patient, study, orientation and,
+    where it has one, frame of reference are the source's.
+    Raises `SourceError` where the mask has another size, or marks nothing.
+    """
+    if mask.shape != source.shape:
+        raise SourceError("the region has another size than the image")
+    if not mask.any():
+        raise SourceError("the network's attention marks nothing on it")
+    about = equipment(algorithm, "Attended regions")
+    with quiet():
+        segmentation = hd.seg.Segmentation(
+            source_images=[source.header],
+            pixel_array=mask[None].astype(np.uint8),
+            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=[_segment(source, threshold, algorithm)],
+            series_instance_uid=algorithm.uid("SEG series", source.study_uid),
+            series_number=SERIES_NUMBER,
+            sop_instance_uid=seg_uid(source, threshold, algorithm),
+            instance_number=1,
+            manufacturer=MAKER,
+            content_label="ATTENDED_REGION",
+            content_description=f"{LABEL} of {algorithm.name}"[:64],
+            content_creator_name=f"{MAKER}^",
+            specific_character_set=UNICODE,
+            **about,
+        )
+    return _completed(segmentation, source, algorithm)
+
+
+def _segment(source: Source, threshold: float, algorithm: Algorithm) -> hd.seg.SegmentDescription:
+    return hd.seg.SegmentDescription(
+        segment_number=1,
+        segment_label=LABEL,
+        segmented_property_category=codes.REGION_CATEGORY,
+        segmented_property_type=codes.REGION,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=f"{MAKER} {algorithm.name}"[:64],
+            family=codes.FAMILY,
+            version=algorithm.version,
+            source=MAKER,
+            parameters={
+                "model_sha256": algorithm.model_sha256,
+                "threshold": f"{threshold:.6g} of the attention's range",
+            },
+        ),
+        tracking_uid=algorithm.uid_of_images("SEG segment", [source], f"{threshold:.6g}"),
+        tracking_id=LABEL,
+        anatomic_regions=[codes.CHEST],
+        display_color=hd.color.CIELabColor.from_rgb(*COLOUR),
+    )
+
+
+def _completed(segmentation: Dataset, source: Source, algorithm: Algorithm) -> Dataset:
+    """With the source's patient orientation, empty where its header has none, and no UID by lot."""
+    orientation = source.header.get("PatientOrientation")
+    segmentation.PatientOrientation = list(orientation) if orientation else None
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    measures = shared.get("PixelMeasuresSequence")
+    if measures and "SliceThickness" not in measures[0]:
+        del (
+            shared.PixelMeasuresSequence
+        )  # highdicom writes a film's spacing alone, and then refuses to read it
+    uid = algorithm.uid("SEG dimensions")
+    for item in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid
+    return segmentation
