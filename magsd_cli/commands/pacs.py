@@ -51,14 +51,9 @@ def screen(
 
     Credentials: MAGSD_PACS_USER and MAGSD_PACS_PASSWORD, MAGSD_PACS_TOKEN, or a netrc file.
     """
-    try:
-        from magsd_cli.hospital.http_session import HttpLimits
-        from magsd_cli.hospital.screening import ScreenOptions
-        from magsd_cli.hospital.screening import screen as run
-    except ImportError as error:
-        if (error.name or "").split(".")[0] not in ("requests", "urllib3", "dicomweb_client"):
-            raise
-        raise UsageError("pacs: dicomweb-client is not installed; pip install 'magsd[dicom]'") from error
+    from magsd_cli.hospital.http_session import HttpLimits
+    from magsd_cli.hospital.screening import ScreenOptions
+    from magsd_cli.hospital.screening import screen as run
 
     limits = HttpLimits(connect_timeout, read_timeout, total_timeout, round(max_mb * 2**20), retries)
     options = ScreenOptions(

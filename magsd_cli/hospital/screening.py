@@ -29,6 +29,7 @@ from magsd_cli.hospital.address import read_address
 from magsd_cli.hospital.answered import AnsweredStudies
 from magsd_cli.hospital.dicomweb import ListedImage, ListedStudy, Pacs
 from magsd_cli.hospital.http_session import HttpLimits, PacsError, PacsSession
+from magsd_cli.hospital.sources import SourceError
 from magsd_cli.inference.decision import DecisionRules, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_one_by_one
 from magsd_cli.inference.model import Model, open_model
@@ -79,13 +80,13 @@ class PendingStudy:
         """Whether nothing of it is being fetched or scored."""
         return self.fetched and (self.problem is not None or len(self.rows) == len(self.images))
 
-    def is_usable(self) -> bool:
-        """Whether an image has a result."""
-        return any(row["status"] == "ok" for row in self.rows.values())
+    def scored(self) -> list[tuple[Path, Row]]:
+        """File and row of each image with a result."""
+        return [(self.files[path], row) for path, row in self.rows.items() if row["status"] == "ok"]
 
 
-#: Puts what follows from a study into the PACS, unless it is there. Raises `PacsError`.
-Deliver = Callable[[PendingStudy], None]
+#: (study UID, file and row of each image with a result): puts what follows into the PACS, unless it is there.
+Deliver = Callable[[str, Sequence[tuple[Path, Row]]], None]
 
 
 def screen(options: ScreenOptions) -> int:
@@ -180,6 +181,12 @@ def _open_scorer(options: ScreenOptions) -> Scorer:
     return Scorer(model, engine, rules, about)
 
 
+def _open_delivery(pacs: Pacs, scorer: Scorer) -> Deliver:
+    from magsd_cli.hospital.delivery import Delivery  # highdicom takes a second
+
+    return Delivery(pacs, scorer.model, scorer.rules).deliver
+
+
 class Screening:
     """One pass over the studies that a PACS lists."""
 
@@ -193,7 +200,7 @@ class Screening:
         self._owners: dict[Path, tuple[PendingStudy, str]] = {}
         self._done: list[Row] = []
         self._studies = self._known = self._failures = self._files = 0
-        self._deliver: Deliver | None = None
+        self._deliver = _open_delivery(pacs, scorer) if options.store else None
         self.stopped: PacsError | None = None  #: why the pass ended before its end
 
     def run(self, studies: Sequence[ListedStudy]) -> None:
@@ -308,12 +315,16 @@ class Screening:
         if pending.problem is None and len(pending.patients) > 1:
             pending.problem = _TWO_PATIENTS
         stored = None
-        if pending.problem is None and pending.is_usable():
+        if pending.problem is None and pending.scored():
             stored = False
             if self._deliver is not None:
                 try:
-                    self._deliver(pending)
+                    self._deliver(pending.study.uid, pending.scored())
                     stored = True
+                except SourceError as error:
+                    stored = None
+                    for row in pending.rows.values():
+                        row["warnings"] = [*row["warnings"], f"no report: {error.reason}"]
                 except PacsError as error:
                     pending.problem = error
                     self._count_failure(error)

@@ -183,7 +183,7 @@ def score_one_by_one(
     On the CPU, in `workers` processes that each decode and infer. A row is the same bits as in any other call
     of this engine there.
     """
-    tasks = (IngestTask(path, model.preprocessing) for path in files)
+    tasks = (IngestTask(path, model.preprocessing, fingerprints=False) for path in files)
     appearance = appearance_of(model)
     if engine == Engine.onnxruntime:
         assert model.model_file is not None
