@@ -1,7 +1,7 @@
 """`magsd pacs screen --store`: a study's report and segmentations into the PACS, each once.
 
-Their UIDs follow from the images, the model and its settings, so the PACS itself says what it has: nothing that
-is there is made again, after a kill or when the table is lost.
+Their UIDs follow from the images, the model and its settings, so the PACS itself says what it has: nothing
+that is there is made again, after a kill or when the table is lost.
 """
 
 from __future__ import annotations

@@ -54,8 +54,9 @@ def running(folder: Path) -> Iterator[Orthanc]:
         other.bind(("127.0.0.1", 0))
         port, dicom_port = free.getsockname()[1], other.getsockname()[1]
     settings = {
-        "Name": "TEST", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "storage"),
-        "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "HttpPort": port, "DicomPort": dicom_port,
+        "Name": "TEST", "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"), "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False, "HttpPort": port, "DicomPort": dicom_port,
         "HttpBindAddresses": ["127.0.0.1"], "Plugins": [str(PLUGIN)], "DicomWeb": {"Enable": True},
     }  # fmt: skip
     (folder / "orthanc.json").write_text(json.dumps(settings))
