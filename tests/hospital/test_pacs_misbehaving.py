@@ -182,7 +182,10 @@ OUTCOMES = [
 ]
 
 
-@pytest.mark.parametrize(("trick", "code"), OUTCOMES, ids=["401", "404", "503", "garbage", "half", "redirect", "endless", "silence", "drip"])  # fmt: skip
+NAMES = ["401", "404", "503", "garbage", "half", "redirect", "endless", "silence", "drip"]
+
+
+@pytest.mark.parametrize(("trick", "code"), OUTCOMES, ids=NAMES)
 def test_a_study_that_cannot_be_fetched_has_one_error_row_and_is_asked_for_again(
     pacs: FakePacs, trick: Callable[[Handler], None], code: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,8 +230,9 @@ def test_an_unreachable_pacs_is_named_without_credentials(
 ) -> None:
     monkeypatch.setenv("MAGSD_PACS_USER", "nightly")
     monkeypatch.setenv("MAGSD_PACS_PASSWORD", "secret-word")
-    options = ScreenOptions("http://127.0.0.1:9/dw", pacs.folder / "t.parquet", pacs.folder / "m.magsd", pacs.folder, limits=LIMITS)  # fmt: skip
-    with pytest.raises(DeviceError, match="http://127.0.0.1:9/dw: no connection") as caught:
+    out, model = pacs.folder / "t.parquet", pacs.folder / "m.magsd"
+    options = ScreenOptions("http://127.0.0.1:9/dw", out, model, pacs.folder, limits=LIMITS)
+    with pytest.raises(DeviceError, match="dw: no connection") as caught:
         screen(options)
     assert "secret" not in str(caught.value)
     assert "nightly" not in str(caught.value)
