@@ -15,6 +15,7 @@ from typing import Any
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from magsd_cli.artifacts.files import sha256_bytes
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.errors import UsageError
 from magsd_cli.inference.decision import DISAGREE, UNLIKE, UNSURE
@@ -22,6 +23,7 @@ from magsd_cli.inference.decision import DISAGREE, UNLIKE, UNSURE
 SCHEME = "99MAGSD"
 SCHEME_UID = "2.25.195555102693151521264232775439063429471"  # of a random UUID
 LONGEST_MEANING = 64  # characters of a code meaning (LO)
+LONGEST_VALUE = 16  # characters of a code value (SH)
 
 TITLE: Code = codes.DCM.ImagingMeasurementReport  # CID 7021
 PROCEDURE: Code = codes.cid100.ImagingProcedure
@@ -60,7 +62,7 @@ def class_codes(
     The CSV's columns are class,code,scheme,meaning. Raises `UsageError` for a file that cannot be read, lacks
     a column, or names a class that the model has not.
     """
-    found = {name: Code(name, SCHEME, _short(name)) for name in classes}
+    found = {name: Code(_own_value(name), SCHEME, _short(name)) for name in classes}
     for name, values in (recipe.get("codes") or {}).items():
         if name in found:
             found[name] = Code(values["value"], values["scheme"], _short(values["meaning"]))
@@ -98,5 +100,16 @@ def _read_codes(file: Path, classes: Sequence[str]) -> dict[str, Code]:
 _HOW = f"its first line is {','.join(COLUMNS)}, and each further line codes a class"
 
 
+def _own_value(name: str) -> str:
+    """A class's code value in our scheme: its name, or where that is no short plain text its hash."""
+    if name.isascii() and len(name) <= LONGEST_VALUE and "\\" not in name:
+        return name
+    return f"class-{sha256_bytes(name.encode())[:10]}"
+
+
 def _short(meaning: str) -> str:
-    return meaning if len(meaning) <= LONGEST_MEANING else meaning[: LONGEST_MEANING - 1] + "…"
+    """A meaning cut to what fits; in bytes, for some programs count those instead of characters."""
+    plain = meaning.replace("\\", "/").encode()
+    if len(plain) <= LONGEST_MEANING:
+        return plain.decode()
+    return plain[: LONGEST_MEANING - 3].decode(errors="ignore") + "..."

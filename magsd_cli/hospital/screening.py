@@ -207,7 +207,7 @@ class Screening:
         """Fetch, score and answer `studies`; those that failed before come last."""
         keyed = [(self._hash(study.uid), study) for study in studies]
         keyed.sort(key=lambda one: one[0] in self._answered.failed)
-        say(f"pacs: {len(studies)} studies since {self._options.since}")
+        say(f"pacs: {len(studies)} studies of the last {self._options.since.total_seconds() / 3600:g} hours")
         answers = score_one_by_one(
             self._scorer.model, self._scorer.engine, self._fetch(keyed), self._options.workers
         )

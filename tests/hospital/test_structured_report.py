@@ -171,3 +171,12 @@ def test_a_file_of_codes_that_cannot_be_used_is_refused(tmp_path: Path, text: st
     file.write_text(text)
     with pytest.raises(UsageError, match=says):
         class_codes(CLASSES, {}, file)
+
+
+@pytest.mark.parametrize("name", ["x" * 200, "Нормально", "a\\b", "Ж" * 64])
+def test_any_class_has_a_code_that_fits(name: str) -> None:
+    code = class_codes((name, "b"), {})[name]
+    assert len(code.value.encode()) <= 16
+    assert len(code.meaning.encode()) <= 64
+    assert "\\" not in code.value + code.meaning
+    assert code.value != class_codes((name + "2",), {})[name + "2"].value
