@@ -51,9 +51,9 @@ def screen(
 
     Credentials: MAGSD_PACS_USER and MAGSD_PACS_PASSWORD, MAGSD_PACS_TOKEN, or a netrc file.
     """
-    from magsd_cli.hospital.http_session import HttpLimits
-    from magsd_cli.hospital.screening import ScreenOptions
-    from magsd_cli.hospital.screening import screen as run
+    from magsd_cli.hospital.pacs.http_session import HttpLimits
+    from magsd_cli.hospital.pacs.screening import ScreenOptions
+    from magsd_cli.hospital.pacs.screening import screen as run
 
     limits = HttpLimits(connect_timeout, read_timeout, total_timeout, round(max_mb * 2**20), retries)
     options = ScreenOptions(

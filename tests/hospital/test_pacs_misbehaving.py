@@ -16,10 +16,10 @@ from films import film, film_model
 
 from magsd_cli.artifacts.tables import PREDICTION, read_table
 from magsd_cli.errors import DeviceError, UsageError
-from magsd_cli.hospital.address import read_address
-from magsd_cli.hospital.http_session import HttpLimits
-from magsd_cli.hospital.multipart import BrokenMultipart, only_part
-from magsd_cli.hospital.screening import ScreenOptions, screen
+from magsd_cli.hospital.pacs.address import read_address
+from magsd_cli.hospital.pacs.http_session import HttpLimits
+from magsd_cli.hospital.pacs.multipart import BrokenMultipart, only_part
+from magsd_cli.hospital.pacs.screening import ScreenOptions, screen
 
 LIMITS = HttpLimits(connect=2, silence=1, total=3, most_bytes=200_000, retries=1, backoff=0.01)
 Handler = BaseHTTPRequestHandler

@@ -82,7 +82,7 @@ def check_answers(server: orthanc.Orthanc, reports: int = STUDIES, films: int = 
 def screen_and_kill(folder: Path, server: orthanc.Orthanc, kills: int) -> None:
     began = time.monotonic()
     killed = start(folder, server, "first.parquet", "--since", "1h")
-    assert killed.wait(timeout=280) == 0
+    assert killed.wait(timeout=600) == 0
     whole = time.monotonic() - began
     expected = rows(folder / "first.parquet")
     check_answers(server)
@@ -100,16 +100,17 @@ def screen_and_kill(folder: Path, server: orthanc.Orthanc, kills: int) -> None:
         time.sleep(moments.uniform(0.2, 1.1) * whole)
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=60)
-    assert start(folder, server, "second.parquet").wait(timeout=280) == 0
+    assert start(folder, server, "second.parquet").wait(timeout=600) == 0
     assert rows(folder / "second.parquet") == expected
     check_answers(server)
     assert not list(folder.glob(".second.parquet.fetched*"))
 
 
+@pytest.mark.timeout(900)
 def test_thirty_films_are_answered_once_and_a_grown_study_again(
     tmp_path: Path, pacs: orthanc.Orthanc
 ) -> None:
-    assert start(tmp_path, pacs, "t.parquet").wait(timeout=280) == 0
+    assert start(tmp_path, pacs, "t.parquet").wait(timeout=600) == 0
     first = rows(tmp_path / "t.parquet")
     check_answers(pacs)
     assert sum(row["status"] == "ok" for row in first.values()) == 2 * STUDIES - 1
@@ -119,7 +120,7 @@ def test_thirty_films_are_answered_once_and_a_grown_study_again(
     assert b"1.2.826" not in text
 
     pacs.upload(drawn_film(tmp_path, 0, 3))  # a study grows, and the table of the others stays
-    assert start(tmp_path, pacs, "t.parquet").wait(timeout=280) == 0
+    assert start(tmp_path, pacs, "t.parquet").wait(timeout=600) == 0
     second = rows(tmp_path / "t.parquet")
     check_answers(pacs, STUDIES + 1, 2 * STUDIES)
     grown = [row for row in second.values() if row["replaces"] is not None]
@@ -129,7 +130,7 @@ def test_thirty_films_are_answered_once_and_a_grown_study_again(
     assert len(newest) == 1
 
     (tmp_path / "t.parquet").unlink()  # the table is lost: the PACS knows what it has
-    assert start(tmp_path, pacs, "t.parquet").wait(timeout=280) == 0
+    assert start(tmp_path, pacs, "t.parquet").wait(timeout=600) == 0
     check_answers(pacs, STUDIES + 1, 2 * STUDIES)
     again = rows(tmp_path / "t.parquet")
     assert {path: row["p_a"] for path, row in again.items()} == {
@@ -139,6 +140,7 @@ def test_thirty_films_are_answered_once_and_a_grown_study_again(
 
 @pytest.mark.slow
 @pytest.mark.sample
+@pytest.mark.timeout(1800)
 def test_three_kills_lose_and_double_nothing(tmp_path: Path, pacs: orthanc.Orthanc) -> None:
     screen_and_kill(tmp_path, pacs, 3)
 

@@ -17,7 +17,7 @@ from magsd_cli.data.decode import read_image
 from magsd_cli.data.dicom.read import read_dataset
 from magsd_cli.hospital.algorithm import algorithm_of
 from magsd_cli.hospital.codes import class_codes
-from magsd_cli.hospital.dicomweb import ListedImage, Pacs
+from magsd_cli.hospital.pacs.dicomweb import ListedImage, Pacs
 from magsd_cli.hospital.reports import distinct_images
 from magsd_cli.hospital.segmentation import build_seg, seg_uid
 from magsd_cli.hospital.sources import Source, SourceError, open_source, quiet

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom import Dataset
 
-from magsd_cli.hospital.http_session import PacsError, PacsSession
-from magsd_cli.hospital.multipart import BrokenMultipart, only_part
+from magsd_cli.hospital.pacs.http_session import PacsError, PacsSession
+from magsd_cli.hospital.pacs.multipart import BrokenMultipart, only_part
 
 if TYPE_CHECKING:
     from dicomweb_client.web import DICOMwebClient

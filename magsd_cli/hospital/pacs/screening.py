@@ -25,10 +25,10 @@ from magsd_cli.data.dicom.read import refuse_by_header
 from magsd_cli.data.dicom.view import view_of
 from magsd_cli.data.identity import keyed_hash, read_identity
 from magsd_cli.errors import DeviceError, OutputError, UsageError
-from magsd_cli.hospital.address import read_address
-from magsd_cli.hospital.answered import AnsweredStudies
-from magsd_cli.hospital.dicomweb import ListedImage, ListedStudy, Pacs
-from magsd_cli.hospital.http_session import HttpLimits, PacsError, PacsSession
+from magsd_cli.hospital.pacs.address import read_address
+from magsd_cli.hospital.pacs.answered import AnsweredStudies
+from magsd_cli.hospital.pacs.dicomweb import ListedImage, ListedStudy, Pacs
+from magsd_cli.hospital.pacs.http_session import HttpLimits, PacsError, PacsSession
 from magsd_cli.hospital.sources import SourceError
 from magsd_cli.inference.decision import DecisionRules, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_one_by_one
@@ -182,7 +182,7 @@ def _open_scorer(options: ScreenOptions) -> Scorer:
 
 
 def _open_delivery(pacs: Pacs, scorer: Scorer) -> Deliver:
-    from magsd_cli.hospital.delivery import Delivery  # highdicom takes a second
+    from magsd_cli.hospital.pacs.delivery import Delivery  # highdicom takes a second
 
     return Delivery(pacs, scorer.model, scorer.rules).deliver
 
