@@ -112,11 +112,11 @@ class PacsSession(requests.Session):
                 )
                 response.raw = io.BytesIO(self._body(response))
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                if cut.is_set():
-                    raise PacsError(
-                        "pacs_timeout", f"no whole answer within {limits.total:g} seconds"
-                    ) from None
-                raise _explain(error, limits) from None
+                if not cut.is_set():
+                    raise _explain(error, limits) from None
+            # A body without a length just ends where the connection was cut.
+            if cut.is_set():
+                raise PacsError("pacs_timeout", f"no whole answer within {limits.total:g} seconds")
         _refuse_status(response)
         return response
 
