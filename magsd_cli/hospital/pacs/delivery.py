@@ -25,7 +25,7 @@ from magsd_cli.hospital.structured_report import build_sr, sr_series_uid, sr_uid
 from magsd_cli.inference.decision import DecisionRules
 from magsd_cli.inference.engines import open_attention_engine
 from magsd_cli.inference.model import Model
-from magsd_cli.inference.resume import Row
+from magsd_cli.inference.resume import Row, Values
 from magsd_cli.localization.regions import find_region
 from magsd_cli.localization.threshold import DEFAULT_THRESHOLD
 
@@ -51,7 +51,7 @@ class Delivery:
         for made in self._segmentations(sources, files, there):
             self._pacs.store(study, [made])
 
-    def _send_report(self, study: str, sources: list[Source], rows: list[Row]) -> None:
+    def _send_report(self, study: str, sources: list[Source], rows: list[Values]) -> None:
         series = sr_series_uid(study, self._algorithm)
         earlier = list(self._pacs.objects(study, series))
         if sr_uid(sources, self._algorithm) in earlier:
