@@ -24,6 +24,7 @@ from magsd_cli import __version__
 from magsd_cli.commands.inference import localize, predict
 from magsd_cli.commands.missing import missing_package
 from magsd_cli.commands.options import COMMAND_LINE
+from magsd_cli.commands.pacs import pacs_app
 from magsd_cli.commands.prepare import prepare
 from magsd_cli.commands.recipes import recipes_app
 from magsd_cli.commands.report import report
@@ -191,6 +192,7 @@ for command in (
 
 app.add_typer(runs_app, name="runs")
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(pacs_app, name="pacs")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -174,6 +174,25 @@ def torch_worker(
 
     ensemble = load_ensemble(open_run(run), folds)
     return _one_by_one(lambda image: predict_images(ensemble, image, 1).of_each_network()[0], appearance)
+
+
+def score_one_by_one(
+    model: Model, engine: str, files: Iterable[Path], workers: int = 1
+) -> Generator[list[FileAnswer], None, None]:
+    """Answers for `files`, in order, while `files` is still coming: only some are under way at a time.
+
+    On the CPU, in `workers` processes that each decode and infer. A row is the same bits as in any other call
+    of this engine there.
+    """
+    tasks = (IngestTask(path, model.preprocessing, fingerprints=False) for path in files)
+    appearance = appearance_of(model)
+    if engine == Engine.onnxruntime:
+        assert model.model_file is not None
+        arguments = (model.model_file.path, appearance)
+        yield from run_isolated(onnx_worker, arguments, tasks, crashed_answer, workers, 1)
+        return
+    assert model.run is not None
+    yield from run_isolated(torch_worker, (model.run.path, appearance), tasks, crashed_answer, workers, 1)
 
 
 def open_attention_engine(model: Model, device: str) -> AttentionEngine:

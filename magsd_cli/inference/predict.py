@@ -126,7 +126,7 @@ def answer_files(options: PredictOptions, check: Callable[[Model], None] = lambd
     """
     out, watch_once = options.out, options.watch_once
     check_options(options)
-    with _claimed(out):
+    with claimed(out):
         if out is not None and out.exists() and not (options.keeps_rows() or options.overwrite):
             raise UsageError(
                 f"{out}: exists already; add --resume to complete it or --overwrite to replace it"
@@ -236,7 +236,7 @@ def _warn_of_empty(inputs: Sequence[Path], files: Sequence[Path], known_rows: Kn
 
 
 @contextmanager
-def _claimed(out: Path | None) -> Iterator[None]:
+def claimed(out: Path | None) -> Iterator[None]:
     """The lock of the output, and an end to what dead writers left beside it."""
     with ExitStack() as stack:
         if out is not None:

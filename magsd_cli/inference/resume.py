@@ -20,12 +20,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from magsd_cli.artifacts.files import sha256_bytes, write_bytes
 from magsd_cli.artifacts.tables import PREDICTION, path_text, read_table, table_metadata
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.errors import ArtifactError, OutputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = dict[str, Any]
 RULES = (
@@ -71,23 +74,12 @@ def read_known_rows(
     damaged or another model's: a table never mixes models.
     """
     rules = rules or {}
-    key = " ".join([model, *(str(rules[name]) for name in RULES if rules.get(name))])
+    key = rows_key(model, rules)
     if out is None:
         return KnownRows(key=key)
     earlier: list[Row] = []
     if keep and out.exists():
-        table = read_table(out, PREDICTION)
-        of = table_metadata(table)["model_sha256"]
-        if of != model:
-            raise ArtifactError(
-                f"{out}: its rows are of the model {of[:8]}, not {model[:8]}; choose that model with "
-                "--model, or use --overwrite to score every file again"
-            )
-        if any((table_metadata(table).get(name) or None) != (rules.get(name) or None) for name in RULES):
-            raise ArtifactError(
-                f"{out}: its rows were computed, calibrated or decided otherwise; give them a file of their "
-                "own, or use --overwrite to score every file again"
-            )
+        table = read_own_table(out, model, rules)
         earlier = table.to_pylist()
     stand = [
         row
@@ -96,6 +88,31 @@ def read_known_rows(
     ]
     by_content = {row["sha256"]: row for row in stand}
     return KnownRows(earlier, {(row["path"], row["sha256"]): row for row in stand}, by_content, watch, key)
+
+
+def rows_key(model: str, rules: Values) -> str:
+    """Which model and which rules rows are of: rows of two keys share no table."""
+    return " ".join([model, *(str(rules[name]) for name in RULES if rules.get(name))])
+
+
+def read_own_table(out: Path, model: str, rules: Values) -> pa.Table:
+    """The prediction table `out`, which further rows of `model` under `rules` may join.
+
+    Raises `ArtifactError` when it is damaged, or of another model or other rules.
+    """
+    table = read_table(out, PREDICTION)
+    of = table_metadata(table)["model_sha256"]
+    if of != model:
+        raise ArtifactError(
+            f"{out}: its rows are of the model {of[:8]}, not {model[:8]}; choose that model with "
+            "--model, or use --overwrite to score every file again"
+        )
+    if any((table_metadata(table).get(name) or None) != (rules.get(name) or None) for name in RULES):
+        raise ArtifactError(
+            f"{out}: its rows were computed, calibrated or decided otherwise; give them a file of their "
+            "own, or use --overwrite to score every file again"
+        )
+    return table
 
 
 def unchanged(

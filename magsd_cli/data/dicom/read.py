@@ -146,6 +146,14 @@ def _refuse_kind(dataset: Any, view: str, warnings: list[str], lateral: bool) ->
         raise DecodeError("no_pixels", "a DICOM file without pixel data")
     if "PixelData" not in dataset:
         raise DecodeError("float_image", "floating-point pixel data without a defined range")
+    refuse_by_header(dataset, view, warnings, lateral)
+
+
+def refuse_by_header(dataset: Any, view: str, warnings: list[str], lateral: bool) -> None:
+    """Raise `DecodeError` for what a header, with pixels behind it or without, says is no chest radiograph.
+
+    view: as `view_of` has it; `lateral` allows lateral ones. `warnings` is added to.
+    """
     modality = text(dataset, "Modality").upper()
     if modality in SLICES:
         raise DecodeError("ct_slice", "a slice of a CT, MR, PET or NM exam, not a radiograph")

@@ -1,0 +1,81 @@
+"""`magsd pacs screen`: new studies of a PACS, unattended."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from magsd_cli.commands.options import ModelOption
+from magsd_cli.errors import UsageError
+
+pacs_app = typer.Typer(no_args_is_help=True, help="Screen the studies of a PACS over DICOMweb (extra dicom).")
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@pacs_app.callback()
+def _pacs() -> None:
+    """Screen the studies of a PACS over DICOMweb (extra dicom)."""
+
+
+@pacs_app.command()
+def screen(
+    context: typer.Context,
+    url: Annotated[str, typer.Argument(metavar="URL", help="The DICOMweb root: https://HOST:PORT/dicom-web")],
+    out: Annotated[Path, typer.Option("--out", help="The table: rows are added, and it is the memory.")],
+    modality: Annotated[str, typer.Option(help="Modalities of the series that are asked for.")] = "CR,DX",
+    since: Annotated[
+        str, typer.Option(help="How old a study may be: 90m, 24h, 7d. Windows may overlap.")
+    ] = "24h",
+    model: ModelOption = None,
+    store: Annotated[bool, typer.Option("--store", help="Send the answers to the PACS (SR, SEG).")] = False,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", help="PEM file of the authority that vouches for the PACS.")
+    ] = None,
+    client_cert: Annotated[Path | None, typer.Option(help="PEM file of this client's certificate.")] = None,
+    client_key: Annotated[Path | None, typer.Option(help="PEM file of its key, if not in there.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that decode and score.")] = 1,
+    connect_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to connect.")] = 10,
+    read_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds of silence.")] = 60,
+    total_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request in all.")] = 300,
+    max_mb: Annotated[float, typer.Option(min=0.001, help="MiB of an answer: an image, a page.")] = 128,
+    retries: Annotated[int, typer.Option(min=0, help="Further attempts of a request, with backoff.")] = 3,
+    site_key: Annotated[
+        Path | None, typer.Option(help="File with the key of the hashes (default: as for prepare).")
+    ] = None,
+) -> int:
+    """Score new chest radiographs of a PACS into a table; for cron.
+
+    Credentials: MAGSD_PACS_USER and MAGSD_PACS_PASSWORD, MAGSD_PACS_TOKEN, or a netrc file.
+    """
+    from magsd_cli.hospital.pacs.http_session import HttpLimits
+    from magsd_cli.hospital.pacs.screening import ScreenOptions
+    from magsd_cli.hospital.pacs.screening import screen as run
+
+    limits = HttpLimits(connect_timeout, read_timeout, total_timeout, round(max_mb * 2**20), retries)
+    options = ScreenOptions(
+        url=url,
+        out=out,
+        model=model,
+        runs=context.obj,
+        modalities=tuple(word.strip().upper() for word in modality.split(",") if word.strip()),
+        since=_duration(since),
+        store=store,
+        workers=workers,
+        limits=limits,
+        ca=ca,
+        certificate=client_cert,
+        certificate_key=client_key,
+        key_file=site_key,
+    )
+    return run(options)
+
+
+def _duration(text: str) -> timedelta:
+    match = re.fullmatch(r"(\d{1,5})([mhdw])", text.strip())
+    if match is None or int(match[1]) == 0:
+        raise UsageError(f"--since {text}: write it as 90m, 24h, 7d or 2w")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})

@@ -1,0 +1,1 @@
+"""A PACS over DICOMweb: what is new in it, screened, and the answers back."""

@@ -1,0 +1,82 @@
+"""`magsd pacs screen --store`: a study's report and segmentations into the PACS, each once.
+
+Their UIDs follow from the images, the model and its settings, so the PACS itself says what it has: nothing
+that is there is made again, after a kill or when the table is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pydicom import Dataset
+
+from magsd_cli.console import say
+from magsd_cli.data.clahe import prepare_pixels
+from magsd_cli.data.decode import read_image
+from magsd_cli.data.dicom.read import read_dataset
+from magsd_cli.hospital.algorithm import algorithm_of
+from magsd_cli.hospital.codes import class_codes
+from magsd_cli.hospital.pacs.dicomweb import ListedImage, Pacs
+from magsd_cli.hospital.reports import distinct_images
+from magsd_cli.hospital.segmentation import build_seg, seg_uid
+from magsd_cli.hospital.sources import Source, SourceError, open_source, quiet
+from magsd_cli.hospital.structured_report import build_sr, sr_series_uid, sr_uid
+from magsd_cli.inference.decision import DecisionRules
+from magsd_cli.inference.engines import open_attention_engine
+from magsd_cli.inference.model import Model
+from magsd_cli.inference.resume import Row, Values
+from magsd_cli.localization.regions import find_region
+from magsd_cli.localization.threshold import DEFAULT_THRESHOLD
+
+
+class Delivery:
+    """Puts what follows from a study's images into the PACS."""
+
+    def __init__(self, pacs: Pacs, model: Model, rules: DecisionRules) -> None:
+        self._pacs, self._model = pacs, model
+        self._algorithm = algorithm_of(model, rules, class_codes(model.classes, model.recipe))
+        self._ask = open_attention_engine(model, "cpu")
+
+    def deliver(self, study: str, scored: Sequence[tuple[Path, Row]]) -> None:
+        """Send the report about the `scored` images (file and row, all ok), and a segmentation of each.
+
+        Raises `PacsError` where the PACS does not take them, `SourceError` where no report can be made.
+        """
+        found = distinct_images([open_source(file) for file, _ in scored], [row for _, row in scored])
+        sources = [source for source, _ in found]
+        self._send_report(study, sources, [row for _, row in found])
+        files = {row["sha256"]: file for file, row in scored}
+        there = set(self._pacs.objects(study, self._algorithm.uid("SEG series", study)))
+        for made in self._segmentations(sources, files, there):
+            self._pacs.store(study, [made])
+
+    def _send_report(self, study: str, sources: list[Source], rows: list[Values]) -> None:
+        series = sr_series_uid(study, self._algorithm)
+        earlier = list(self._pacs.objects(study, series))
+        if sr_uid(sources, self._algorithm) in earlier:
+            return
+        previous = []
+        for uid in earlier:
+            with quiet():
+                previous.append(read_dataset(self._pacs.fetch(study, ListedImage(series, uid))))
+        self._pacs.store(study, [build_sr(sources, rows, self._algorithm, previous)])
+
+    def _segmentations(
+        self, sources: Sequence[Source], files: Mapping[str, Path], there: set[str]
+    ) -> Iterator[Dataset]:
+        """Those that are not `there`. An image on which the attention marks nothing has none."""
+        for source in sources:
+            if seg_uid(source, DEFAULT_THRESHOLD, self._algorithm) in there:
+                continue
+            pixels = read_image(files[source.sha256]).pixels
+            image = prepare_pixels(pixels, self._model.preprocessing)
+            attention = self._ask(image[None, None], self._model.folds).attention
+            if attention is None:
+                say(f"{self._model.name}: its network has no attention: no segmentations", level="warning")
+                return
+            region = find_region(attention[0], (pixels.shape[0], pixels.shape[1]), DEFAULT_THRESHOLD)
+            try:
+                yield build_seg(source, region.mask, DEFAULT_THRESHOLD, self._algorithm)
+            except SourceError:
+                continue
