@@ -24,7 +24,7 @@ from magsd_cli.artifacts.tables import probability_column
 from magsd_cli.hospital import codes
 from magsd_cli.hospital.algorithm import MAKER, NOT_FOR_DIAGNOSIS, Algorithm
 from magsd_cli.hospital.sources import UNICODE, Source, SourceError, one_study, quiet
-from magsd_cli.inference.study import study_answer
+from magsd_cli.inference.studies.answer import study_answer
 
 SERIES_NUMBER = 9901
 Row = Mapping[str, Any]

@@ -50,7 +50,7 @@ from magsd_cli.inference.resume import (
     write_seen,
 )
 from magsd_cli.inference.scoring import FileAnswer
-from magsd_cli.inference.study_table import COLUMNS, STUDY, with_studies, write_studies
+from magsd_cli.inference.studies.table import COLUMNS, STUDY, with_studies, write_studies
 from magsd_cli.settings import Engine, Network
 
 TABLE_SUFFIXES = (".parquet", ".csv")

@@ -47,8 +47,8 @@ from magsd_cli.training.ddp import (
     under_torchrun,
 )
 from magsd_cli.training.fold import sweep_state, train_fold
-from magsd_cli.training.parallel_ddp import train_together
-from magsd_cli.training.parallel_folds import train_on_cluster, train_side_by_side
+from magsd_cli.training.parallel.folds import train_on_cluster, train_side_by_side
+from magsd_cli.training.parallel.joint import train_together
 from magsd_cli.training.plan import FOLDS, Plan, RunOptions, plan
 from magsd_cli.training.precision import choose_precision
 from magsd_cli.training.provenance import begin_session, end_session

@@ -15,8 +15,8 @@ from magsd_cli.artifacts.tables import PREDICTION, read_table
 from magsd_cli.errors import UsageError
 from magsd_cli.inference.decision import DecisionRules
 from magsd_cli.inference.predict import PredictOptions, predict
-from magsd_cli.inference.study import study_answer
-from magsd_cli.inference.study_table import studies_path
+from magsd_cli.inference.studies.answer import study_answer
+from magsd_cli.inference.studies.table import studies_path
 
 PLAIN = DecisionRules(("a", "b"))
 POSITIVE = DecisionRules(("a", "b"), positive="b", threshold=0.5)

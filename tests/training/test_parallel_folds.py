@@ -6,7 +6,7 @@ from multiprocessing import Pipe
 
 import torch
 
-from magsd_cli.training.parallel_folds import Worker, _listen, piped_bar
+from magsd_cli.training.parallel.folds import Worker, _listen, piped_bar
 
 
 class Drawn:

@@ -34,8 +34,9 @@ from magsd_cli.recipe import load_recipe
 from magsd_cli.settings import Network
 from magsd_cli.tools.verify import verify
 from magsd_cli.training import fold as fold_module
-from magsd_cli.training import loop, parallel_folds
+from magsd_cli.training import loop
 from magsd_cli.training.fold import training_task
+from magsd_cli.training.parallel import folds as parallel_folds
 from magsd_cli.training.plan import RunOptions, open_plan
 from magsd_cli.training.run import cv
 

@@ -20,7 +20,7 @@ from magsd_cli.artifacts.tables import path_text, probability_column, write_parq
 from magsd_cli.console import say
 from magsd_cli.data.identity import keyed_hash, read_identity
 from magsd_cli.inference.decision import DecisionRules
-from magsd_cli.inference.study import study_answer
+from magsd_cli.inference.studies.answer import study_answer
 
 Row = Mapping[str, Any]
 STUDY, PATIENT = "study_id", "patient_id"

@@ -1,0 +1,1 @@
+"""`predict --by study`: the answer for a study from those for its images, and the table of studies."""
