@@ -1,4 +1,4 @@
-"""A network as ONNX, with z-score and softmax inside: uint8 pixels in, probabilities and attention out."""
+"""A network as ONNX, with z-score and softmax inside: uint8 pixels in, probabilities and maps out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from magsd_cli.errors import ArtifactError, DeviceError
-from magsd_cli.inference.onnx_engine import INPUT, OUTPUTS, open_session, run_session
+from magsd_cli.inference.onnx_engine import (
+    ATTENTION,
+    CLASS_MAPS,
+    INPUT,
+    PROBABILITIES,
+    open_session,
+    run_session,
+)
+from magsd_cli.inference.torch_engine import explain
 from magsd_cli.method.zscore import z_score
 
 #: Largest difference of a probability between torch and ONNX Runtime; a larger one refuses the export.
@@ -28,18 +36,23 @@ BATCH = 8
 
 
 class _Deployed(nn.Module):
-    """uint8 [B,1,S,S] -> probabilities [B,K] and, where there is attention, its mean over maps [B,h,w]."""
+    """uint8 [B,1,S,S] -> what of `OUTPUTS` the network has, by name.
+
+    Probabilities [B,K]; where there is attention, its mean over maps [B,h,w]; class-aware maps [B,K,h,w].
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        output = self.network(z_score(images))
-        probabilities = output.logits.softmax(dim=1)
-        if output.attention is None:
-            return (probabilities,)
-        return probabilities, output.attention.mean(dim=1)
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        output = explain(self.network, z_score(images))
+        found = {PROBABILITIES: output.logits.softmax(dim=1)}
+        if output.attention is not None:
+            found[ATTENTION] = output.attention.mean(dim=1)
+        if output.class_maps is not None:
+            found[CLASS_MAPS] = output.class_maps
+        return found
 
 
 def export_network(network: nn.Module, images: npt.NDArray[np.uint8]) -> bytes:
@@ -53,7 +66,9 @@ def export_network(network: nn.Module, images: npt.NDArray[np.uint8]) -> bytes:
     deployed = _Deployed(network).eval()
     data = _export(deployed, torch.from_numpy(images[:1]).repeat(2, 1, 1, 1))
     with torch.inference_mode():
-        expected = np.concatenate([deployed(torch.from_numpy(image[None]))[0].numpy() for image in images])
+        expected = np.concatenate(
+            [deployed(torch.from_numpy(image[None]))[PROBABILITIES].numpy() for image in images]
+        )
     session = open_session(data)
     found = np.concatenate([run_session(session, image[None], False).probabilities for image in images])
     difference = float(np.abs(found - expected).max())
@@ -66,7 +81,7 @@ def export_network(network: nn.Module, images: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _export(deployed: nn.Module, example: Tensor) -> bytes:
-    names = list(OUTPUTS[: len(deployed(example))])
+    names = list(deployed(example))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's notes to its own developers

@@ -13,11 +13,14 @@ class Prediction:
     """`probabilities` float32 [N,K], each row in [0, 1] summing to 1; `attention` float32 [N,h,w] or None.
 
     `members` [N,M,K]: the probabilities of each of the M networks whose mean `probabilities` is.
+    `class_maps` float32 [N,K,h,w]: the part of each logit that comes from each pixel; None where the network
+    or its model file has none.
     """
 
     probabilities: npt.NDArray[np.float32]
     attention: npt.NDArray[np.float32] | None
     members: npt.NDArray[np.floating] | None = None
+    class_maps: npt.NDArray[np.float32] | None = None
 
     def of_each_network(self) -> npt.NDArray[np.floating]:
         """`members`, or the mean as the only one."""

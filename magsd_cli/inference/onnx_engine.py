@@ -15,7 +15,7 @@ from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.answer import Prediction
 
 INPUT = "images"
-OUTPUTS = ("probabilities", "attention")
+PROBABILITIES, ATTENTION, CLASS_MAPS = OUTPUTS = ("probabilities", "attention", "class_maps")
 Session = Any  # onnxruntime has no types
 Images = npt.NDArray[np.uint8]
 
@@ -49,11 +49,14 @@ def open_session(data: bytes, threads: int = 1) -> Session:
 
 
 def run_session(session: Session, images: Images, with_attention: bool) -> Prediction:
-    """Probabilities (and attention) of uint8 `images` [N,1,S,S] at the network's size."""
+    """Probabilities of uint8 `images` [N,1,S,S] at the network's size, and the maps that the network has."""
     names = [output.name for output in session.get_outputs()]
-    wanted = [name for name in OUTPUTS[: 1 + with_attention] if name in names]
-    probabilities, *attention = session.run(wanted, {INPUT: images})
-    return Prediction(probabilities, attention[0] if attention else None)
+    wanted = [name for name in OUTPUTS if name in names and (with_attention or name == PROBABILITIES)]
+    options = onnxruntime.RunOptions()
+    # Maps that nobody asked for are not worked out.
+    options.only_execute_path_to_fetches = True
+    answers = dict(zip(wanted, session.run(wanted, {INPUT: images}, options), strict=True))
+    return Prediction(answers[PROBABILITIES], answers.get(ATTENTION), class_maps=answers.get(CLASS_MAPS))
 
 
 def predict_onnx(ensemble: OnnxEnsemble, images: Images, with_attention: bool = False) -> Prediction:
@@ -68,10 +71,12 @@ def predict_onnx(ensemble: OnnxEnsemble, images: Images, with_attention: bool = 
         images = resize_images(images, ensemble.size)
     answers = [_predict_one(ensemble.sessions, image[None], with_attention) for image in images]
     attention = [answer.attention for answer in answers if answer.attention is not None]
+    class_maps = [answer.class_maps for answer in answers if answer.class_maps is not None]
     return Prediction(
         np.concatenate([answer.probabilities for answer in answers]),
         np.concatenate(attention) if attention else None,
         np.concatenate([answer.of_each_network() for answer in answers]),
+        np.concatenate(class_maps) if class_maps else None,
     )
 
 
@@ -81,7 +86,16 @@ def _predict_one(sessions: Sequence[Session], image: Images, with_attention: boo
     mean = np.mean([answer.probabilities.astype(np.float64) for answer in answers], axis=0)
     if not np.isfinite(mean).all():
         raise ArtifactError("model: its output is not finite, the weights are damaged; train it again")
-    maps = [answer.attention for answer in answers if answer.attention is not None]
-    attention = np.stack(maps).mean(axis=0, dtype=np.float32) if len(maps) == len(answers) else None
     members = np.stack([answer.probabilities for answer in answers], axis=1)
-    return Prediction(mean.astype(np.float32), None if attention is None else np.asarray(attention), members)
+    return Prediction(
+        mean.astype(np.float32),
+        _mean_map([answer.attention for answer in answers]),
+        members,
+        _mean_map([answer.class_maps for answer in answers]),
+    )
+
+
+def _mean_map(maps: Sequence[npt.NDArray[np.float32] | None]) -> npt.NDArray[np.float32] | None:
+    """The mean of the networks' maps; None where one of them has none."""
+    known = [one for one in maps if one is not None]
+    return np.asarray(np.stack(known).mean(axis=0, dtype=np.float32)) if len(known) == len(maps) else None

@@ -26,7 +26,7 @@ from magsd_cli.models.output import Output
 from magsd_cli.recipe import Recipe
 from magsd_cli.runtime.device import WEIGHTS, generator_seed
 
-__all__ = ["BATCH_TOLERANCE", "Ensemble", "Prediction", "predict_images"]
+__all__ = ["BATCH_TOLERANCE", "Ensemble", "Prediction", "explain", "predict_images"]
 
 #: Largest difference of a probability between an image scored alone and the same image in any batch (fp32).
 BATCH_TOLERANCE = 1e-5
@@ -70,8 +70,9 @@ def predict_images(
     """Probabilities of prepared `images`, uint8 [N,1,S,S]: the mean over the networks of their softmax.
 
     With `with_attention` also the attention, float32 [N,h,w] and not normalised: the mean over the maps of
-    a network and over the networks; None where the network has no attention. A row does not depend on the
-    other images of its batch (to `BATCH_TOLERANCE`; networks in eval mode use no batch statistics).
+    a network and over the networks; None where the network has no attention; and the class-aware maps, the
+    mean over the networks, which sum to the mean of their logits. A row does not depend on the other images
+    of its batch (to `BATCH_TOLERANCE`; networks in eval mode use no batch statistics).
 
     Raises `ValueError` for images smaller than the network's size, `ArtifactError` for non-finite outputs.
     """
@@ -81,39 +82,51 @@ def predict_images(
         raise ValueError(f"images of side {images.shape[-1]} for networks of side {ensemble.size}")
     for model in ensemble.models:
         model.to(device)
-    probabilities, attention, members = [], [], []
+    parts = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         if batch.shape[-1] != ensemble.size:
             batch = resize_images(batch, ensemble.size)
-        mean, maps, each = _predict_batch(ensemble.models, torch.from_numpy(batch).to(device), with_attention)
-        probabilities.append(mean)
-        members.append(each)
-        if maps is not None:
-            attention.append(maps)
-    if not probabilities:
+        parts.append(_predict_batch(ensemble.models, torch.from_numpy(batch).to(device), with_attention))
+    if not parts:
         return Prediction(np.zeros((0, len(ensemble.classes)), np.float32), None)
-    maps_or_none = np.concatenate(attention) if attention else None
-    return Prediction(np.concatenate(probabilities), maps_or_none, np.concatenate(members))
+    attention = [part.attention for part in parts if part.attention is not None]
+    class_maps = [part.class_maps for part in parts if part.class_maps is not None]
+    return Prediction(
+        np.concatenate([part.probabilities for part in parts]),
+        np.concatenate(attention) if attention else None,
+        np.concatenate([part.of_each_network() for part in parts]),
+        np.concatenate(class_maps) if class_maps else None,
+    )
 
 
 @torch.inference_mode()
-def _predict_batch(
-    models: Sequence[nn.Module], images: torch.Tensor, with_attention: bool
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None, npt.NDArray[np.float64]]:
-    """Mean softmax [B,K], if wanted mean attention [B,h,w], each softmax [B,M,K] of uint8 [B,1,S,S]."""
+def _predict_batch(models: Sequence[nn.Module], images: torch.Tensor, with_attention: bool) -> Prediction:
+    """What the networks say about uint8 [B,1,S,S]."""
     standard = z_score(images)
+    outputs = [explain(model, standard) if with_attention else model(standard) for model in models]
     # In float64 the mean of five rows still sums to 1 within one float32 rounding.
-    outputs = [model(standard) for model in models]
     each = torch.stack([output.logits.double().softmax(dim=1) for output in outputs], dim=1)
     mean = each.mean(dim=1)
     if not bool(mean.isfinite().all()):
         raise ArtifactError("model: its output is not finite, the weights are damaged; train it again")
-    maps = None
+    attention = class_maps = None
     if with_attention and all(output.attention is not None for output in outputs):
-        stacked = torch.stack([output.attention.float().mean(dim=1) for output in outputs])
-        maps = stacked.mean(dim=0).cpu().numpy()
-    return mean.float().cpu().numpy(), maps, each.cpu().numpy()
+        attention = _mean_map([output.attention.float().mean(dim=1) for output in outputs])
+    if with_attention and all(output.class_maps is not None for output in outputs):
+        class_maps = _mean_map([output.class_maps.float() for output in outputs])
+    return Prediction(mean.float().cpu().numpy(), attention, each.cpu().numpy(), class_maps)
+
+
+def _mean_map(maps: Sequence[Tensor]) -> npt.NDArray[np.float32]:
+    return np.asarray(torch.stack(list(maps)).mean(dim=0).cpu().numpy())
+
+
+def explain(network: nn.Module, images: Tensor) -> Output:
+    """The answer of `network` to z-scored X-rays [B, 1, H, W], with class-aware maps where it has them."""
+    own = getattr(network, "explain", None)
+    output: Output = network(images) if own is None else own(images)
+    return output
 
 
 class Mirrored(nn.Module):
@@ -130,12 +143,25 @@ class Mirrored(nn.Module):
 
     def forward(self, images: Tensor) -> Output:
         """Answer for [B, 1, H, W] as the class says."""
-        direct, swapped = self.network(images), self.network(images.flip(3))
+        return self._both(self.network(images), self.network(images.flip(3)))
+
+    def explain(self, images: Tensor) -> Output:
+        """As `forward`, with class-aware maps, which sum to the mean of the two answers' logits."""
+        return self._both(explain(self.network, images), explain(self.network, images.flip(3)))
+
+    @staticmethod
+    def _both(direct: Output, swapped: Output) -> Output:
         mean = (direct.logits.softmax(1) + swapped.logits.softmax(1)) / 2
-        attention = direct.attention
-        if attention is not None:
-            attention = (attention + swapped.attention.flip(3)) / 2
-        return Output(mean.clamp_min(1e-30).log(), attention)
+        return Output(
+            mean.clamp_min(1e-30).log(),
+            _mean_of_mirrored(direct.attention, swapped.attention),
+            _mean_of_mirrored(direct.class_maps, swapped.class_maps),
+        )
+
+
+def _mean_of_mirrored(direct: Tensor | None, swapped: Tensor | None) -> Tensor | None:
+    """The mean of two maps [B, M, h, w], the second turned back; None where there are none."""
+    return None if direct is None or swapped is None else (direct + swapped.flip(3)) / 2
 
 
 class ByColumn(nn.Module):

@@ -15,6 +15,7 @@ from magsd_cli.models.attention import (
     signed_sqrt_l2,
 )
 from magsd_cli.models.baselines.bcnn import bilinear_pooling
+from magsd_cli.models.class_maps import Pooled, alone, at_maximum, class_maps
 from magsd_cli.models.output import Output
 from magsd_cli.models.resnet import STAGES, ResNetFeatures
 from magsd_cli.models.timm_features import PREFIX, TimmFeatures, timm_trunk
@@ -41,12 +42,30 @@ class MANet(nn.Module):
         h and w are 1/32 of H and W (1/16 with three `stages`; at least 1 / `output_stride`), rounded up. The
         attention helps to classify.
         """
+        pooled = self._pool(images)
+        return Output(self.classifier(pooled.used), pooled.attention)
+
+    def explain(self, images: Tensor) -> Output:
+        """As `forward`, with class-aware maps [B, K, h, w]."""
+        pooled = self._pool(images)
+        features, seen = pooled.features, pooled
+        match self.settings.pooling:
+            case "bilinear":
+                seen = pooled._replace(attention=features)
+            case "gap":
+                seen = pooled._replace(attention=alone(features))
+            case "gmp":
+                seen = pooled._replace(attention=alone(features), features=at_maximum(features))
+        maps = class_maps(seen, self.classifier)
+        return Output(self.classifier(pooled.used), pooled.attention, maps)
+
+    def _pool(self, images: Tensor) -> Pooled:
         features = self.features(images)
         attention = multiscale_attention(self.branches, features, self.settings.attention_downsample)
-        vector = POOLINGS[self.settings.pooling](features[-1], attention)
+        vector = used = POOLINGS[self.settings.pooling](features[-1], attention)
         if self.settings.feature_norm == "signed_sqrt_l2":
-            vector = signed_sqrt_l2(vector, self.settings.feature_scale)
-        return Output(self.classifier(vector), attention)
+            used = signed_sqrt_l2(vector, self.settings.feature_scale)
+        return Pooled(features[-1], attention, vector, used)
 
 
 def trunk_features(settings: Model) -> tuple[ResNetFeatures | TimmFeatures, Trunk]:

@@ -12,10 +12,15 @@ SMALLEST = {"inception_v3": 75, "narin_inception_v3": 75}  # the others take eve
 
 
 class Output(NamedTuple):
-    """`logits` [B, K]; `attention` [B, M, h, w], not negative, or None where a network has no such maps."""
+    """`logits` [B, K]; `attention` [B, M, h, w], not negative, or None where a network has no such maps.
+
+    `class_maps` [B, K, h, w]: the part of each logit that comes from each pixel (models/class_maps.py); None
+    where that was not asked for, or a network has no such split.
+    """
 
     logits: Tensor
     attention: Tensor | None
+    class_maps: Tensor | None = None
 
 
 def check_size(images: Tensor, name: str) -> None:

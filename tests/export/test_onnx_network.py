@@ -64,6 +64,12 @@ def test_only_some_folds_and_no_attention() -> None:
     assert predict_onnx(blind, _images(1), with_attention=True).attention is None
 
 
+def test_a_model_file_from_before_the_class_aware_map_still_answers() -> None:
+    older = predict_onnx(_ensemble(1.0, 2.0), _images(2), with_attention=True)
+    assert older.attention is not None
+    assert older.class_maps is None
+
+
 def test_what_is_no_network_and_what_is_not_finite_is_refused() -> None:
     with pytest.raises(ArtifactError, match="cannot open"):
         open_session(b"no network")
@@ -75,6 +81,7 @@ def test_what_is_no_network_and_what_is_not_finite_is_refused() -> None:
 class _Output(NamedTuple):
     logits: torch.Tensor
     attention: torch.Tensor | None
+    class_maps: torch.Tensor | None = None
 
 
 class _Small(nn.Module):
@@ -101,6 +108,16 @@ def test_the_magsd_network_gives_the_same_from_both_engines(magsd: tuple[nn.Modu
     onnx_says = predict_onnx(OnnxEnsemble((open_session(data),), 64, (0,)), images, with_attention=True)
     np.testing.assert_allclose(onnx_says.probabilities, torch_says.probabilities, atol=1e-5)
     np.testing.assert_allclose(onnx_says.attention, torch_says.attention, atol=1e-3)
+    assert torch_says.class_maps is not None
+    assert torch_says.class_maps.shape == (4, 3, 2, 2)
+    np.testing.assert_allclose(onnx_says.class_maps, torch_says.class_maps, atol=1e-4)
+    # Their sums are the logits: probabilities follow from the maps alone.
+    logits = onnx_says.class_maps.sum(axis=(2, 3))
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(shares, onnx_says.probabilities, atol=1e-4)
+    silent = predict_onnx(OnnxEnsemble((open_session(data),), 64, (0,)), images)
+    assert silent.class_maps is None
+    np.testing.assert_array_equal(silent.probabilities, onnx_says.probabilities)
 
 
 def test_an_export_that_differs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

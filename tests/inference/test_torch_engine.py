@@ -16,6 +16,7 @@ from magsd_cli.inference.torch_engine import BATCH_TOLERANCE, Ensemble, predict_
 class _Output(NamedTuple):
     logits: torch.Tensor
     attention: torch.Tensor | None
+    class_maps: torch.Tensor | None = None
 
 
 class _Constant(nn.Module):

@@ -13,6 +13,7 @@ from magsd_cli.models.attention import (
     signed_sqrt_l2,
 )
 from magsd_cli.models.baselines.vgg import VGG16Features, vgg16_trunk
+from magsd_cli.models.class_maps import Pooled, class_maps
 from magsd_cli.models.output import Output
 from magsd_cli.recipe import Model
 
@@ -55,10 +56,20 @@ class BCNNAttention(nn.Module):
 
         h and w are 1/16 of H and W, rounded down.
         """
+        pooled = self._pool(images)
+        return Output(self.classifier(pooled.used), pooled.attention)
+
+    def explain(self, images: Tensor) -> Output:
+        """As `forward`, with class-aware maps [B, K, h, w]."""
+        pooled = self._pool(images)
+        return Output(self.classifier(pooled.used), pooled.attention, class_maps(pooled, self.classifier))
+
+    def _pool(self, images: Tensor) -> Pooled:
         features = self.features(images)
         attention = multiscale_attention(self.branches, features, self.settings.attention_downsample)
-        vector = signed_sqrt_l2(attention_pooling(features[-1], attention), self.settings.feature_scale)
-        return Output(self.classifier(vector), attention)
+        vector = attention_pooling(features[-1], attention)
+        used = signed_sqrt_l2(vector, self.settings.feature_scale)
+        return Pooled(features[-1], attention, vector, used)
 
 
 def bilinear_pooling(features: Tensor) -> Tensor:

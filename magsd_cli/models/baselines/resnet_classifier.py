@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from magsd_cli.models.class_maps import Pooled, alone, class_maps
 from magsd_cli.models.output import Output
 from magsd_cli.models.resnet import ResNetFeatures
 from magsd_cli.models.weights import Trunk
@@ -22,6 +23,13 @@ class ResNetClassifier(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """z-scored X-rays [B, 1, H, W] of any size -> logits [B, K]."""
         return Output(self.classifier(self.features(images)[-1].mean((2, 3))), None)
+
+    def explain(self, images: Tensor) -> Output:
+        """As `forward`, with class activation maps [B, K, h, w]."""
+        features = self.features(images)[-1]
+        vector = features.mean((2, 3))
+        maps = class_maps(Pooled(features, alone(features), vector, vector), self.classifier)
+        return Output(self.classifier(vector), None, maps)
 
 
 def resnet18(_settings: Model, classes: int) -> ResNetClassifier:
