@@ -111,10 +111,13 @@ def _predict_batch(models: Sequence[nn.Module], images: torch.Tensor, with_atten
     if not bool(mean.isfinite().all()):
         raise ArtifactError("model: its output is not finite, the weights are damaged; train it again")
     attention = class_maps = None
-    if with_attention and all(output.attention is not None for output in outputs):
-        attention = _mean_map([output.attention.float().mean(dim=1) for output in outputs])
-    if with_attention and all(output.class_maps is not None for output in outputs):
-        class_maps = _mean_map([output.class_maps.float() for output in outputs])
+    if with_attention:
+        maps = [output.attention for output in outputs if output.attention is not None]
+        attention = (
+            _mean_map([one.float().mean(dim=1) for one in maps]) if len(maps) == len(outputs) else None
+        )
+        maps = [output.class_maps for output in outputs if output.class_maps is not None]
+        class_maps = _mean_map([one.float() for one in maps]) if len(maps) == len(outputs) else None
     return Prediction(mean.float().cpu().numpy(), attention, each.cpu().numpy(), class_maps)
 
 
