@@ -111,15 +111,18 @@ def _predict_batch(models: Sequence[nn.Module], images: torch.Tensor, with_atten
     if not bool(mean.isfinite().all()):
         raise ArtifactError("model: its output is not finite, the weights are damaged; train it again")
     attention = class_maps = None
-    if with_attention and all(output.attention is not None for output in outputs):
-        attention = _mean_map([output.attention.float().mean(dim=1) for output in outputs])
-    if with_attention and all(output.class_maps is not None for output in outputs):
-        class_maps = _mean_map([output.class_maps.float() for output in outputs])
+    if with_attention:
+        attention = _mean_map(
+            [None if o.attention is None else o.attention.float().mean(dim=1) for o in outputs]
+        )
+        class_maps = _mean_map([output.class_maps for output in outputs])
     return Prediction(mean.float().cpu().numpy(), attention, each.cpu().numpy(), class_maps)
 
 
-def _mean_map(maps: Sequence[Tensor]) -> npt.NDArray[np.float32]:
-    return np.asarray(torch.stack(list(maps)).mean(dim=0).cpu().numpy())
+def _mean_map(maps: Sequence[Tensor | None]) -> npt.NDArray[np.float32] | None:
+    """The mean of the networks' maps; None where one of them has none."""
+    known = [one.float() for one in maps if one is not None]
+    return torch.stack(known).mean(dim=0).cpu().numpy() if len(known) == len(maps) else None
 
 
 def explain(network: nn.Module, images: Tensor) -> Output:

@@ -17,8 +17,7 @@ SMALL = Model(backbone="resnet18", attention_maps=4, weights="none", classifier_
 
 
 def images(batch: int = 2, size: int = 96) -> torch.Tensor:
-    drawn = torch.randn(batch, 1, size, size, generator=torch.Generator().manual_seed(0))
-    return drawn.double()
+    return torch.randn(batch, 1, size, size, generator=torch.Generator().manual_seed(0))
 
 
 NETWORKS = {
@@ -35,18 +34,15 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_maps_sum_to_the_logits(name: str) -> None:
-    network = build_model(NETWORKS[name], 3, seed=0).eval().double()
+    network = build_model(NETWORKS[name], 3, seed=0).eval()
     with torch.inference_mode():
         plain, found = network(images()), network.explain(images())
     assert torch.equal(found.logits, plain.logits)
     assert plain.class_maps is None
     assert found.class_maps is not None
     assert found.class_maps.shape[:2] == (2, 3)
-    # The root and its norm are float32 whatever the network is; a logit is of the order of 1 to 100.
     size = max(1.0, float(found.logits.abs().max()))
-    torch.testing.assert_close(
-        found.class_maps.sum((2, 3)).double(), found.logits.double(), rtol=0, atol=2e-5 * size
-    )
+    torch.testing.assert_close(found.class_maps.sum((2, 3)), found.logits, rtol=0, atol=2e-5 * size)
     # and they are no constant, which would sum up as well
     assert float(found.class_maps.std((2, 3)).min()) > 1e-6 * size
 
@@ -85,7 +81,7 @@ def test_the_maximum_shared_by_two_pixels_counts_once() -> None:
 
 
 def test_the_mirrored_network_has_the_mean_of_both_maps_turned_back() -> None:
-    network = build_model(SMALL, 3, seed=0).eval().double()
+    network = build_model(SMALL, 3, seed=0).eval()
     with torch.inference_mode():
         direct, swapped = network.explain(images()), network.explain(images().flip(3))
         found = explain(Mirrored(network).eval(), images())
@@ -97,4 +93,4 @@ def test_the_mirrored_network_has_the_mean_of_both_maps_turned_back() -> None:
 def test_a_network_without_such_a_split_says_nothing() -> None:
     network = build_model(SMALL.model_copy(update={"name": "unet"}), 2, seed=0).eval()
     with torch.inference_mode():
-        assert explain(network, images().float()).class_maps is None
+        assert explain(network, images()).class_maps is None
