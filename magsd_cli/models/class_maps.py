@@ -27,8 +27,8 @@ class Pooled(NamedTuple):
 def class_maps(pooled: Pooled, classifier: nn.Linear) -> Tensor:
     """The part of each class's logit that comes from each pixel, [B, K, h, w]; they sum to the logit.
 
-    With r = `used` (the signed root of v, brought to the length s, or v itself) a logit is the sum over mk of
-    W_c,mk r_mk, and v_mk is a mean over pixels, so that the pixel x has of it
+    With r = `used` (the signed root of v, brought to a length, or v itself) a logit is sum_mk W_c,mk r_mk,
+    and v_mk is a mean over pixels, so that the pixel x has of it
     CAM_c(x) = 1 / (h w) * sum_mk W_c,mk (r_mk / v_mk) A_m(x) F_k(x). The bias, and what v_mk within
     `SMALLEST` of 0 add, is spread evenly. Without root and norm it is Zhou et al.'s class activation map
     (CVPR 2016).
@@ -37,7 +37,7 @@ def class_maps(pooled: Pooled, classifier: nn.Linear) -> Tensor:
     size, pixels = (attention.shape[1], features.shape[1]), features.shape[2] * features.shape[3]
     large = vector.abs() > SMALLEST
     gain = torch.where(large, used / torch.where(large, vector, 1.0), 0.0)
-    weights = (classifier.weight[None] * gain[:, None]).reshape(len(gain), -1, *size)  # [B, K, M, C]
+    weights = (classifier.weight[None] * gain[:, None]).reshape(-1, len(classifier.weight), *size)
     by_map = torch.einsum("bkmc,bchw->bkmhw", weights, features)
     maps = torch.einsum("bkmhw,bmhw->bkhw", by_map, attention) / pixels
     even = torch.nn.functional.linear(torch.where(large, 0.0, used), classifier.weight, classifier.bias)
@@ -45,7 +45,7 @@ def class_maps(pooled: Pooled, classifier: nn.Linear) -> Tensor:
 
 
 def alone(features: Tensor) -> Tensor:
-    """The attention [B, 1, h, w] by which attention pooling is the mean over all pixels: 1 everywhere."""
+    """The attention [B, 1, h, w] by which attention pooling becomes the mean over pixels: 1 everywhere."""
     return torch.ones_like(features[:, :1])
 
 
