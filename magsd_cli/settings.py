@@ -35,6 +35,13 @@ class Network(StrEnum):
     refit = "refit"
 
 
+class Map(StrEnum):
+    """What localize marks: where the network attends, or its evidence for the predicted class."""
+
+    attention = "attention"
+    evidence = "class"
+
+
 class LogFormat(StrEnum):
     """How lines on stderr look."""
 

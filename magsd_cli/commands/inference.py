@@ -19,7 +19,7 @@ from magsd_cli.commands.options import (
     share,
 )
 from magsd_cli.errors import UsageError
-from magsd_cli.settings import By, Engine
+from magsd_cli.settings import By, Engine, Map
 
 
 def predict(
@@ -134,6 +134,9 @@ def localize(
     ] = None,
     name: NameOption = None,
     device: DeviceOption = "auto",
+    map_: Annotated[
+        Map, typer.Option("--map", help="Mark the attention, or the evidence for the predicted class.")
+    ] = Map.attention,
     network: NetworkOption = None,
     dicom_seg: Annotated[
         Path | None,
@@ -162,6 +165,7 @@ def localize(
         name=name,
         device=device,
         network=network,
+        map=map_,
     )
     folders = {"seg": dicom_seg, "sc": dicom_sc}
     wanted = {kind: folder for kind, folder in folders.items() if folder is not None}

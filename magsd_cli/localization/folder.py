@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from magsd_cli.artifacts.files import check_hash, read_json
 from magsd_cli.artifacts.runs import write_json_hashed
@@ -14,6 +14,7 @@ from magsd_cli.artifacts.tables import LOCALIZATION, read_table, table_metadata
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.localization.measure import LocalizationRow
 from magsd_cli.localization.scores import KindFigures
+from magsd_cli.settings import Map
 
 
 class Summary(TypedDict):
@@ -23,6 +24,7 @@ class Summary(TypedDict):
     model: str
     model_sha256: str
     threshold: float | None
+    map: NotRequired[str]  # of earlier versions: the attention
     version: str
     files: int
     ok: int
@@ -49,6 +51,7 @@ class Localization:
     model_sha256: str | None = None
     rows: tuple[LocalizationRow, ...] = field(default=(), repr=False)
     panel: bytes | None = field(default=None, repr=False)
+    map: str = Map.attention
     problem: str | None = None
 
 
@@ -132,4 +135,5 @@ def read_localizations(folders: Iterable[Path]) -> Iterator[Localization]:
             table_metadata(table).get("model_sha256"),
             tuple(cast("list[LocalizationRow]", table.to_pylist())),
             panel.read_bytes() if panel.is_file() else None,
+            str(table_metadata(table).get("map", Map.attention)),
         )

@@ -39,6 +39,7 @@ from magsd_cli.localization.measure import (
     Threshold,
     attend,
     error_row,
+    evidence_of,
     finding_of,
     lungs_of,
     number_in,
@@ -50,7 +51,7 @@ from magsd_cli.localization.threshold import DEFAULT_THRESHOLD, PendingImage, pe
 from magsd_cli.localization.truth import Truth, read_truth
 from magsd_cli.localization.views import View, view_files
 from magsd_cli.localization.words import in_words, threshold_words
-from magsd_cli.settings import Network
+from magsd_cli.settings import Map, Network
 
 CONTROLS = {
     "shuffled": "the attention that the same networks gave to other patients' images with truth",
@@ -64,6 +65,7 @@ class LocalizeOptions:
 
     `boxes` is a CSV, `masks` and `lungs` folders (see `localization.truth`); `threshold` a share of the
     attention's range (None: chosen on other folds, see `threshold.thresholds`); `name` that of the folder;
+    `map` is where they attend, or the evidence for the predicted class (see `measure.evidence_of`);
     `network` which networks look (None: those of the folds, and what a model file holds).
     """
 
@@ -77,6 +79,7 @@ class LocalizeOptions:
     name: str | None = None
     device: str = "auto"
     network: Network | None = None
+    map: Map = Map.attention  #: what is marked
     other_outputs: Sequence[Path] = ()  #: more places that are written to, and so are never inputs
 
 
@@ -106,6 +109,7 @@ class LocalizationRequest:
     files: Sequence[Path]
     truth: Mapping[Path, Truth]
     threshold: float | None
+    map: Map = Map.attention
 
     @property
     def sha256(self) -> str:
@@ -115,6 +119,7 @@ class LocalizationRequest:
         ]
         temperature = rules_of(self.model).temperature
         words = [__version__, self.model.sha256, self.threshold, images]
+        words += [] if self.map == Map.attention else [self.map.value]
         return sha256_bytes(json.dumps([*words, *([temperature] if temperature else [])]).encode())
 
 
@@ -138,7 +143,7 @@ def localize_files(options: LocalizeOptions) -> Localized:
         raise NoInputError(f"{names}: no files there; name images or folders of images")
     truth = read_truth(files, options.boxes, options.masks, options.lungs)
     model = open_model(options.model, options.runs, options.network)
-    request = LocalizationRequest(model, files, truth, options.threshold)
+    request = LocalizationRequest(model, files, truth, options.threshold, options.map)
     sha256 = request.sha256
     folder = localization_path(options.runs, options.name or f"{request.model.name[:100]}-{sha256[:8]}")
     with lock(lock_path(folder)):
@@ -177,6 +182,9 @@ def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
     model, files = request.model, request.files
     ask, fold_of = open_attention_engine(model, device), model.fold_of_content()
     ask_untrained = untrained_attention_engine(model) if request.truth and has_torch() else None
+    if request.map == Map.evidence:
+        ask = evidence_of(ask, model.name)
+        ask_untrained = None if ask_untrained is None else evidence_of(ask_untrained, model.name)
     patient_of = model.patient_of_content()
     names = picture_names(files)
     found = Gathered(rows={path: {} for path in files})
@@ -243,6 +251,8 @@ def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256:
     draw_overview(folder, whole, found.pending, model.classes)
     rows = list(whole.values())
     metadata = model.metadata() | {"threshold": request.threshold}
+    if request.map != Map.attention:
+        metadata["map"] = request.map.value
     write_table(pa.Table.from_pylist(rows, schema=schema), table_path(folder), LOCALIZATION, metadata)
     ok = [row for row in rows if row["status"] == "ok"]
     true = [row for row in ok if row["truth"] is not None or row["lungs_share"] is not None]
@@ -251,6 +261,7 @@ def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256:
         "model": model.name,
         "model_sha256": model.sha256,
         "threshold": request.threshold,
+        "map": request.map.value,
         "version": __version__,
         "files": len(rows),
         "ok": len(ok),

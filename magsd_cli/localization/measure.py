@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypedDict, cast
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from magsd_cli.artifacts.tables import IN_TRAINING_DATA, path_text, probability_column
 from magsd_cli.errors import ArtifactError
+from magsd_cli.inference.answer import Prediction
 from magsd_cli.inference.decision import mean_probabilities, rules_of
 from magsd_cli.inference.engines import AttentionEngine
 from magsd_cli.inference.model import Model
@@ -144,6 +145,23 @@ def attend(
         home = None if fold_of is None else fold_of.get(view.sha256)
         patient = patient_of.get(view.sha256)
         yield AttendedImage(view, probabilities, answer.attention[0], folds, unseen, home, patient)
+
+
+def evidence_of(ask: AttentionEngine, name: str) -> AttentionEngine:
+    """`ask` with, in place of the attention, the class-aware map of the class that it predicts.
+
+    The map [h,w] is the part of the class's logit that comes from each pixel, also below 0. The answer raises
+    `ArtifactError` where the network, called `name`, or its model file has none.
+    """
+
+    def asked(image: npt.NDArray[np.uint8], folds: tuple[int, ...]) -> Prediction:
+        answer = ask(image, folds)
+        if answer.class_maps is None:
+            raise ArtifactError(f"{name}: has no class-aware maps; export its run again, or omit --map")
+        best = answer.probabilities.argmax(axis=1)
+        return replace(answer, attention=answer.class_maps[np.arange(len(best)), best])
+
+    return asked
 
 
 def _fold_choice(

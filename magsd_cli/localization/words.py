@@ -8,8 +8,10 @@ from magsd_cli.localization.folder import Summary
 from magsd_cli.localization.measure import BOXES, IOU, LUNGS, MASK, LocalizationRow, kind_of, number_in
 from magsd_cli.localization.scores import KindFigures, Score, verdict
 from magsd_cli.render.document import percent
+from magsd_cli.settings import Map
 
 KINDS = {BOXES: "Boxes", MASK: "Masks", LUNGS: "Lungs"}
+EVIDENCE = "marked is the evidence for the predicted class, the part of its logit from each pixel"
 MEASURES = {
     "iou": "IoU",
     "over_0.25": "IoU over 0.25",
@@ -48,6 +50,8 @@ def in_words(summary: Summary) -> list[str]:
             "the comparison with untrained networks is left out of the figures: they need torch, which was "
             "not installed"
         )
+    if summary.get("map") == Map.evidence:
+        lines.append(EVIDENCE)
     lines += list(summary["thresholds"].values())
     return lines + [sentence(kind, figures) for kind, figures in summary["kinds"].items()]
 

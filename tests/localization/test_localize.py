@@ -19,8 +19,10 @@ from magsd_cli.artifacts.tables import LOCALIZATION, read_table
 from magsd_cli.errors import ArtifactError, LockedError, NoInputError, UsageError
 from magsd_cli.inference.torch_engine import Prediction, load_ensemble, predict_images
 from magsd_cli.localization.localize import LocalizeOptions, localize
+from magsd_cli.localization.regions import find_region
+from magsd_cli.localization.views import view_files
 from magsd_cli.metrics.iou import box_iou, mask_iou
-from magsd_cli.settings import Preprocessing
+from magsd_cli.settings import Map, Preprocessing
 
 BOX = (10.0, 20.0, 30.0, 25.0)
 
@@ -233,6 +235,37 @@ def test_predict_and_localize_say_the_same(made: Path, done: Path) -> None:
     expected = predict_images(ensemble, image, 1).probabilities[0]
     row = rows_of(done)["0.png"]
     assert [row["p_COVID-19"], row["p_Normal"]] == expected.tolist()
+
+
+def test_the_evidence_for_the_predicted_class(made: Path, tmp_path: Path) -> None:
+    """`--map class` marks the class-aware map of the predicted class, with both engines, and says so."""
+    new, runs = made / "new", tmp_path / "runs"
+    given: dict[str, Any] = {"runs": runs, "boxes": new / "boxes.csv", "threshold": 0.5}
+    plain, _ = run(made, new, **given)
+    folder, code = run(made, new, name="evidence", map=Map.evidence, **given)
+    assert code == 3
+    rows, others = rows_of(folder), rows_of(plain)
+    assert [row["predicted"] for row in rows.values()] == [row["predicted"] for row in others.values()]
+    ensemble = load_ensemble(open_run(made / "runs" / "tiny"))
+    for name in ("0.png", "1.png", "2.png"):
+        (view,) = next(view_files([new / name], Preprocessing(64), 1))
+        answer = predict_images(ensemble, view.image[None, None], 1, with_attention=True)
+        best = int(answer.probabilities[0].argmax())
+        region = find_region(answer.class_maps[0, best], view.shape, 0.5)
+        assert rows[name]["area_share"] == pytest.approx(region.area_share, abs=0.02)
+    assert any(rows[name]["area_share"] != others[name]["area_share"] for name in ("0.png", "1.png", "2.png"))
+    assert json.loads((folder / "summary.json").read_text())["map"] == "class"
+    assert read_table(folder / "localization.parquet", LOCALIZATION).schema.metadata
+    with pytest.raises(UsageError, match="another question"):
+        run(made, new, name="evidence", **given)
+
+
+def test_a_model_file_without_class_maps_is_refused(made: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Model files of earlier versions have no such output."""
+    ask = lambda _image, _folds: Prediction(np.ones((1, 2), np.float32), np.ones((1, 2, 2), np.float32))  # noqa: E731
+    monkeypatch.setattr("magsd_cli.localization.localize.open_attention_engine", lambda _model, _device: ask)
+    with pytest.raises(ArtifactError, match="no class-aware maps; export its run again"):
+        run(made, made / "new" / "0.png", runs=tmp_path / "runs", map=Map.evidence)
 
 
 def test_a_network_without_attention_is_refused(made: Path, tmp_path: Path, monkeypatch: Any) -> None:

@@ -9,7 +9,7 @@ from magsd_cli.evaluation.facts import Facts
 from magsd_cli.localization.measure import LocalizationRow
 from magsd_cli.localization.pictures import iou_histogram
 from magsd_cli.localization.scores import CONTROLS, Score, figure_of, figures_by_kind
-from magsd_cli.localization.words import KINDS, MEASURES, interval_words, sentence, threshold_words
+from magsd_cli.localization.words import EVIDENCE, KINDS, MEASURES, interval_words, sentence, threshold_words
 from magsd_cli.render.document import (
     Block,
     Bullets,
@@ -23,6 +23,7 @@ from magsd_cli.render.document import (
     not_available,
     percent,
 )
+from magsd_cli.settings import Map
 
 CAPTION = (
     "Attention against truth (eq. 12; boxes: the box around the attended region, masks: the region itself), "
@@ -105,7 +106,12 @@ def localization_section(facts: Facts) -> list[Block]:
         if found.problem is not None:
             blocks.append(Caution(f"A localization could not be read: {found.problem}"))
         elif found.model_sha256 == model:
-            blocks += localization_blocks(found.name, found.rows, found.panel, number)
+            part = localization_blocks(found.name, found.rows, found.panel, number)
+            if found.map == Map.evidence:
+                part.insert(
+                    1, Paragraph(f"M{EVIDENCE[1:]}. Where this section says attention, that is meant.")
+                )
+            blocks += part
     if len(blocks) == 1:
         command = shlex.join(["magsd", "localize", "IMAGES", "--model", str(results.run.path)])
         blocks.append(not_available("nothing was localized with this run"))
