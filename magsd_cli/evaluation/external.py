@@ -109,7 +109,7 @@ def _labels(truth: Path, paths: list[str], classes: tuple[str, ...]) -> dict[int
                 raise ArtifactError(f"{truth}: row {number}: its label is none of {', '.join(classes)}")
             if len(fits) != 1 or fits[0] in found:
                 reason = "fits several images of the table" if fits else "is no image of the table"
-                raise ArtifactError(f"{truth}: row {number}: {row['path']!r} {reason}; mend the row")
+                raise ArtifactError(f"{truth}: row {number}: {row['path']!r} {reason}; fix the row")
             found[fits[0]] = (classes.index(label), row.get("patient_id", ""))
     except UsageError as error:
         raise ArtifactError(str(error)) from error
@@ -153,7 +153,7 @@ def _read_csv(path: Path, classes: tuple[str, ...]) -> ExternalPredictions:
             raise ArtifactError(f"--external {path}: row {row}: its label is none of {', '.join(classes)}")
         if not fine:
             raise ArtifactError(
-                f"--external {path}: row {row}: its probabilities do not sum to 1; mend the row"
+                f"--external {path}: row {row}: its probabilities do not sum to 1; fix the row"
             )
     patients = table["patient_id"].fillna("") if "patient_id" in table else pd.Series([""] * len(table))
     found = Predictions(

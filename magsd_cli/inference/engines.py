@@ -45,7 +45,7 @@ def choose_engine(
         command = export_command(model.run, model.network)
         raise UsageError(f"--engine onnxruntime: the run has no model file; make it with `{command}`")
     if engine == Engine.onnxruntime and not (on_cpu or device == "auto"):
-        raise UsageError("--engine onnxruntime: it runs on the CPU; leave --device and --gpus away")
+        raise UsageError("--engine onnxruntime: it runs on the CPU; omit --device and --gpus")
     if engine == Engine.auto:
         return (
             Engine.onnxruntime

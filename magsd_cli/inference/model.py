@@ -85,7 +85,7 @@ def open_model(model: Path | None, runs: Path, network: Network | None = None) -
         if network not in (None, model_file.network):
             raise UsageError(
                 f"--network {network}: {model} holds {_count(model_file.network, len(model_file.networks))}; "
-                "leave --network away, or name the run with --model"
+                "omit --network, or name the run with --model"
             )
         say(f"model: {model} ({_count(model_file.network, len(model_file.networks))})")
         _say_whose_figures(model_file.network)
@@ -123,7 +123,7 @@ def open_trained(model: Path | None, runs: Path, network: Network = Network.fold
         again = "" if run.kind == "cv" else "; only `magsd cv` makes one"
         raise ArtifactError(
             f"{run.path}: has no refit network"
-            + (again or f"; train one with `magsd cv --resume {run.path} --refit`, or leave --network away")
+            + (again or f"; train one with `magsd cv --resume {run.path} --refit`, or omit --network")
         )
     newest = "; the newest run, another one with --model" if model is None else ""
     say(f"model: {run.path} ({_count(network, len(run.trained))}{newest})")

@@ -71,9 +71,9 @@ def read_mask(path: Path, shape: tuple[int, int]) -> Mask:
         data = np.frombuffer(read_bytes(path), np.uint8)
         picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
     except (DecodeError, cv2.error) as error:
-        raise UsageError(f"{path}: cannot be read as a mask ({error}); mend or remove it") from error
+        raise UsageError(f"{path}: cannot be read as a mask ({error}); fix or remove it") from error
     if picture is None:
-        raise UsageError(f"{path}: is no picture; mend or remove it")
+        raise UsageError(f"{path}: is no picture; fix or remove it")
     if picture.shape != shape:
         size, expected = (f"{width}x{height}" for height, width in (picture.shape, shape))
         raise UsageError(f"{path}: the mask is {size}, its image {expected} pixels; give it the same size")
@@ -100,10 +100,10 @@ def _box(row: dict[str, str], where: str) -> Box:
     try:
         x, y, width, height = (float(row[name]) for name in COLUMNS[1:])
     except ValueError as error:
-        raise UsageError(f"{where}: x, y, width, height must be numbers; mend the row") from error
+        raise UsageError(f"{where}: x, y, width, height must be numbers; fix the row") from error
     # 1e6: no picture is as wide; NaN and infinity fail the comparison as well.
     if not (0 < width < 1e6 and 0 < height < 1e6 and abs(x) < 1e6 and abs(y) < 1e6):
-        raise UsageError(f"{where}: a box needs a positive width and height, in pixels; mend the row")
+        raise UsageError(f"{where}: a box needs a positive width and height, in pixels; fix the row")
     return x, y, width, height
 
 

@@ -43,7 +43,7 @@ def load_dataset_recipe(name: str) -> DatasetRecipe:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
         raise UsageError(f"--recipe {name}: not a data recipe ({problems}); data/a is one") from None
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"--recipe {name}: cannot be read as TOML ({error}); mend the file") from error
+        raise UsageError(f"--recipe {name}: cannot be read as TOML ({error}); fix the file") from error
     given = {label for source in recipe.sources.values() for label in source.labels.values()}
     if given != set(recipe.classes):
         odd = ", ".join(sorted(given ^ set(recipe.classes)))

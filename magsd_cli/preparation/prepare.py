@@ -80,7 +80,7 @@ def prepare(options: PrepareOptions) -> tuple[Path, int]:
     """
     options = replace(options, preprocessing=_checked(options.preprocessing))
     if options.cluster is not None and options.workers is not None:
-        raise UsageError("--workers: a cluster shares the work out by itself; leave --workers away")
+        raise UsageError("--workers: a cluster shares the work out by itself; omit --workers")
     if options.view not in ("frontal", "all"):
         raise UsageError(f"--view {options.view}: must be frontal or all")
     dataset = load_dataset_recipe(options.recipe) if options.recipe is not None else None

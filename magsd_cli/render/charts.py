@@ -28,6 +28,7 @@ Floats = npt.NDArray[np.float64]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
 DPI = 200
+LAYOUTS = 8  # passes at most
 #: The same figures give the same bytes.
 _PNG: dict[str, Any] = {"format": "png", "dpi": DPI, "metadata": {"Software": None}}
 _SVG: dict[str, Any] = {"format": "svg", "metadata": {"Date": None, "Creator": None}}
@@ -43,7 +44,7 @@ class Case:
 
 
 def training_figure(histories: Mapping[int, Mapping[str, Sequence[float]]]) -> Drawing:
-    """Loss (left) and share called right in training (right) of each fold, epoch by epoch."""
+    """Loss (left) and training accuracy (right) of each fold, epoch by epoch."""
     figure, (left, right) = new_figure(2, (9.2, 3.8))
     for fold, history in sorted(histories.items()):
         style: dict[str, Any] = {
@@ -55,7 +56,7 @@ def training_figure(histories: Mapping[int, Mapping[str, Sequence[float]]]) -> D
         left.plot(epochs, history["loss"], label=f"fold {fold + 1}", **style)
         right.plot(epochs, 100 * np.asarray(history["train_share_correct"]), **style)
     left.set(xlabel="epoch", ylabel="training loss (nats)", title="Loss")
-    right.set(xlabel="epoch", ylabel="called right in training (%)", title="Training accuracy")
+    right.set(xlabel="epoch", ylabel="training accuracy (%)", title="Training accuracy")
     right.set_ylim(0, 101)
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -80,7 +81,7 @@ def reliability_figure(series: Mapping[str, tuple[Floats, Floats, npt.NDArray[np
         above.plot(confidence[known], share[known], color=colour, marker=marker, label=plain(name))
         edges = (np.arange(len(count)) + 0.3 + 0.4 * number) / len(count)
         below.bar(edges, count, width=0.35 / len(count), color=colour)
-    above.set(ylabel="share called right", xlim=(0, 1), ylim=(-0.02, 1.02), title="Calibration, out of fold")
+    above.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02), title="Calibration, out of fold")
     below.set(xlabel="confidence (probability of the predicted class)", ylabel="images")
     above.grid(alpha=0.3)
     above.legend(fontsize=8)
@@ -119,7 +120,8 @@ def iou_figure(distributions: Mapping[str, Mapping[str, Floats]]) -> Drawing:
         for share in (0.25, 0.5):
             axes.axvline(share, color="#999999", linestyle=":", linewidth=1)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="IoU (dotted: 0.25 and 0.5)", ylabel="images", title=plain(title), xlim=(0, 1))
+        axes.set(xlabel="IoU (dotted: 0.25 and 0.5)", ylabel="images", xlim=(0, 1))
+        axes.set_title(plain(shorten(title, 44)))
         axes.legend(fontsize=8)
     return drawing(figure)
 
@@ -185,12 +187,24 @@ def new_figure(columns: int, size: tuple[float, float]) -> tuple[Figure, list[Ax
     return figure, list(figure.subplots(1, columns, squeeze=False).ravel())
 
 
+def settle(figure: Figure) -> None:
+    """Lay the figure out until nothing moves: around square pictures one pass leaves labels outside."""
+    before: list[Any] = []
+    for _ in range(LAYOUTS):
+        figure.draw_without_rendering()
+        places = [axes.get_position().bounds for axes in figure.axes]
+        if before and np.allclose(before, places, atol=1e-3):
+            return
+        before = places
+
+
 def drawing(figure: Figure) -> Drawing:
     """The figure as PNG and SVG."""
     files = []
     with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "magsd"}):
         # A class name in a script that the font lacks: boxes, not a crash.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
+        settle(figure)
         for settings in (_PNG, _SVG):
             buffer = io.BytesIO()
             figure.savefig(buffer, **settings)

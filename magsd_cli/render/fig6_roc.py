@@ -34,7 +34,7 @@ def roc_figure(curves: Sequence[Curve], title: str) -> Drawing:
             color=COLOURS[number % len(COLOURS)],
             linestyle=STYLES[number % len(STYLES)],
             linewidth=2.6 if curve.emphasised else 1.5,
-            label=plain(f"{shorten(curve.name)} (AUC {area})"),
+            label=plain(f"{shorten(curve.name, 36)} (AUC {area})"),
         )
     axes.set(xlabel="1 - specificity (share of the others called so)", ylabel="sensitivity (share)")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title=plain(title))

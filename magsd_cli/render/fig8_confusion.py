@@ -54,7 +54,7 @@ def confusion_grid(
             axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
         axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=7)
         axes.set_yticks(range(len(names)), names, fontsize=7)
-        axes.set_title(plain(title), fontsize=8)
+        axes.set_title(plain(shorten(title, 28)), fontsize=8)
     for axes in grid[len(confusions) :]:
         axes.set_axis_off()
     figure.supxlabel("predicted class", fontsize=8)

@@ -68,7 +68,7 @@ def _confusions(runs: Sequence[ComparedRun], classes: tuple[str, ...], number: i
     return Figure(
         "confusions" if number == 0 else f"confusions-{number + 1}",
         confusion_grid(matrices, classes),
-        f"Confusion matrix of each run. Called right: {words}.",
+        f"Confusion matrix of each run. Accuracy: {words}.",
         "Rows are the truth. Above: share of the row; below: images. All out-of-fold images pooled.",
     )
 
@@ -251,7 +251,7 @@ def _opening(found: Sequence[Results], commands: Sequence[Commands]) -> list[Blo
         Paragraph(f"{len(found)} runs side by side. Made by magsd {__version__}, with:"),
         *commands,
         Paragraph(budget),
-        Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device."),
+        Caution(f"{NOT_FOR_DIAGNOSIS} A research tool, not a medical device."),
     ]
     if epochs < 100:
         words = f"{epochs} epochs where the paper trains 100. The figures rank short trainings, not methods."

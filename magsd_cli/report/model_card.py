@@ -56,7 +56,7 @@ def model_card(name: str, sentences: Mapping[str, str], warnings: Sequence[Cauti
     """
     warned = tuple(caution.text for caution in warnings)
     known = {**sentences, "limitations": sentences.get("limitations", "") or " ".join(warned)}
-    blocks: list[Block] = [Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device.")]
+    blocks: list[Block] = [Caution(f"{NOT_FOR_DIAGNOSIS} A research tool, not a medical device.")]
     for heading, keys in SECTIONS.items():
         blocks += [Heading(heading), Bullets(tuple(known[key] for key in keys if known.get(key)))]
     none = Paragraph("The report found none by its own rules; what the images are like is not known to it.")

@@ -44,7 +44,7 @@ def task_resources(ray: Any, device: str, threads: int) -> dict[str, float]:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = sum(node.get("GPU", 0) for node in nodes)
     if device.startswith("cuda") and not gpus:
-        raise DeviceError(f"--device {device}: the cluster has no GPU; leave --device away to use its cores")
+        raise DeviceError(f"--device {device}: the cluster has no GPU; omit --device to use its cores")
     if gpus and device != "cpu":
         return {"num_gpus": 1}
     return {"num_cpus": max(1, min(threads, int(max(node.get("CPU", 1) for node in nodes))))}

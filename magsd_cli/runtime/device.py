@@ -34,9 +34,7 @@ def choose_devices(device: str = "auto", gpus: int | None = None) -> list[torch.
         raise DeviceError(f"--gpus {gpus}: this machine has {_count(found)}; {_instead(found)}")
     if gpus is None and found == 0:
         if match[1] == "cuda":
-            raise DeviceError(
-                "--device cuda: this machine has no CUDA GPU; leave --device away to use the CPU"
-            )
+            raise DeviceError("--device cuda: this machine has no CUDA GPU; omit --device to use the CPU")
         return [torch.device("cpu")]
     return [torch.device("cuda", number) for number in range(gpus or 1)]
 
@@ -57,7 +55,7 @@ def _count(found: int) -> str:
 
 def _instead(found: int, option: str = "gpus") -> str:
     if found == 0:
-        return f"leave --{option} away to train on the CPU"
+        return f"omit --{option} to train on the CPU"
     return f"use --gpus {found}" if option == "gpus" else f"use --device cuda:0 to cuda:{found - 1}"
 
 

@@ -148,7 +148,7 @@ def _rows(path: Path) -> list[tuple[str, str]]:
                 raise UsageError(f"--splits {path}: no column {', '.join(sorted(absent))} in its first row")
             rows = [(row["image_id"] or "", (row["fold"] or "").strip()) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"--splits {path}: cannot be read as CSV ({error}); mend the file") from error
+        raise UsageError(f"--splits {path}: cannot be read as CSV ({error}); fix the file") from error
     for number, (image_id, fold) in enumerate(rows, start=2):
         if not image_id or not fold:
             raise UsageError(f"--splits {path}: row {number}: an image_id and a fold are needed")

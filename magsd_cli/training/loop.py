@@ -272,8 +272,8 @@ def _say_epoch(task: Task, progress: Progress) -> None:
     minutes = (epochs - progress.epoch) * row["seconds"] / 60
     say(
         f"{task.title}, epoch {progress.epoch} of {epochs}: loss {row['loss']:.3f} (cross-entropy "
-        f"{row['cross_entropy']:.3f}, distance {row['distance']:.3f}), {row['train_share_correct']:.1%} of "
-        f"the training images right, {row['images_per_second']:.1f} images/s, {minutes:.1f} min left",
+        f"{row['cross_entropy']:.3f}, distance {row['distance']:.3f}), training accuracy "
+        f"{row['train_share_correct']:.1%}, {row['images_per_second']:.1f} images/s, {minutes:.1f} min left",
         fold=task.fold,
         **row,
     )

@@ -122,7 +122,7 @@ def _plan_again(kind: str, resume: Path, options: RunOptions) -> Plan:
     if differences:
         raise ArtifactError(
             f"--resume {resume}: was begun with another recipe ({'; '.join(differences)}); "
-            "leave --recipe, --set and --seed away to continue it as it is"
+            "omit --recipe, --set and --seed to continue it as it is"
         )
     opened = open_cache(options.cache or run.cache_path)
     if opened.digest != run.cache_digest:

@@ -75,7 +75,7 @@ def cv(options: RunOptions) -> Path:
     Started again, a run is continued; `resume` names one to continue with the recipe that it has.
     """
     if options.cluster is not None and (options.gpus is not None or options.parallel != Parallel.folds):
-        raise UsageError("--cluster: Ray shares out the folds by itself; leave --gpus and --parallel away")
+        raise UsageError("--cluster: Ray shares out the folds by itself; omit --gpus and --parallel")
     return train_run("cv", options)
 
 

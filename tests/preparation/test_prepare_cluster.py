@@ -81,7 +81,7 @@ def cluster() -> Iterator[Any]:
 
 
 def test_a_cluster_shares_out_by_itself(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="leave --workers away"):
+    with pytest.raises(UsageError, match="omit --workers"):
         prepare(PrepareOptions([tmp_path], tmp_path, cluster="auto", workers=2))
 
 

@@ -24,7 +24,7 @@ def test_without_a_gpu(gpus):
     assert choose_devices("cpu", 2) == [torch.device("cpu")] * 2
     with pytest.raises(DeviceError) as error:
         choose_devices("auto", 2)
-    assert str(error.value) == "--gpus 2: this machine has 0 CUDA GPUs; leave --gpus away to train on the CPU"
+    assert str(error.value) == "--gpus 2: this machine has 0 CUDA GPUs; omit --gpus to train on the CPU"
     assert error.value.exit_code == 8
     with pytest.raises(DeviceError, match="no CUDA GPU"):
         choose_devices("cuda")

@@ -45,7 +45,7 @@ def test_without_ray_one_line_names_the_extra(monkeypatch):
 
 
 def test_ray_shares_out_by_itself(tmp_path):
-    with pytest.raises(UsageError, match="leave --gpus and --parallel away"):
+    with pytest.raises(UsageError, match="omit --gpus and --parallel"):
         cv(RunOptions(cache=None, recipe=load_recipe("base"), runs=tmp_path, gpus=2, cluster="auto"))
 
 

@@ -357,7 +357,7 @@ def test_more_folds_than_patients_is_refused(cache, tmp_path):
 
 def test_more_gpus_than_there_are_is_refused(cache, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(DeviceError, match="leave --gpus away"):
+    with pytest.raises(DeviceError, match="omit --gpus"):
         cv(RunOptions(cache=cache, recipe=recipe(), runs=tmp_path, gpus=2))
     assert list(tmp_path.iterdir()) == []
 

@@ -42,12 +42,12 @@ def strict_rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, Ro
                 fields.pop()  # a spreadsheet's empty columns
             if len(fields) != len(names):
                 raise UsageError(
-                    f"{path}: row {number}: {len(fields)} fields, the header has {len(names)}; mend the row"
+                    f"{path}: row {number}: {len(fields)} fields, the header has {len(names)}; fix the row"
                 )
             yield number, _known(dict(zip(names, fields, strict=True)))
     except csv.Error as error:
         raise UsageError(
-            f"{path}: row {reader.line_num}: not readable as CSV ({error}); mend the row"
+            f"{path}: row {reader.line_num}: not readable as CSV ({error}); fix the row"
         ) from error
 
 

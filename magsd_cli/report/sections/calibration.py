@@ -54,9 +54,7 @@ def calibration_section(facts: Facts) -> list[Block]:
     figure = Figure(
         "calibration",
         reliability_figure(bins),
-        "Share called right against confidence: "
-        + "; ".join(_in_words(n, *b) for n, b in bins.items())
-        + ".",
+        "Accuracy against confidence: " + "; ".join(_in_words(n, *b) for n, b in bins.items()) + ".",
         "On the dotted line, images called with a confidence of 0.8 are right in 80 % of the cases.",
     )
     return [*blocks, Table(caption, head, rows), Paragraph(words), figure]

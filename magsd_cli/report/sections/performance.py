@@ -72,7 +72,7 @@ def metrics_table(metrics: RunMetrics, majority: str, intervals: Intervals | Non
     cells = [percent(constant[m], constant["undefined"].get(m)) for m in COLUMNS]
     rows.append((f"for comparison: every image called {majority}", str(pooled["n"]), *cells))
     caption = (
-        "In percent, on images that the network was not trained on. ACC: share called right. SEN, SPC, F1, "
+        "In percent, on images that the network was not trained on. ACC: accuracy. SEN, SPC, F1, "
         "AUC: mean over the classes, each against the rest (eq. 8-11). SD: sample standard deviation. "
         "Intervals: bootstrap over patients, 20,000 samples."
     )
@@ -85,9 +85,7 @@ def overall_table(pooled: Rates, found: Predictions) -> tuple[Table, Intervals]:
     cells = tuple(percent(pooled[m], pooled["undefined"].get(m)) for m in COLUMNS)
     bounds = tuple(interval_text(intervals.get(m)) for m in COLUMNS)
     n = str(pooled["n"])
-    caption = (
-        "In percent; 95 % intervals by bootstrap over patients. ACC: share called right; else macro means."
-    )
+    caption = "In percent; 95 % intervals by bootstrap over patients. ACC: accuracy; else macro means."
     head = ("", "n", *(f"{name} (%)" for name in COLUMNS.values()))
     return Table(caption, head, (("all images", n, *cells), ("95 % interval", n, *bounds))), intervals
 
@@ -200,7 +198,7 @@ def training_section(facts: Facts) -> list[Block]:
     figure = Figure(
         "training",
         training_figure(histories),
-        f"Training loss and share of training images called right, by epoch. {last}.",
+        f"Training loss and training accuracy by epoch. {last}.",
         "How training went. These curves are of augmented training images and are no measure of quality.",
     )
     return [Heading("Training curves"), figure]

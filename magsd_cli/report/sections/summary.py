@@ -135,7 +135,7 @@ def summary_section(facts: Facts) -> list[Block]:
         f"This report describes how well a neural network, {system_name(run)}, tells "
         f"{', '.join(run.classes)} apart on chest X-rays. It rests on {tested}. Made by magsd {__version__}."
     )
-    diagnosis = Caution(f"{NOT_FOR_DIAGNOSIS} A research tool; no medical device.")
+    diagnosis = Caution(f"{NOT_FOR_DIAGNOSIS} A research tool, not a medical device.")
     card = Link("What it is for, with the items of TRIPOD+AI and CLAIM:", CARD)
     headline = [Paragraph(_headline(facts)), *_refit(facts)]
     return [Paragraph(words), diagnosis, *cautions(facts), Heading("Summary"), *headline, card]
@@ -190,7 +190,7 @@ def _headline(facts: Facts) -> str:
     of_patients = f" of {patients} patients" if patients else ""
     images = ", ".join(f"{key} {count}" for key, count in counts.items())
     return (
-        f"{pooled['n']} images{of_patients} ({images}) were tested. Called right: "
+        f"{pooled['n']} images{of_patients} ({images}) were tested. Accuracy: "
         f"{mean_and_deviation(mean['accuracy'], deviation['accuracy'])} % (mean ± standard deviation over "
         f"{len(metrics['folds'])} folds; calling every image {name} would reach "
         f"{100 * counts[name] / max(1, pooled['n']):.2f} %). Area under the ROC curve, mean over the "
