@@ -20,7 +20,7 @@ from magsd_cli.artifacts.runs import Run, weights_path
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.answer import Prediction
-from magsd_cli.method.zscore import z_score
+from magsd_cli.method.zscore import column_z_score, z_score
 from magsd_cli.models.build import build_model
 from magsd_cli.models.output import Output
 from magsd_cli.recipe import Recipe
@@ -167,6 +167,33 @@ def _mean_of_mirrored(direct: Tensor | None, swapped: Tensor | None) -> Tensor |
     return None if direct is None or swapped is None else (direct + swapped.flip(3)) / 2
 
 
+class ByColumn(nn.Module):
+    """A trained network that sees the z-score of each column of an image (``image.z_score``), for prediction.
+
+    forward: z-scored images [B, 1, H, W] -> Output. The z-score of the whole image before it changes nothing.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Output:
+        """Answer for [B, 1, H, W] as the class says."""
+        output: Output = self.network(column_z_score(images))
+        return output
+
+    def explain(self, images: Tensor) -> Output:
+        """As `forward`, with class-aware maps where the network has them."""
+        return explain(self.network, column_z_score(images))
+
+
+def _as_it_predicts(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """The network with what the recipe does to an image before it, and to the answers."""
+    if recipe.image.z_score == "column":
+        model = ByColumn(model)
+    return Mirrored(model) if recipe.image.mirror else model
+
+
 def load_ensemble(
     run: Run, folds: Sequence[int] | None = None, device: torch.device | str = "cpu"
 ) -> Ensemble:
@@ -191,7 +218,7 @@ def trained_network(recipe: Recipe, classes: Sequence[str], weights: Path) -> nn
     settings = recipe.model.model_copy(update={"weights": "none"})
     model = build_model(settings, len(classes), recipe.seed)
     load_weights(model, weights, tuple(classes))
-    return Mirrored(model) if recipe.image.mirror else model
+    return _as_it_predicts(model, recipe)
 
 
 def untrained_ensemble(recipe: Recipe, classes: Sequence[str], folds: Sequence[int]) -> Ensemble:
@@ -200,5 +227,5 @@ def untrained_ensemble(recipe: Recipe, classes: Sequence[str], folds: Sequence[i
     models = []
     for fold in folds:
         model = build_model(settings, len(classes), generator_seed(recipe.seed, fold, 0, WEIGHTS))
-        models.append(Mirrored(model) if recipe.image.mirror else model)
+        models.append(_as_it_predicts(model, recipe))
     return Ensemble(tuple(models), tuple(classes), recipe.image.size, tuple(folds))
