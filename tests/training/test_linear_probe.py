@@ -27,7 +27,10 @@ KEYS = ("model.name=linear_probe", "train.step=logistic_regression", "train.epoc
         "model.backbone=resnet18", "model.weights=none")  # fmt: skip
 
 
-def test_a_run_of_logistic_regressions(one_thread: None, tmp_path: Path) -> None:
+def test_a_run_of_logistic_regressions(
+    one_thread: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAGSD_KEEP_STATE", "1")
     xrays = write_xrays(tmp_path / "xrays", 16)
     prepare(PrepareOptions([xrays], tmp_path / "runs", preprocessing=Preprocessing(64), workers=1))
     options = RunOptions(tmp_path / "runs", recipe=load_recipe("base", KEYS), folds=2, device="cpu")

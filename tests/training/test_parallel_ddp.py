@@ -41,11 +41,13 @@ def cache(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(cache, tmp_path_factory) -> Path:
-    """A training by two processes that nothing disturbed."""
+    """A training by two processes that nothing disturbed; its states are kept."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     runs = tmp_path_factory.mktemp("runs")
-    run = train(RunOptions(cache=cache, recipe=recipe(), runs=runs, device="cpu", gpus=2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAGSD_KEEP_STATE", "1")
+        run = train(RunOptions(cache=cache, recipe=recipe(), runs=runs, device="cpu", gpus=2))
     torch.set_num_threads(before)
     return run
 

@@ -60,8 +60,10 @@ def plain(options: RunOptions) -> Path:
 
 @pytest.fixture(scope="module")
 def refitted(plain: Path, options: RunOptions) -> Path:
-    """The same with one, undisturbed."""
-    return cv(replace(options, refit=True, name="refitted"))
+    """The same with one, undisturbed; its states are kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAGSD_KEEP_STATE", "1")
+        return cv(replace(options, refit=True, name="refitted"))
 
 
 def same_weights(one: Path, other: Path, fold: int) -> bool:
@@ -105,7 +107,7 @@ def test_its_hash_is_its_own(refitted: Path) -> None:
 
 def test_verify_covers_it(refitted: Path) -> None:
     files = expected_files(open_run(refitted))
-    for place in (weights_path, state_path, history_path):
+    for place in (weights_path, history_path):
         assert place(refitted, REFIT) in files
     assert refit_path(refitted) in files
     assert verify(refitted) == 0

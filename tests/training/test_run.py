@@ -51,9 +51,8 @@ def cache(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def finished(cache, tmp_path_factory) -> Path:
     """A cv run that nothing disturbed."""
-    return cv(
-        RunOptions(cache=cache, recipe=recipe(), runs=tmp_path_factory.mktemp("runs"), folds=2, device="cpu")
-    )
+    runs = tmp_path_factory.mktemp("runs")
+    return cv(RunOptions(cache=cache, recipe=recipe(), runs=runs, folds=2, device="cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +205,10 @@ def test_killed_between_the_files_of_the_last_epoch(finished, cache, tmp_path, m
     assert pd.read_parquet(tmp_path / finished.name / "fold0/history.parquet")["epoch"].tolist() == [1, 2]
 
 
-def test_a_state_that_is_ahead_of_its_weights_writes_them_again(finished, cache, tmp_path):
+def test_a_state_that_is_ahead_of_its_weights_writes_them_again(cache, tmp_path, monkeypatch):
     """Earlier versions wrote the state first: a kill left the weights and the history of an epoch before."""
+    monkeypatch.setenv("MAGSD_KEEP_STATE", "1")
+    finished = cv(RunOptions(tmp_path / "whole", cache, recipe(), folds=2, device="cpu"))
     run = tmp_path / finished.name
     shutil.copytree(finished, run, ignore=shutil.ignore_patterns("predictions*", "metrics*", "history*"))
     older = {name: torch.zeros_like(value) for name, value in weights(finished, 0).items()}

@@ -14,6 +14,7 @@ from magsd_cli.artifacts.runs import metrics_path, open_run
 from magsd_cli.artifacts.tables import write_parquet
 from magsd_cli.errors import UsageError
 from magsd_cli.recipe import load_recipe
+from magsd_cli.render.document import Drawing
 from magsd_cli.report.report import report
 from magsd_cli.settings import Group
 from magsd_cli.training.folds import SMALL
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing is what takes the time of a report."""
-    monkeypatch.setattr("magsd_cli.render.charts.as_png", lambda _figure: b"\x89PNG")
+    monkeypatch.setattr("magsd_cli.render.charts.drawing", lambda _figure: Drawing(b"\x89PNG"))
     monkeypatch.setattr("magsd_cli.evaluation.attention.attention_by_row", lambda *_: ({}, "left out here"))
 
 
