@@ -34,6 +34,7 @@ names = {"device": describe(choose_devices(sys.argv[1])[0]), "cores": str(os.cpu
 versions = {"torch": torch.__version__, "torchvision": torchvision.__version__}
 print(json.dumps(names | versions | {"python": platform.python_version()}))
 """
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 PRECISIONS = {
     "fp32": ["--precision", "fp32", "--tf32", "none"],
     "TF32": ["--precision", "fp32", "--tf32", "all"],
@@ -107,10 +108,9 @@ class StepError(Exception):
 
 def run(command: list[str], limit: float = 900, codes: tuple[int, ...] = (0,)) -> str:
     """What a command prints on both streams. Raises `StepError` for another exit code and past the limit."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     try:
         done = subprocess.run(
-            command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command, env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, timeout=limit, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
@@ -119,6 +119,14 @@ def run(command: list[str], limit: float = 900, codes: tuple[int, ...] = (0,)) -
         last = (done.stdout.strip().splitlines() or ["no output"])[-1]
         raise StepError(f"exit {done.returncode}: {last}")
     return done.stdout
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    """A command in a session of its own, so that a kill can reach its workers; what it says goes nowhere."""
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        command, env=ENVIRONMENT, cwd=ROOT, stdout=quiet, stderr=quiet, start_new_session=True
+    )
 
 
 def machine(bench: Bench) -> dict[str, str]:
@@ -191,12 +199,7 @@ def two_at_once(bench: Bench) -> dict[str, str]:
         run(command(f"alone-{stamp}-{number}"))
     alone = time.monotonic() - start
     start = time.monotonic()
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    quiet = subprocess.DEVNULL
-    both = [
-        subprocess.Popen(command(f"both-{stamp}-{n}"), env=environment, cwd=ROOT, stdout=quiet, stderr=quiet)
-        for n in range(2)
-    ]
+    both = [_start(command(f"both-{stamp}-{number}")) for number in range(2)]
     if any(process.wait() for process in both):
         raise StepError("one of two trainings side by side failed")
     ratio = alone / (time.monotonic() - start)
@@ -244,15 +247,7 @@ def resume(bench: Bench) -> dict[str, str]:
 
 def _train_for(command: list[str], seconds: float, number: signal.Signals) -> int:
     """Run a training for so long at most, then send it a signal; its exit code, 143 for SIGTERM."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = _start(command)
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:

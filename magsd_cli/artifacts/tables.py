@@ -139,8 +139,6 @@ def write_csv(table: pa.Table, path: Path, kind: str, metadata: Mapping[str, Any
 
     Of the model that made it the file has the column `model_sha256` alone. Raises as `write_table`.
     """
-    import pyarrow.csv
-
     table = _fit(table, table_schema(kind, metadata["classes"]), f"{kind} table")
     _validate(table, {"table": kind, **metadata}, f"{kind} table")
     for number, field in enumerate(table.schema):
@@ -148,6 +146,13 @@ def write_csv(table: pa.Table, path: Path, kind: str, metadata: Mapping[str, Any
             rows = table[field.name].to_pylist()
             texts = [None if row is None else "; ".join(map(str, row)) for row in rows]
             table = table.set_column(number, field.name, pa.array(texts, pa.string()))
+    write_plain_csv(table, path)
+
+
+def write_plain_csv(table: pa.Table, path: Path) -> None:
+    """Write a table without lists as CSV in UTF-8, nulls empty. Raises `OutputError`."""
+    import pyarrow.csv
+
     buffer = io.BytesIO()
     pyarrow.csv.write_csv(table, buffer)
     write_bytes(path, buffer.getvalue())

@@ -24,9 +24,13 @@ class Identity(NamedTuple):
 def read_identity(path: Path) -> Identity:
     """The identity in the header of a file; both "" for a file that is no DICOM or cannot be read."""
     try:
-        data = read_bytes(path)
+        return identity_of(read_bytes(path))
     except DecodeError:
         return Identity("", "")
+
+
+def identity_of(data: bytes) -> Identity:
+    """The identity in the bytes of a DICOM file; both "" where they are none, or damaged."""
     if dicom_start(data) is None:
         return Identity("", "")
     from magsd_cli.data.dicom.fields import text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,3 +26,15 @@ class Prediction:
     def of_each_network(self) -> npt.NDArray[np.floating]:
         """`members`, or the mean as the only one."""
         return self.probabilities[:, None] if self.members is None else self.members
+
+
+def joined(parts: Sequence[Prediction]) -> Prediction:
+    """The answers for images, part after part, as one; at least one part. Maps are there for all or none."""
+    attention = [part.attention for part in parts if part.attention is not None]
+    class_maps = [part.class_maps for part in parts if part.class_maps is not None]
+    return Prediction(
+        np.concatenate([part.probabilities for part in parts]),
+        np.concatenate(attention) if attention else None,
+        np.concatenate([part.of_each_network() for part in parts]),
+        np.concatenate(class_maps) if class_maps else None,
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from magsd_cli.inference.engines import onnx_worker, score_with_onnx, score_with
 from magsd_cli.inference.model import Model
 from magsd_cli.inference.out_of_distribution import TrainingDistribution
 from magsd_cli.inference.scoring import FileAnswer, score_pictures, tasks_for
-from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, task_resources
+from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, in_order, task_resources
 from magsd_cli.runtime.worker_pool import Wire, from_wire, to_wire
 from magsd_cli.settings import Engine
 
@@ -40,24 +39,17 @@ def score_on_cluster(
         task = ray.remote(shard_task).options(max_retries=RETRIES, **needs)
         known = ray.put((_anywhere(model), engine, appearance_of(model), batch_size, device_kind(needs)))
         tasks = tasks_for([path.absolute() for path in files], model.preprocessing)
-        window = 4 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         say(f"{len(files)} files on the cluster {address}")
         places = (slice(start, start + SHARD) for start in range(0, len(files), SHARD))
-        under_way = [(place, task.remote(known, tasks[place])) for place in islice(places, window)]
-        while under_way:
-            place, reference = under_way.pop(0)
+        for place, outcome in in_order(ray, lambda place: task.remote(known, tasks[place]), places):
             mine = files[place]
-            try:
-                answers, failure = ray.get(reference)
-            except ray.exceptions.RayError:
+            if isinstance(outcome, ray.exceptions.RayError):
                 yield from _score_here(model, engine, mine, device, batch_size)
-            else:
-                if failure is not None:
-                    raise from_wire(failure)
-                yield [replace(answer, path=path) for answer, path in zip(answers, mine, strict=True)]
-            under_way += [
-                (following, task.remote(known, tasks[following])) for following in islice(places, 1)
-            ]
+                continue
+            answers, failure = outcome
+            if failure is not None:
+                raise from_wire(failure)
+            yield [replace(answer, path=path) for answer, path in zip(answers, mine, strict=True)]
 
 
 def _anywhere(model: Model) -> Model:

@@ -12,7 +12,7 @@ import onnxruntime
 
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError
-from magsd_cli.inference.answer import Prediction
+from magsd_cli.inference.answer import Prediction, joined
 
 INPUT = "images"
 PROBABILITIES, ATTENTION, CLASS_MAPS = OUTPUTS = ("probabilities", "attention", "class_maps")
@@ -69,15 +69,7 @@ def predict_onnx(ensemble: OnnxEnsemble, images: Images, with_attention: bool = 
         raise ValueError(f"images of side {images.shape[-1]} for networks of side {ensemble.size}")
     if images.shape[-1] != ensemble.size:
         images = resize_images(images, ensemble.size)
-    answers = [_predict_one(ensemble.sessions, image[None], with_attention) for image in images]
-    attention = [answer.attention for answer in answers if answer.attention is not None]
-    class_maps = [answer.class_maps for answer in answers if answer.class_maps is not None]
-    return Prediction(
-        np.concatenate([answer.probabilities for answer in answers]),
-        np.concatenate(attention) if attention else None,
-        np.concatenate([answer.of_each_network() for answer in answers]),
-        np.concatenate(class_maps) if class_maps else None,
-    )
+    return joined([_predict_one(ensemble.sessions, image[None], with_attention) for image in images])
 
 
 def _predict_one(sessions: Sequence[Session], image: Images, with_attention: bool) -> Prediction:

@@ -19,7 +19,7 @@ from magsd_cli.artifacts.checkpoints import load_weights
 from magsd_cli.artifacts.runs import Run, weights_path
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError
-from magsd_cli.inference.answer import Prediction
+from magsd_cli.inference.answer import Prediction, joined
 from magsd_cli.method.zscore import column_z_score, z_score
 from magsd_cli.models.build import build_model
 from magsd_cli.models.output import Output
@@ -90,14 +90,7 @@ def predict_images(
         parts.append(_predict_batch(ensemble.models, torch.from_numpy(batch).to(device), with_attention))
     if not parts:
         return Prediction(np.zeros((0, len(ensemble.classes)), np.float32), None)
-    attention = [part.attention for part in parts if part.attention is not None]
-    class_maps = [part.class_maps for part in parts if part.class_maps is not None]
-    return Prediction(
-        np.concatenate([part.probabilities for part in parts]),
-        np.concatenate(attention) if attention else None,
-        np.concatenate([part.of_each_network() for part in parts]),
-        np.concatenate(class_maps) if class_maps else None,
-    )
+    return joined(parts)
 
 
 @torch.inference_mode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from magsd_cli.preparation.prepare import PrepareOptions, list_inputs_of
 from magsd_cli.preparation.samples import choose
 from magsd_cli.preparation.shards import done_cache, work_folder
 from magsd_cli.preparation.sources import source_key
-from magsd_cli.preparation.workplace import DECODING
+from magsd_cli.preparation.workplace import DECODING, hands_for
 from magsd_cli.runtime.worker_pool import plain, run_isolated
 from magsd_cli.settings import Preprocessing
 
@@ -48,7 +47,7 @@ def dry_run(options: PrepareOptions) -> None:
         "while it is put together",
         bytes=made,
     )
-    hands = min(options.workers or os.cpu_count() or 1, len(files))
+    hands = hands_for(len(files), options.workers)
     seconds, sample = measure(files, settings, options.view == "all")
     total, ones = seconds * len(files) / hands, "process" if hands == 1 else "processes"
     say(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 from magsd_cli.console import say
@@ -17,7 +15,7 @@ from magsd_cli.data.ingest import Ingested, IngestTask, ingest
 from magsd_cli.errors import DeviceError
 from magsd_cli.preparation.duplicates import BLOCK, Packed, Pairs, compare_rows
 from magsd_cli.preparation.shards import images_of_shard
-from magsd_cli.runtime.cluster import RETRIES, connected, task_result
+from magsd_cli.runtime.cluster import RETRIES, connected, in_order, task_result
 from magsd_cli.runtime.worker_pool import Crash, Limits, even_chunk, plain, run_isolated
 
 CHUNK = 8  # files that travel to a worker together
@@ -36,7 +34,7 @@ def here(workers: int | None = None) -> Workplace:
     """Worker processes of this machine that may crash: one file each; None: as many as it has cores."""
 
     def read(tasks: Sequence[IngestTask]) -> Generator[list[Ingested], None, None]:
-        hands = min(workers or _cores(), len(tasks))
+        hands = hands_for(len(tasks), workers)
         most = min(CHUNK, images_of_shard(tasks[0].preprocessing.size))
         chunk = even_chunk(len(tasks), hands, most)
         return run_isolated(plain, (ingest,), tasks, _crashed, hands, chunk, DECODING)
@@ -54,25 +52,21 @@ def on_cluster(address: str, site_key: Callable[[], bytes]) -> Iterator[Workplac
     without Ray, `DeviceError` where no cluster answers.
     """
     with connected(address) as ray:
-        cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        say(f"prepare: on the cluster {address}, {cores} cores")
+        say(f"prepare: on the cluster {address}, {int(ray.cluster_resources().get('CPU', 1))} cores")
 
         def read(tasks: Sequence[IngestTask]) -> Generator[list[Ingested], None, None]:
             key = site_key()
             task = ray.remote(ingest_task).options(max_retries=RETRIES, num_cpus=1)
             size = images_of_shard(tasks[0].preprocessing.size)
             shards = (list(tasks[start : start + size]) for start in range(0, len(tasks), size))
-            under_way = deque((shard, task.remote(shard, key)) for shard in islice(shards, 4 * cores))
-            while under_way:
-                shard, reference = under_way.popleft()
-                try:
-                    yield ray.get(reference)
-                except ray.exceptions.RayError as error:
-                    if not ray.is_initialized() or not any(node["Alive"] for node in _nodes(ray)):
-                        words = "went away; run it again to continue, with or without --cluster"
-                        raise DeviceError(f"--cluster {address}: {words}") from error
-                    yield from here(1).read(shard)
-                under_way += ((following, task.remote(following, key)) for following in islice(shards, 1))
+            for shard, outcome in in_order(ray, lambda shard: task.remote(shard, key), shards):
+                if not isinstance(outcome, ray.exceptions.RayError):
+                    yield outcome
+                    continue
+                if not ray.is_initialized() or not any(node["Alive"] for node in _nodes(ray)):
+                    words = "went away; run it again to continue, with or without --cluster"
+                    raise DeviceError(f"--cluster {address}: {words}") from outcome
+                yield from here(1).read(shard)
 
         def compare(packed: Packed, most: int) -> Pairs:
             known = ray.put(packed)
@@ -116,6 +110,11 @@ def _crashed(_task: IngestTask, crash: Crash) -> Ingested:
     if crash.code == "unexpected":
         return Ingested(error_code="decoder_crashed", error=crash.reason)
     return Ingested(error_code="decoder_crashed", error=f"decoding it ended its process ({crash.cause})")
+
+
+def hands_for(count: int, workers: int | None = None) -> int:
+    """How many processes read `count` files; None: as many as there are cores for this process."""
+    return min(workers or _cores(), count)
 
 
 def _cores() -> int:

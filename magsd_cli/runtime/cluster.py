@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from magsd_cli.console import KEEP_STATE_VARIABLE, OFFLINE_VARIABLE
 from magsd_cli.errors import DeviceError, UsageError
 
 RETRIES = 3
+Item = TypeVar("Item")
 
 
 @contextmanager
@@ -59,6 +62,25 @@ def task_environment() -> dict[str, Any]:
 def device_kind(needs: Mapping[str, float]) -> str:
     """The torch device of a task that asked for `needs`."""
     return "cuda:0" if "num_gpus" in needs else "cpu"  # Ray shows a task its own GPU alone
+
+
+def in_order(
+    ray: Any, submit: Callable[[Item], Any], items: Iterable[Item]
+) -> Generator[tuple[Item, Any], None, None]:
+    """Each of `items` with what the task that `submit` starts for it returned, in order, some tasks ahead.
+
+    Where a task failed for good the `RayError` stands in place of its result.
+    """
+    waiting, window = iter(items), 4 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    under_way = deque((item, submit(item)) for item in islice(waiting, window))
+    while under_way:
+        item, reference = under_way.popleft()
+        try:
+            outcome = ray.get(reference)
+        except ray.exceptions.RayError as error:
+            outcome = error
+        yield item, outcome
+        under_way += ((following, submit(following)) for following in islice(waiting, 1))
 
 
 def task_result(ray: Any, reference: Any, what: str) -> Any:

@@ -98,7 +98,7 @@ def _states(path: Path) -> Iterator[Removal]:
     except MagsdError as error:
         say(f"{error}; left alone", level="warning")
         return
-    for fold in run.trained:
+    for fold in run.networks:
         state = state_path(path, fold)
         if run.fold_is_done(fold) and state.is_file():
             what = f"{state}: training state of a finished fold"

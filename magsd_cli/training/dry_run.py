@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -86,7 +85,7 @@ def _measure(task: Task, state: TrainingState) -> tuple[float, int]:
     """The seconds of one optimiser step, and the steps of an epoch."""
     settings = task.recipe.train
     batches = epoch_batches(task.labels, settings, task.recipe.seed, task.fold, 0, 1)
-    images = place_images(replace(task, labels=task.labels))
+    images = place_images(task)
     state.model.train()
     begun = 0.0
     with torch.random.fork_rng(devices=[]):

@@ -23,7 +23,7 @@ from magsd_cli.data.decode import DecodeError
 from magsd_cli.data.dicom.fields import text
 from magsd_cli.data.dicom.read import refuse_by_header
 from magsd_cli.data.dicom.view import view_of
-from magsd_cli.data.identity import keyed_hash, read_identity
+from magsd_cli.data.identity import identity_of, keyed_hash
 from magsd_cli.errors import DeviceError, OutputError, UsageError
 from magsd_cli.hospital.pacs.address import read_address
 from magsd_cli.hospital.pacs.answered import AnsweredStudies
@@ -273,7 +273,7 @@ class Screening:
             file.write_bytes(data)  # not made durable: it is gone in a moment, and fetched again after a kill
         except OSError as error:
             raise OutputError(f"{file}: {error.strerror or error}; free some space") from error
-        identity = read_identity(file)
+        identity = identity_of(data)
         if identity.study_uid not in ("", pending.study.uid):
             raise PacsError("pacs_bad_answer", "the PACS sends an image of another study")
         if identity != ("", ""):

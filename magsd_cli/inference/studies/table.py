@@ -6,7 +6,6 @@ prediction table, follows from all rows of that table, so it is whole whatever w
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from magsd_cli.artifacts.columns import table_from_rows
-from magsd_cli.artifacts.files import write_bytes
-from magsd_cli.artifacts.tables import path_text, probability_column, write_parquet
+from magsd_cli.artifacts.tables import path_text, probability_column, write_parquet, write_plain_csv
 from magsd_cli.console import say
 from magsd_cli.data.identity import keyed_hash, read_identity
 from magsd_cli.inference.decision import DecisionRules
@@ -103,11 +101,7 @@ def write_studies(rows: Sequence[Row], rules: DecisionRules, out: Path) -> int:
     table = table_from_rows(studies, studies_schema(rules.classes))
     path = studies_path(out)
     if path.suffix.lower() == ".csv":
-        import pyarrow.csv
-
-        buffer = io.BytesIO()
-        pyarrow.csv.write_csv(table, buffer)
-        write_bytes(path, buffer.getvalue())
+        write_plain_csv(table, path)
     else:
         write_parquet(path, table)
     alone = sum(not row[STUDY] for row in rows)
