@@ -112,6 +112,11 @@ class Train(_Section):
     sync_batch_norm: bool = Field(False, description="batch norm over all processes that train one network")
     channels_last: bool = True
 
+    @property
+    def takes_steps(self) -> bool:
+        """Whether an optimiser trains the network, step by step; a logistic regression is fitted at once."""
+        return self.step != "logistic_regression"
+
     @model_validator(mode="after")
     def _consistent(self) -> Train:
         if len(set(self.augment)) != len(self.augment):

@@ -72,3 +72,14 @@ def test_cv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "2 networks on 12 images of 64 px, 2 classes (bright, dark)" in said
     assert "fold 1: would train on 6 images, test on 6 (bright 3, dark 3)" in said
     assert "2 epochs of 1 step" in said
+
+
+def test_cv_of_a_logistic_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It takes no optimiser steps whose time could be measured."""
+    cache = write_tiny_cache(tmp_path / "cache", count=12)
+    keys = ("model.name=linear_probe", "train.step=logistic_regression", "train.epochs=1", "image.size=64",
+            "model.backbone=resnet18", "model.weights=none")  # fmt: skip
+    dry_train("cv", RunOptions(tmp_path, cache, load_recipe("base", keys), folds=2, device="cpu"))
+    said = capsys.readouterr().err
+    assert "fold 1: would train on 6 images" in said
+    assert "how long a logistic regression takes is not estimated" in said

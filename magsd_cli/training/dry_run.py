@@ -45,6 +45,9 @@ def dry_run(kind: str, options: RunOptions) -> None:
     if not left:
         say(f"{run.path}: every fold is trained; nothing would be left to train")
         return
+    if not run.recipe.train.takes_steps:
+        say("how long a logistic regression takes is not estimated; nothing was written")
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

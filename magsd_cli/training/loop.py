@@ -55,7 +55,7 @@ def train(task: Task, saved: SavedState | None, save: Save, stop_requested: Stop
         state = new_state(task)
         progress = Progress() if saved is None else restore(state, saved)
         images = place_images(task)
-        if task.recipe.train.step == "logistic_regression" and progress.epoch < epochs:
+        if not task.recipe.train.takes_steps and progress.epoch < epochs:
             progress = _fit_last_layer(task, state, images)
             save(take_state(task, state, progress), state.result)
             _say_epoch(task, progress)

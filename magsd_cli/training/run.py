@@ -154,6 +154,8 @@ def _precision(planned: Plan, options: RunOptions, device: torch.device) -> Prec
     """What train.precision=auto comes to for this run, on every later start and machine too."""
     if options.cluster is not None:
         choice = PrecisionChoice("fp32", "cluster", "the machines of a cluster train the folds")
+    elif not planned.run.recipe.train.takes_steps:
+        choice = PrecisionChoice("fp32", device.type, "a logistic regression takes no optimiser steps")
     else:
         choice = choose_precision(planned, device)
     say(f"train.precision=auto: {precision_words(choice)}")
