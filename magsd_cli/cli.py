@@ -102,7 +102,7 @@ def _install_completion(value: bool) -> None:
         from typer._completion_shared import install
 
         shell, path = install(shell=_shell(), prog_name="magsd", complete_var=COMPLETE_VARIABLE)
-        say(f"{path}: completion for {shell}; open a new terminal to use it")
+        say(f"{path}: {shell} completion installed; open a new terminal to use it")
         raise typer.Exit
 
 
@@ -122,23 +122,25 @@ def _shell() -> str:
     """The shell of the person. Raises `UsageError` for one that has no completion here."""
     name = Path(os.environ.get("SHELL", "")).name
     if name not in SHELLS:
-        raise UsageError(f"SHELL={name or 'unset'}: completion is for {', '.join(SHELLS)}; set SHELL to one")
+        raise UsageError(
+            f"SHELL={name or 'unset'}: completion works in {', '.join(SHELLS)}; set SHELL to one of them"
+        )
     return name
 
 
 @app.callback()
 def _global_options(
     context: typer.Context,
-    runs: Annotated[Path, typer.Option(envvar="MAGSD_RUNS", help="Where caches and runs are kept.")] = Path(
+    runs: Annotated[Path, typer.Option(envvar="MAGSD_RUNS", help="Folder of caches and runs.")] = Path(
         "runs"
     ),
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 (read from the line by `main`)
     log_format: Annotated[
-        LogFormat, typer.Option(help="Lines on stderr for people or machines.")
+        LogFormat, typer.Option(help="Lines on stderr as text, or as JSON for programs.")
     ] = LogFormat.text,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only warnings and errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and errors.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say more: settings, every bad file, times.")
+        bool, typer.Option("--verbose", "-v", help="Show more: settings, every bad file, times.")
     ] = False,
     install_completion: Annotated[  # noqa: ARG001 (its callback installs it)
         bool,
@@ -146,20 +148,20 @@ def _global_options(
             "--install-completion",
             callback=_install_completion,
             is_eager=True,
-            help="Let the shell complete magsd: bash, zsh, fish.",
+            help="Install shell completion (bash, zsh, fish).",
         ),
     ] = False,
     show_completion: Annotated[  # noqa: ARG001 (its callback prints it)
         bool,
         typer.Option(
-            "--show-completion", callback=_show_completion, is_eager=True, help="Print that completion."
+            "--show-completion", callback=_show_completion, is_eager=True, help="Print the completion script."
         ),
     ] = False,
     version: Annotated[  # noqa: ARG001 (its callback prints it)
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Classify COVID-19 and other pneumonia on chest X-rays, see where the network looked, how good it is.
+    """Classify COVID-19 and other pneumonia on chest X-rays, and show where the network looked.
 
     prepare -> cv (or train) -> report; predict and localize use the newest run. Try `magsd demo` first.
     """
@@ -167,7 +169,7 @@ def _global_options(
     context.meta[COMMAND_LINE] = tuple(sys.argv)
     os.environ[LOG_FORMAT_VARIABLE] = log_format.value
     if quiet and verbose:
-        raise UsageError("--quiet and --verbose: say less and say more; omit one of them")
+        raise UsageError("--quiet and --verbose contradict each other; omit one of them")
     os.environ[VERBOSITY_VARIABLE] = "quiet" if quiet else "verbose" if verbose else ""
     detail(f"magsd {__version__}, Python {sys.version.split()[0]}; runs folder {runs.absolute()}")
     # Matplotlib would write its font cache under HOME, or where it cannot, build it again for each report.

@@ -1,14 +1,18 @@
-"""Words go to stderr: one plain line a stage, or JSON lines for machines; bars only on a terminal."""
+"""Words go to stderr: plain lines, or JSON lines for machines; bars on a terminal alone.
+
+Long work shows a bar there, and elsewhere says a line every half minute.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any, Protocol
 
 LOG_FORMAT_VARIABLE = "MAGSD_LOG_FORMAT"
@@ -24,11 +28,18 @@ class Bar(Protocol):
     def update(self, advance: int = 1, text: str | None = None) -> None:
         """Count `advance` more steps as done; show `text` behind the bar."""
 
+    def shorten(self, steps: int) -> None:
+        """Take `steps` away from the number of steps: they were done by an earlier start."""
+
+    def remove(self) -> None:
+        """Take the bar out of its view."""
+
 
 def on_terminal() -> bool:
     """Whether a person watches stderr: a terminal, and no machine-readable log asked for."""
     quiet = os.environ.get(VERBOSITY_VARIABLE) == "quiet"
-    return not quiet and not _silenced.get() and sys.stderr.isatty() and not _json_lines()
+    shown = not quiet and not _silenced.get() and _elsewhere.get() is None and not one_of_many()
+    return shown and sys.stderr.isatty() and not _json_lines()
 
 
 def one_of_many() -> bool:
@@ -49,6 +60,20 @@ def silence() -> Iterator[None]:
         _silenced.reset(token)
 
 
+_elsewhere: ContextVar[Callable[[str, dict[str, Any]], None] | None] = ContextVar("elsewhere", default=None)
+_last_said = 0.0  # on the clock of time.monotonic
+
+
+@contextmanager
+def said_by(pass_on: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
+    """Hand all that is said inside to `pass_on`, text and fields: another process says it, above its bars."""
+    token = _elsewhere.set(pass_on)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
+
+
 def is_set(variable: str) -> bool:
     """Whether an environment variable that switches something on is set, to anything but 0 and nothing."""
     return os.environ.get(variable, "0") not in ("", "0")
@@ -56,13 +81,23 @@ def is_set(variable: str) -> bool:
 
 def detail(text: str, **fields: Any) -> None:
     """One line on stderr with --verbose alone."""
-    if os.environ.get(VERBOSITY_VARIABLE) == "verbose":
+    if is_verbose():
         say(text, level="detail", **fields)
 
 
+def is_verbose() -> bool:
+    """Whether --verbose asks for details."""
+    return os.environ.get(VERBOSITY_VARIABLE) == "verbose"
+
+
 def counted(number: int, word: str) -> str:
-    """A number and what it counts: "1 file", "2 files"."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+    """A number and what it counts: "1 file", "2 files", "2 processes", "2 studies"."""
+    if number == 1:
+        return f"{number} {word}"
+    if word.endswith(("s", "x", "ch")):
+        return f"{number} {word}es"
+    ending = f"{word[:-1]}ies" if word.endswith(("dy", "ty", "ry", "py")) else f"{word}s"
+    return f"{number} {ending}"
 
 
 def in_bytes(size: float) -> str:
@@ -86,14 +121,30 @@ def say(text: str, **fields: Any) -> None:
 
     Of processes that work together only the first speaks, but for errors.
     """
+    global _last_said  # noqa: PLW0603 (what is said anywhere counts)
     quiet = os.environ.get(VERBOSITY_VARIABLE) == "quiet" and fields.get("level") not in ("warning", "error")
     if quiet or _silenced.get() or (one_of_many() and fields.get("level") != "error"):
+        return
+    _last_said = time.monotonic()
+    if (pass_on := _elsewhere.get()) is not None:
+        pass_on(text, fields)
         return
     if _json_lines():
         line = json.dumps({"time": round(time.time(), 3), "message": text, **fields}, default=str)
     else:
         line = printable(text)
     print(line, file=sys.stderr, flush=True)
+
+
+def say_each(lines: Sequence[str], most: int = 5) -> None:
+    """Say the first `most` of `lines`, warnings about single files, and with --verbose the others too."""
+    for line in lines[:most]:
+        say(line, level="warning")
+    rest = lines[most:]
+    if rest and not is_verbose():
+        say(f"... and {len(rest)} more; --verbose names them all", level="warning", more=len(rest))
+    for line in rest:
+        detail(line)
 
 
 def printable(text: object) -> str:
@@ -103,20 +154,29 @@ def printable(text: object) -> str:
 
 #: From what is under way and the number of its steps to a bar that lasts as long as the context.
 OpenBar = Callable[[str, int], AbstractContextManager[Bar]]
+EVERY_SECONDS = 30.0  # between two lines about long work where nobody watches a bar
+SLOW_SECONDS = 2.0  # what takes longer than this is worth a line before it is done
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Bar]:
-    """A Rich bar with time left when stderr is a terminal; silent otherwise."""
+def progress(description: str, total: int, unit: str = "files") -> Iterator[Bar]:
+    """A Rich bar with time left when stderr is a terminal, else a line every half minute."""
     with progress_bars() as add:
-        yield add(description, total)
+        yield add(description, total, unit)
+
+
+class AddBar(Protocol):
+    """Adds a bar to a view: what is under way, its number of steps, what they are, whether it may speak."""
+
+    def __call__(self, description: str, total: int, unit: str = "steps", speaks: bool = True) -> Bar:
+        """Add a bar. Where no bars are drawn, one that `speaks` says a line every half minute."""
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int], Bar]]:
-    """One Rich view of several bars: what it yields adds a bar. Silent where stderr is no terminal."""
+def progress_bars() -> Iterator[AddBar]:
+    """One Rich view of several bars: what it yields adds a bar. Lines instead where stderr is no terminal."""
     if not on_terminal():
-        yield lambda _description, _total: _Silent()
+        yield _SpokenBar
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -128,12 +188,40 @@ def progress_bars() -> Iterator[Callable[[str, int], Bar]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield lambda description, total: _RichBar(bars, bars.add_task(description, total=total, text=""))
+
+    def add(description: str, total: int, unit: str = "", speaks: bool = True) -> Bar:  # noqa: ARG001
+        return _RichBar(bars, bars.add_task(description, total=total, text=""))
+
+    with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=300) as bars:
+        yield add
 
 
-class _Silent:
+class _SpokenBar:
+    """A bar where none can be drawn: a line when nothing was said for half a minute."""
+
+    def __init__(self, description: str, total: int, unit: str = "steps", speaks: bool = True) -> None:
+        self._description, self._total, self._unit, self._speaks = description, total, unit, speaks
+        self._done, self._text, self._begun = 0, "", time.monotonic()
+
     def update(self, advance: int = 1, text: str | None = None) -> None:
+        self._done += advance
+        self._text = self._text if text is None else text
+        now = time.monotonic()
+        if self._speaks and now - max(_last_said, self._begun) >= EVERY_SECONDS:
+            left = (now - self._begun) / max(1, self._done) * (self._total - self._done)
+            words = [f"{self._done} of {self._total} {self._unit}", self._text]
+            words.append(f"about {in_time(left)} left" if self._done else "")
+            say(
+                f"{self._description}: {', '.join(word for word in words if word)}",
+                done=self._done,
+                total=self._total,
+                seconds_left=round(left) if self._done else None,
+            )
+
+    def shorten(self, steps: int) -> None:
+        self._total -= steps
+
+    def remove(self) -> None:
         pass
 
 
@@ -144,6 +232,35 @@ class _RichBar:
     def update(self, advance: int = 1, text: str | None = None) -> None:
         fields = {} if text is None else {"text": text}
         self._bars.update(self._task, advance=advance, **fields)
+
+    def shorten(self, steps: int) -> None:
+        if steps:
+            (task,) = (task for task in self._bars.tasks if task.id == self._task)
+            self._bars.update(self._task, total=task.total - steps)
+
+    def remove(self) -> None:
+        self._bars.remove_task(self._task)
+
+
+@contextmanager
+def noted(what: str) -> Iterator[None]:
+    """Say `what` where the work inside takes longer than two seconds, and again every half minute."""
+    ended, begun = threading.Event(), time.monotonic()
+
+    def speak() -> None:
+        patience = SLOW_SECONDS
+        while not ended.wait(patience):
+            seconds = time.monotonic() - begun
+            say(what if patience == SLOW_SECONDS else f"{what} ({in_time(seconds)} so far)", stage=what)
+            patience = EVERY_SECONDS
+
+    thread = threading.Thread(target=copy_context().run, args=(speak,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _json_lines() -> bool:

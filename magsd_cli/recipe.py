@@ -324,7 +324,7 @@ def _find(name: str) -> Path:
 
 def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
-        raise UsageError(f"recipe {path}: extends itself; remove the circle")
+        raise UsageError(f"recipe {path}: extends itself; break the cycle")
     values = _read(path)
     parent = values.pop("extends", None)
     if parent is None:
@@ -368,7 +368,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     for section in sections:
         inner = values.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"--set {override}: {section} is no section; {_near_key(key.strip())}")
+            raise UsageError(f"--set {override}: {section} is not a section; {_near_key(key.strip())}")
         values = inner
     values[last] = value
 

@@ -199,7 +199,7 @@ def _read_h5(path: Path, file: h5py.File) -> Cache:
     images = _mapped(path, file["images"])
     count = len(images)
     if images.shape != (count, 1, size, size) or images.dtype != np.uint8 or file["labels"].shape != (count,):
-        raise ArtifactError(f"{path}: images and labels do not fit together; {AGAIN}")
+        raise ArtifactError(f"{path}: images and labels do not match; {AGAIN}")
     return Cache(
         path=path,
         images=images,

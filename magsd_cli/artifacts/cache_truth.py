@@ -81,4 +81,6 @@ def read_masks(cache: Path) -> Masks | None:
             pixels = np.unpackbits(file["bits"], axis=1, count=size * size) * np.uint8(255)
             return Masks(pixels.reshape(-1, size, size), file["image_id"].tolist(), file["kind"].tolist())
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{path}: not masks of magsd ({type(error).__name__}); prepare again") from error
+        raise ArtifactError(
+            f"{path}: not a mask file of magsd ({type(error).__name__}); prepare again"
+        ) from error

@@ -8,7 +8,6 @@ stands beside it in ``<name>.sha256``, in the format that ``sha256sum -c`` reads
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -32,11 +31,6 @@ _NO_FOLDER_SYNC = {
 #: What taking a lock answers where the file system has none.
 _NO_LOCKS = {getattr(errno, name) for name in ("ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL")}
 _TEMPORARY = re.compile(r"^\.(?P<final>.+)\.(?P<pid>\d+)\.tmp$")
-
-
-def sha256_bytes(data: bytes) -> str:
-    """Hex SHA-256 of `data`."""
-    return hashlib.sha256(data).hexdigest()
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from magsd_cli.artifacts.files import hashed_path, sha256_bytes
+from magsd_cli.artifacts.files import hashed_path
 from magsd_cli.artifacts.operating_point import OperatingPoint, check_operating_point
 from magsd_cli.artifacts.runs import REFIT, fold_path, network_name
 from magsd_cli.errors import ArtifactError
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.settings import Network, Preprocessing
 
 SCHEMA_VERSION = 2
@@ -94,7 +95,7 @@ def open_model_file(path: Path) -> ModelFile:
     try:
         values = json.loads(_read(path, HEAD))
         if values["schema_version"] > SCHEMA_VERSION:
-            raise ArtifactError(f"{path}: was made by a later magsd; install a newer one")
+            raise ArtifactError(f"{path}: was made by a newer magsd; install that version")
         return ModelFile(
             path=path,
             name=values["name"],
@@ -115,7 +116,7 @@ def open_model_file(path: Path) -> ModelFile:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(
-            f"{path}: is no model file of magsd ({type(error).__name__}); {_AGAIN}"
+            f"{path}: is not a model file of magsd ({type(error).__name__}); {_AGAIN}"
         ) from error
 
 

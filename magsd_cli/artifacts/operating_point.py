@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from magsd_cli.artifacts.files import check_hash, read_json, sha256_bytes
+from magsd_cli.artifacts.files import check_hash, read_json
 from magsd_cli.artifacts.runs import write_json_hashed
 from magsd_cli.errors import ArtifactError
+from magsd_cli.hashing import sha256_bytes
 
 SCHEMA_VERSION = 1
 AGAIN = "run `magsd calibrate` again"
@@ -146,13 +147,13 @@ def check_operating_point(values: object, where: Path, model_sha256: str) -> Ope
     """`values`, read from `where`, as the operating point of these networks. Raises `ArtifactError`."""
     version = values.get("schema_version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise ArtifactError(f"{where}: was made by a later magsd; install a newer one")
+        raise ArtifactError(f"{where}: was made by a newer magsd; install that version")
     try:
         point = OperatingPoint.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         reason = ": ".join(filter(None, (".".join(str(key) for key in first["loc"]), first["msg"])))
-        raise ArtifactError(f"{where}: is no operating point ({reason}); {AGAIN}") from error
+        raise ArtifactError(f"{where}: is not an operating point ({reason}); {AGAIN}") from error
     if point.model_sha256 != model_sha256:
-        raise ArtifactError(f"{where}: is of other networks than these; {AGAIN}")
+        raise ArtifactError(f"{where}: belongs to other networks; {AGAIN}")
     return point

@@ -21,11 +21,11 @@ from magsd_cli.artifacts.files import (
     json_bytes,
     read_json,
     recorded_hashes,
-    sha256_bytes,
     write_hashed,
 )
 from magsd_cli.artifacts.tables import read_parquet, write_parquet
 from magsd_cli.errors import ArtifactError, OutputError, UsageError
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.recipe import Recipe, recipe_from_values, resolved_keys
 from magsd_cli.settings import Network, Preprocessing
 
@@ -258,7 +258,7 @@ def create_run(run: Run, folds: pd.DataFrame) -> Run:
         return earlier
     strangers = [p.name for p in run.path.glob("*") if not p.name.startswith(".") and not _is_ours(p.name)]
     if strangers:
-        raise ArtifactError(f"{run.path}: holds {strangers[0]} but is no run; choose another --name")
+        raise ArtifactError(f"{run.path}: holds {strangers[0]} and is not a run; choose another --name")
     write_json_hashed(recipe_path(run.path), json.loads(run.recipe.to_json()))
     write_parquet(folds_path(run.path), folds)
     write_json_hashed(run_file(run.path), _to_values(run))
@@ -297,14 +297,12 @@ def open_run(path: Path) -> Run:
     if not path.exists():
         raise ArtifactError(f"{path}: not found; name a folder that cv or train made, see `magsd runs list`")
     if not run_file(path).is_file():
-        raise ArtifactError(
-            f"{path}: is no run (there is no run.json in it); name a folder that cv or train made"
-        )
+        raise ArtifactError(f"{path}: is not a run (it has no run.json); name a folder that cv or train made")
     check_hash(run_file(path))
     check_hash(recipe_path(path))
     values = read_json(run_file(path))
     if int(values.get("schema_version", 0)) > SCHEMA_VERSION:
-        raise ArtifactError(f"{path}: was made by a later magsd; install a newer one")
+        raise ArtifactError(f"{path}: was made by a newer magsd; install that version")
     try:
         recipe = recipe_from_values(read_json(recipe_path(path)), str(recipe_path(path)))
         cache = values["cache"]
@@ -349,8 +347,8 @@ def _check_same(earlier: Run, now: Run, folds: pd.DataFrame) -> None:
         differences.append("folds.parquet: other images, patients or folds")
     if differences:
         raise ArtifactError(
-            f"{now.path}: was begun with other settings ({'; '.join(differences)}); "
-            "repeat its own settings, or choose another --name"
+            f"{now.path}: was started with other settings ({'; '.join(differences)}); "
+            "use those settings, or choose another --name"
         )
 
 

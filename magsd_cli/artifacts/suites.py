@@ -79,4 +79,4 @@ def read_suite(folder: Path) -> tuple[list[SuiteRow], list[str]]:
             )
         return [SuiteRow(**row) for row in value["rows"]], [str(word) for word in value["command"]]
     except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{path}: is no suite ({error}); run the suite again") from error
+        raise ArtifactError(f"{path}: is not a suite ({error}); run the suite again") from error

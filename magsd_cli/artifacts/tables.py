@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 
 from magsd_cli import __version__
 from magsd_cli.artifacts.columns import column
-from magsd_cli.artifacts.files import check_hash, hashed_path, sha256_bytes, write_bytes
+from magsd_cli.artifacts.files import check_hash, hashed_path, write_bytes
 from magsd_cli.errors import ArtifactError, OutputError
+from magsd_cli.hashing import sha256_bytes
 
 if TYPE_CHECKING:
     import pandas as pd

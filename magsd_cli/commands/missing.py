@@ -28,15 +28,15 @@ def missing_package(module: str | None) -> str | None:
     own = [(what, extra) for what, extra in wanted if _same(_name(what)) == name]
     if not own:
         return (
-            f"the package {top} is not installed, which another one needs; install magsd again: "
+            f"the package {top} is not installed, but another one needs it; install magsd again: "
             "`pip install .` in its source folder"
         )
     extra = own[0][1]
     lacking = [what for what, of in wanted if of == extra and not _installed(_name(what))]
     line = "pip install " + " ".join(shlex.quote(what) for what in lacking or [own[0][0]])
     if extra:
-        return f"this needs {_name(own[0][0])} (extra {extra}), which this installation is without; `{line}`"
-    return f"this needs {_name(own[0][0])}, which this installation is without; for the whole tool `{line}`"
+        return f"this needs {_name(own[0][0])} (extra {extra}), which is not installed; run `{line}`"
+    return f"this needs {_name(own[0][0])}, which is not installed; for the whole tool run `{line}`"
 
 
 def _requirements() -> list[tuple[str, str]]:

@@ -69,12 +69,12 @@ SetOption = Annotated[
 ]
 
 GpusOption = Annotated[
-    int | None, typer.Option("--gpus", min=1, help="Use this many GPUs (with --device cpu: processes).")
+    int | None, typer.Option("--gpus", min=1, help="Number of GPUs (with --device cpu: of processes).")
 ]
 
 ParallelOption = Annotated[
     Parallel,
-    typer.Option("--parallel", help="--gpus side by side train folds, or (ddp) each network together."),
+    typer.Option("--parallel", help="With --gpus: train folds side by side, or (ddp) each network together."),
 ]
 
 ClusterOption = Annotated[
@@ -83,7 +83,8 @@ ClusterOption = Annotated[
 ]
 
 TensorboardOption = Annotated[
-    bool, typer.Option("--tensorboard", help="Write the training curves for TensorBoard too (extra).")
+    bool,
+    typer.Option("--tensorboard", help="Also write training curves for TensorBoard (extra tensorboard)."),
 ]
 
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
@@ -91,17 +92,19 @@ NameOption = Annotated[str | None, typer.Option("--name", help="The run's name (
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The same as --set seed=N.")]
 
 OfflineOption = Annotated[
-    bool, typer.Option("--offline", help="Fetch no ImageNet weights (the same as MAGSD_OFFLINE=1).")
+    bool, typer.Option("--offline", help="Do not download ImageNet weights (same as MAGSD_OFFLINE=1).")
 ]
 
 KeepStateOption = Annotated[
     bool,
-    typer.Option("--keep-state", help="Finished folds keep their training state (as MAGSD_KEEP_STATE=1)."),
+    typer.Option(
+        "--keep-state", help="Keep the training state of finished folds (same as MAGSD_KEEP_STATE=1)."
+    ),
 ]
 
 DryRunOption = Annotated[
     bool,
-    typer.Option("--dry-run", help="Only say what would be read and made, how long it takes, how much disk."),
+    typer.Option("--dry-run", help="Only say what would be read and written, the time and the disk space."),
 ]
 
 ResumeOption = Annotated[Path | None, typer.Option("--resume", help="Continue this run.")]
@@ -112,7 +115,7 @@ RepeatsOption = Annotated[
         "--repeats",
         min=1,
         metavar="R",
-        help="Do it R times, each with the next seed and new folds: R runs, a suite.",
+        help="Make R runs (a suite), each with the next seed and new folds.",
     ),
 ]
 
@@ -123,31 +126,38 @@ SplitsOption = Annotated[
 
 GroupOption = Annotated[
     Group,
-    typer.Option("--group", help="What a fold holds out: patients, or a source of the images at a time."),
+    typer.Option("--group", help="What a fold holds out: patients, or one source of images."),
 ]
 
 PositiveOption = Annotated[
-    str | None, typer.Option("--positive", metavar="CLASS", help="The class that predict decides about.")
+    str | None,
+    typer.Option("--positive", metavar="CLASS", help="The class that predict decides about (yes or no)."),
 ]
 
 TargetSensitivityOption = Annotated[
     float | None,
     typer.Option(
-        "--target-sensitivity", callback=positive_share, help="Find at least this share of it: 0.95."
+        "--target-sensitivity",
+        callback=positive_share,
+        help="Detect at least this share of that class, such as 0.95.",
     ),
 ]
 
 TargetSpecificityOption = Annotated[
     float | None,
     typer.Option(
-        "--target-specificity", callback=positive_share, help="Or clear at least this share of the rest."
+        "--target-specificity",
+        callback=positive_share,
+        help="Or exclude at least this share of the other images.",
     ),
 ]
 
 CoverageOption = Annotated[
     float | None,
     typer.Option(
-        "--coverage", callback=positive_share, help="Refer the least confident beyond this share: 0.9."
+        "--coverage",
+        callback=positive_share,
+        help="Answer this share of the images, such as 0.9; refer the rest.",
     ),
 ]
 
@@ -159,10 +169,10 @@ NetworkOption = Annotated[
     Network | None,
     typer.Option(
         "--network",
-        help="The networks of the folds (default), or the one that cv --refit trained on all images.",
+        help="The networks of the folds (default), or the one trained on all images by cv --refit.",
     ),
 ]
 
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Processes (default: the cores).")
+    int | None, typer.Option("--workers", min=1, help="Number of processes (default: one per core).")
 ]

@@ -15,7 +15,7 @@ def report(
     runs_given: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN...]", help="Runs, or suites (default: the newest run); several are compared."
+            metavar="RUN", help="Runs, or suites (default: the newest run); several are compared."
         ),
     ] = None,
     out: Annotated[
@@ -24,14 +24,16 @@ def report(
     ] = None,
     external: Annotated[
         Path | None,
-        typer.Option(help="Outside images: predict's table, or a CSV of label, p_<class>, patient_id."),
+        typer.Option(help="External images: predict's table, or a CSV of label, p_<class>, patient_id."),
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option(help="CSV with the labels of --external: path, label, patient_id.")
+        Path | None, typer.Option(help="CSV of the labels of --external: path, label, patient_id.")
     ] = None,
     prevalence: Annotated[
         float | None,
-        typer.Option(callback=share, help="How common the disease is where it is used: PPV and NPV there."),
+        typer.Option(
+            callback=share, help="How common the disease is where the model is used, for PPV and NPV."
+        ),
     ] = None,
     reference: Annotated[
         str | None,

@@ -34,7 +34,7 @@ from magsd_cli.commands.options import (
     TensorboardOption,
     command_line,
 )
-from magsd_cli.console import KEEP_STATE_VARIABLE, OFFLINE_VARIABLE, one_of_many
+from magsd_cli.console import KEEP_STATE_VARIABLE, OFFLINE_VARIABLE, noted, one_of_many
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import Group, Parallel
 
@@ -62,8 +62,9 @@ def train(
     One split, of which a fifth is held out. Prints the run's path.
     """
     _tell_processes(offline, keep_state)
-    from magsd_cli.training.plan import RunOptions
-    from magsd_cli.training.run import train as stage
+    with noted("loading torch"):
+        from magsd_cli.training.plan import RunOptions
+        from magsd_cli.training.run import train as stage
 
     options = RunOptions(
         runs=context.obj,
@@ -114,10 +115,11 @@ def cv(
     Each image is tested once, by a network that never saw its patient. Prints the run's path.
     """
     _tell_processes(offline, keep_state)
-    from magsd_cli.evaluation.calibrate import targets_from_options
-    from magsd_cli.training.plan import RunOptions
-    from magsd_cli.training.run import cv as stage
-    from magsd_cli.training.suite import is_suite, suite
+    with noted("loading torch"):
+        from magsd_cli.evaluation.calibrate import targets_from_options
+        from magsd_cli.training.plan import RunOptions
+        from magsd_cli.training.run import cv as stage
+        from magsd_cli.training.suite import is_suite, suite
 
     names = recipe or ["base"]
     targets = targets_from_options(positive, target_sensitivity, target_specificity, coverage)
@@ -161,9 +163,7 @@ def cv(
 
 def calibrate(
     context: typer.Context,
-    run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="The run (default: the newest).")
-    ] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="The run (default: the newest).")] = None,
     positive: PositiveOption = None,
     target_sensitivity: TargetSensitivityOption = None,
     target_specificity: TargetSpecificityOption = None,

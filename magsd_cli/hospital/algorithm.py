@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pydicom.sr.coding import Code
 
 from magsd_cli import __version__
-from magsd_cli.artifacts.files import sha256_bytes
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.hospital.sources import Source
 from magsd_cli.inference.decision import DecisionRules, in_metadata
 from magsd_cli.inference.model import Model

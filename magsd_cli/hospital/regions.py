@@ -100,7 +100,7 @@ def _object(
     """Make the object of a kind for one image; False where it is there already."""
     source = open_source(path)
     if source.sha256 != row["sha256"]:
-        raise SourceError("the file changed after it was looked at; run it again with another --name")
+        raise SourceError("the file changed after it was analysed; run it again with another --name")
     threshold = float(row["threshold"])
     target = results.object_path(source.study_uid, kind.name, kind.uid(source, threshold, algorithm))
     if target.exists():

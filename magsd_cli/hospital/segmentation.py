@@ -30,7 +30,7 @@ def build_seg(source: Source, mask: npt.NDArray[np.bool_], threshold: float, alg
     Raises `SourceError` where the mask has another size, or marks nothing.
     """
     if mask.shape != source.shape:
-        raise SourceError("the region has another size than the image")
+        raise SourceError("the region and the image differ in size")
     if not mask.any():
         raise SourceError("the network's attention marks nothing on it")
     about = equipment(algorithm, "Attended regions")

@@ -51,7 +51,8 @@ def list_inputs(inputs: Iterable[Path], own: Iterable[Path | None] = ()) -> list
         say(
             f"{again} files were named more than once; each has one row"
             if again > 1
-            else "1 file was named twice; it has one row"
+            else "1 file was named twice; it has one row",
+            files=again,
         )
     return list(found.values())
 
@@ -67,7 +68,7 @@ def read_list(source: Path, null: bool = False) -> list[Path]:
         data = sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()
     except OSError as error:
         raise UsageError(
-            f"--files-from {source}: {error.strerror}; give a file with a path a line"
+            f"--files-from {source}: {error.strerror}; give a file with one path per line"
         ) from error
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UsageError(f"--files-from {source}: is UTF-16; save it as UTF-8")

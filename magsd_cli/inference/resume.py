@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from magsd_cli.artifacts.files import sha256_bytes, write_bytes
+from magsd_cli.artifacts.files import write_bytes
 from magsd_cli.artifacts.tables import PREDICTION, path_text, read_table, table_metadata
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.errors import ArtifactError, OutputError
+from magsd_cli.hashing import sha256_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -104,13 +105,13 @@ def read_own_table(out: Path, model: str, rules: Values) -> pa.Table:
     of = table_metadata(table)["model_sha256"]
     if of != model:
         raise ArtifactError(
-            f"{out}: its rows are of the model {of[:8]}, not {model[:8]}; choose that model with "
-            "--model, or use --overwrite to score every file again"
+            f"{out}: its rows are from model {of[:8]}, not {model[:8]}; use that model (--model), or "
+            "--overwrite to score every file again"
         )
     if any((table_metadata(table).get(name) or None) != (rules.get(name) or None) for name in RULES):
         raise ArtifactError(
-            f"{out}: its rows were computed, calibrated or decided otherwise; give them a file of their "
-            "own, or use --overwrite to score every file again"
+            f"{out}: its rows were computed, calibrated or decided differently; write to another file, "
+            "or use --overwrite to score every file again"
         )
     return table
 

@@ -23,6 +23,7 @@ class Summary(TypedDict):
     request: str
     model: str
     model_sha256: str
+    networks: NotRequired[int]  # not in those of earlier versions
     threshold: float | None
     map: NotRequired[str]  # of earlier versions: the attention
     version: str
@@ -108,7 +109,7 @@ def finished_summary(folder: Path, request: str) -> Summary | None:
     summary = cast("Summary", read_json(summary_path(folder)))
     if summary.get("request") != request:
         raise UsageError(
-            f"{folder}: holds the answer to another question (model, images, truth or threshold differ); "
+            f"{folder}: holds a localization with another model, images, truth or threshold; "
             "choose another --name"
         )
     read_table(table_path(folder), LOCALIZATION)

@@ -73,7 +73,7 @@ def read_mask(path: Path, shape: tuple[int, int]) -> Mask:
     except (DecodeError, cv2.error) as error:
         raise UsageError(f"{path}: cannot be read as a mask ({error}); fix or remove it") from error
     if picture is None:
-        raise UsageError(f"{path}: is no picture; fix or remove it")
+        raise UsageError(f"{path}: is not a picture; fix or remove it")
     if picture.shape != shape:
         size, expected = (f"{width}x{height}" for height, width in (picture.shape, shape))
         raise UsageError(f"{path}: the mask is {size}, its image {expected} pixels; give it the same size")
@@ -125,7 +125,7 @@ def _find(text: str, table: Path, ends: dict[tuple[str, ...], list[Path]], where
         fitting = ends.get(parts, [])
         if len(fitting) > 1:
             raise UsageError(
-                f"{where}: {printable(text)} fits {len(fitting)} of the images; write more of the path"
+                f"{where}: {printable(text)} matches {len(fitting)} of the images; write more of the path"
             )
         if fitting:
             return fitting[0]

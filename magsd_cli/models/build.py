@@ -35,7 +35,9 @@ def build_model(settings: Model, classes: int, seed: int) -> nn.Module:
     """
     if settings.name != "magsd":
         for key in changed_trunk(settings):
-            raise UsageError(f"model.{key}: is for model.name=magsd alone; leave it out for {settings.name}")
+            raise UsageError(
+                f"model.{key}: works only with model.name=magsd; leave it out for {settings.name}"
+            )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MODELS[settings.name](settings, classes)

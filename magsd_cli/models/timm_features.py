@@ -198,7 +198,7 @@ def _check_dilated(name: str, output_stride: int) -> None:
 
 def _no_stride(name: str, output_stride: int) -> UsageError:
     return UsageError(
-        f"model.output_stride={output_stride}: timm:{name} has none but 32; leave it out, or take a backbone "
+        f"model.output_stride={output_stride}: timm:{name} has only 32; leave it out, or take a backbone "
         f"of timm's {', '.join(DILATED)} (timm.list_models(module=...) names them)"
     )
 

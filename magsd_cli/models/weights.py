@@ -126,14 +126,14 @@ def read_state_dict(path: Path) -> State:
         )
     except (OSError, *DAMAGED) as error:
         raise ArtifactError(
-            f"{path}: no readable state dict ({type(error).__name__}), and code in a file is never run; "
+            f"{path}: not a readable state dict ({type(error).__name__}), and code in a file is never run; "
             "save the network's state_dict() with torch.save or safetensors"
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
             found = found[wrapper]
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ArtifactError(f"{path}: no state dict; save the network's state_dict() and nothing else")
+        raise ArtifactError(f"{path}: not a state dict; save the network's state_dict() and nothing else")
     return {str(key).removeprefix("module."): value for key, value in found.items()}
 
 

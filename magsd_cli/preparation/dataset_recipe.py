@@ -79,9 +79,9 @@ def _select(record: Record, labels: Mapping[str, str], boxed: set[str] | None) -
     label = labels.get(record.label or "")
     problem = record.problem
     if label is None:
-        problem = problem or ("left_out", "its label is no class of this data set")
+        problem = problem or ("left_out", "its label is not a class of this data set")
     elif boxed is not None and record.image_id not in boxed:
-        problem = problem or ("no_box", "no box says where its disease is")
+        problem = problem or ("no_box", "no box marks its disease")
     return replace(record, label=label or record.label, problem=problem)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from magsd_cli.errors import DeviceError
 from magsd_cli.preparation.duplicates import BLOCK, Packed, Pairs, compare_rows
 from magsd_cli.preparation.shards import images_of_shard
 from magsd_cli.runtime.cluster import RETRIES, connected, in_order, task_result
-from magsd_cli.runtime.worker_pool import Crash, Limits, even_chunk, plain, run_isolated
+from magsd_cli.runtime.worker_pool import Crash, Limits, even_chunk, hands_for, plain, run_isolated
 
 CHUNK = 8  # files that travel to a worker together
 DECODING = Limits(memory=2 * 2**30)
@@ -64,7 +63,7 @@ def on_cluster(address: str, site_key: Callable[[], bytes]) -> Iterator[Workplac
                     yield outcome
                     continue
                 if not ray.is_initialized() or not any(node["Alive"] for node in _nodes(ray)):
-                    words = "went away; run it again to continue, with or without --cluster"
+                    words = "is gone; run it again to continue, with or without --cluster"
                     raise DeviceError(f"--cluster {address}: {words}") from outcome
                 yield from here(1).read(shard)
 
@@ -110,12 +109,3 @@ def _crashed(_task: IngestTask, crash: Crash) -> Ingested:
     if crash.code == "unexpected":
         return Ingested(error_code="decoder_crashed", error=crash.reason)
     return Ingested(error_code="decoder_crashed", error=f"decoding it ended its process ({crash.cause})")
-
-
-def hands_for(count: int, workers: int | None = None) -> int:
-    """How many processes read `count` files; None: as many as there are cores for this process."""
-    return min(workers or _cores(), count)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -131,6 +131,16 @@ def plain(handler: Any) -> Any:
     return handler
 
 
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def hands_for(count: int, workers: int | None = None) -> int:
+    """The number of processes for `count` items: `workers` (None: one a core), but no more than items."""
+    return min(workers or cores(), count)
+
+
 def even_chunk(count: int, workers: int, most: int) -> int:
     """How many of `count` items travel together, at most `most`, so that each of the `workers` gets some."""
     return max(1, min(most, -(-count // workers)))

@@ -23,7 +23,7 @@ from magsd_cli.artifacts.runs import (
     state_path,
 )
 from magsd_cli.artifacts.suites import read_suite, suite_file
-from magsd_cli.console import in_bytes
+from magsd_cli.console import counted, in_bytes
 from magsd_cli.errors import ArtifactError, LockedError, MagsdError, OutputError
 from magsd_cli.recipe import load_recipe
 
@@ -175,7 +175,7 @@ def list_lines(summaries: Sequence[RunSummary], runs: Path) -> list[str]:
         accuracy = f"{one.accuracy:.1%}" if one.accuracy is not None else (one.reason or "-")
         rows.append((one.name, one.kind, one.recipe, one.state, in_bytes(one.size), ago(one.age), accuracy))
     total = in_bytes(sum(one.size for one in summaries))
-    return [*aligned(rows), f"{len(summaries)} {'entry' if len(summaries) == 1 else 'entries'}, {total}"]
+    return [*aligned(rows), f"{counted(len(summaries), 'entry')}, {total}"]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -213,7 +213,7 @@ def _run_facts(run: Run) -> list[tuple[str, str]]:
     held = f", held out: {', '.join(run.held_out)}" if run.held_out else ""
     facts = [
         ("recipe", f"{run.recipe.title or run.recipe.model.name} ({run.recipe.hash()[:8]})"),
-        ("changes of base", "; ".join(recipe_differences(load_recipe("base"), run.recipe)) or "none"),
+        ("changes to base", "; ".join(recipe_differences(load_recipe("base"), run.recipe)) or "none"),
         ("cache", f"{cache} ({run.cache_digest[:8]}){'' if cache.is_file() else ', not there'}"),
         ("classes", ", ".join(run.classes)),
         ("images", f"{len(run.folds())} of {run.preprocessing.size} px, patients {_known(run)}"),

@@ -82,7 +82,7 @@ def find_waste(runs: Path, caches: bool = True) -> list[Removal]:
     """
     found = [state for path in run_folders(runs) for state in _states(path)]
     for left in [*runs.glob(f"{REMOVED}*"), *runs.glob(f"*/{REMOVED}*")]:
-        found.append(Removal(f"{left}: left of a run that was being removed", (left,), disk_use(left)[0]))
+        found.append(Removal(f"{left}: rest of a run that was being removed", (left,), disk_use(left)[0]))
     return [*found, *(_orphaned_caches(runs) if caches else ())]
 
 
@@ -113,7 +113,7 @@ def _orphaned_caches(runs: Path) -> list[Removal]:
     try:
         used = {open_run(file.parent).cache_path.name for file in runs.glob("*/run.json")}
     except MagsdError as error:
-        say(f"{error}; which cache it needs is not known, so all caches are left alone", level="warning")
+        say(f"{error}; the cache it needs is not known, so all caches are kept", level="warning")
         return []
     for clahe in (None, True, False):
         with suppress(ArtifactError):

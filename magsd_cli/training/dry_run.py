@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 import torch
 
 from magsd_cli.console import counted, in_bytes, in_time, say
-from magsd_cli.data.clahe import resize_images
 from magsd_cli.models.build import parameters
 from magsd_cli.runtime.device import choose_devices
 from magsd_cli.settings import Parallel
+from magsd_cli.training.fold import training_task
 from magsd_cli.training.loop import train_step
-from magsd_cli.training.plan import Plan, RunOptions, plan
+from magsd_cli.training.plan import RunOptions, plan
 from magsd_cli.training.schedule import epoch_batches, place_images
 from magsd_cli.training.state import Task, TrainingState, new_state
 
@@ -51,7 +50,8 @@ def dry_run(kind: str, options: RunOptions) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        task = _first_task(planned, left[0], devices[0])
+        few = (WARM_UP + MEASURED) * run.recipe.train.batch_size
+        task = training_task(planned, left[0], devices[0], most=few)
         state = new_state(task)
         seconds, steps = _measure(task, state)
     finally:
@@ -61,26 +61,9 @@ def dry_run(kind: str, options: RunOptions) -> None:
     total = seconds * steps * epochs * -(-len(left) // hands)
     say(
         f"would take about {in_time(total)} on {counted(hands, 'device')} ({devices[0]}): "
-        f"{counted(epochs, 'epoch')} of {counted(steps, 'step')}, {seconds:.2f} s a step, by the time of "
-        f"{MEASURED}; nothing was written",
+        f"{counted(epochs, 'epoch')} of {counted(steps, 'step')}, {seconds:.2f} s a step, estimated from "
+        f"{MEASURED} steps; nothing was written",
         seconds=round(total),
-    )
-
-
-def _first_task(planned: Plan, fold: int, device: torch.device) -> Task:
-    """The task of `fold` with the images of its first steps alone, so that nothing large is resized."""
-    run, cache, folds = planned.run, planned.cache, planned.folds
-    rows = folds.loc[folds["fold"] != fold, "index"].to_numpy(copy=True)
-    few = rows[: (WARM_UP + MEASURED) * run.recipe.train.batch_size]
-    return Task(
-        images=resize_images(np.ascontiguousarray(cache.images[np.sort(few)]), run.recipe.image.size),
-        labels=cache.labels[rows],
-        rows=np.arange(len(rows)) % len(few),
-        classes=len(run.classes),
-        recipe=run.recipe,
-        fold=fold,
-        device=device,
-        title="dry run",
     )
 
 

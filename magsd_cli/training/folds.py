@@ -122,7 +122,7 @@ def read_splits(path: Path, image_ids: Sequence[str], groups: Sequence[str]) -> 
             raise UsageError(f"{where}: {image_id!r} {reason}; use the ids of the cache's samples.parquet")
         image = found[0]
         if names[image] is not None:
-            raise UsageError(f"{where}: {image_id!r} stands there twice; keep one row for each image")
+            raise UsageError(f"{where}: {image_id!r} is listed twice; keep one row for each image")
         names[image] = fold
         first_fold, first_id = fold_of_group.setdefault(groups[image] or f"\0{image}", (fold, image_id))
         if first_fold != fold:
@@ -188,8 +188,8 @@ def folds_table(cache: Cache, folds: int, seed: int, splits: Path | None = None)
     groups = cache.group_ids if any(cache.group_ids) else cache.patient_ids
     if not any(groups):
         say(
-            f"{cache.path.name}: patients are unknown, so images of one patient may stand in training "
-            "and test; the figures will be too good (give patient_id in metadata.csv)",
+            f"{cache.path.name}: patients are unknown, so images of one patient may be in both training "
+            "and test, and the figures too optimistic (give patient_id in metadata.csv)",
             level="warning",
         )
     ids = [cache.image_ids[i] for i in index]

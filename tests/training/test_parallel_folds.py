@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from multiprocessing import Pipe
 
+import pytest
 import torch
 
+from magsd_cli.console import said_by, say
 from magsd_cli.training.parallel.folds import Worker, _listen, piped_bar
 
 
@@ -20,11 +22,11 @@ class Drawn:
         self.text = text or self.text
 
 
-def test_a_bar_drawn_by_another_process_misses_no_step() -> None:
+def test_a_bar_drawn_by_another_process_misses_no_step(capsys: pytest.CaptureFixture[str]) -> None:
     ours, theirs = Pipe(duplex=False)
     bars: list[Drawn] = []
 
-    def add(title: str, total: int) -> Drawn:
+    def add(_fold: int, title: str, total: int) -> Drawn:
         bars.append(Drawn(title, total))
         return bars[-1]
 
@@ -33,11 +35,14 @@ def test_a_bar_drawn_by_another_process_misses_no_step() -> None:
         for step in range(100):
             bar.update(0, f"loss {step}")
             bar.update()
+    with said_by(lambda text, fields: theirs.send(("line", text, fields))):
+        say("fold 1, epoch 1", fold=1)
     theirs.send(("error", ("DivergedError", "the loss", 9)))
     theirs.close()
     _listen(worker, add)
     (drawn,) = bars
     assert (drawn.title, drawn.total, drawn.done, drawn.text) == ("fold 1", 100, 100, "loss 99")
+    assert capsys.readouterr().err == "fold 1, epoch 1\n"
     assert worker.error == [("DivergedError", "the loss", 9)]
     _listen(worker, add)  # the end of the pipe is no error
 

@@ -158,7 +158,7 @@ def refuse_by_header(dataset: Any, view: str, warnings: list[str], lateral: bool
     if modality in SLICES:
         raise DecodeError("ct_slice", "a slice of a CT, MR, PET or NM exam, not a radiograph")
     if modality not in RADIOGRAPHS:
-        raise DecodeError("not_xray", "another modality than radiography")
+        raise DecodeError("not_xray", "a modality other than radiography")
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise DecodeError("multi_frame", "several frames; one picture a file is read")
     intent = keyword(dataset, "PresentationIntentType")
@@ -167,6 +167,6 @@ def refuse_by_header(dataset: Any, view: str, warnings: list[str], lateral: bool
             "for_processing", "raw detector data (FOR PROCESSING); use the picture made from them"
         )
     if other_part(dataset, warnings):
-        raise DecodeError("other_body_part", "the header names another part of the body than the chest")
+        raise DecodeError("other_body_part", "the header names a body part other than the chest")
     if view == "L" and not lateral:
         raise DecodeError("lateral_view", "a lateral view; frontal ones are used (--view all allows it)")

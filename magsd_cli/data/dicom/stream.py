@@ -58,7 +58,7 @@ def read_pixels(dataset: Any, warnings: list[str]) -> Pixeldata:
     precision = stream.precision if stream else 0
     rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
     if stream and stream.height and (stream.height, stream.width) != (rows, columns):
-        raise DecodeError("corrupt", "the compressed picture has another size than the header says")
+        raise DecodeError("corrupt", "the size of the compressed picture differs from the header")
     if stream and stream.signed and integer(dataset, "PixelRepresentation") == 0:
         warnings.append("unsigned in the header, signed in the compressed picture: read as unsigned")
     stored = integer(dataset, "BitsStored")

@@ -56,7 +56,7 @@ def record_of_row(source: Path, path: Path, row: dict[str, str], prefix: str, co
     if row["modality"].strip().lower() not in ("x-ray", "xray", "cxr", ""):
         problem = ("ct_slice", "the table says that it is a CT, not a radiograph")
     elif not path.is_file():
-        problem = ("not_found", f"listed in {TABLE}, but not there")
+        problem = ("not_found", f"listed in {TABLE}, but missing")
     return Record(
         path=path,
         image_id=relative_id(path, source),

@@ -65,7 +65,7 @@ class AnsweredStudies:
         if out.exists():
             self._earlier = read_own_table(out, model_sha256, about)
             if not set(COLUMNS) <= set(self._earlier.column_names):
-                raise ArtifactError(f"{out}: is not a table of screening; name another one with --out")
+                raise ArtifactError(f"{out}: is not a screening table; name another file with --out")
         self._fresh: dict[str, list[Row]] = {}
         self._answers: dict[str, Answer] = {}
         self.failed: set[str] = set()  #: studies whose last row is an error

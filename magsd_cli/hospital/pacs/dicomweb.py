@@ -146,7 +146,7 @@ class Pacs:
                 "pacs_not_stored", f"storing: {error.reason}", error.passing, error.after
             ) from None
         except Exception:  # an answer in other words than PS3.18 has for it
-            raise PacsError("pacs_not_stored", "storing: the answer cannot be understood") from None
+            raise PacsError("pacs_not_stored", "storing: the response cannot be read") from None
         refused = [reason for reason in failed if reason not in ALREADY_THERE]
         if refused:
             raise PacsError("pacs_not_stored", f"storing: refused with the reason 0x{refused[0]:04X}")
@@ -173,7 +173,7 @@ def _pages(page: Page, key: Sequence[str]) -> Iterator[Item]:
 def _check_uids(*uids: str) -> None:
     """Raise `PacsError` for what is no UID: it would become another path of the server's."""
     if not all(_UID.fullmatch(uid) for uid in uids):
-        raise PacsError("pacs_bad_answer", "the PACS lists a UID that is none")
+        raise PacsError("pacs_bad_answer", "the PACS lists an invalid UID")
 
 
 def _parsed(ask: Callable[[], list[Item]]) -> list[Item]:

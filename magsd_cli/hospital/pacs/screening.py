@@ -121,7 +121,7 @@ def _in_words(address: str, error: PacsError) -> str:
     remedies = {
         "pacs_not_found": "is this the DICOMweb root? Orthanc's is https://HOST:PORT/dicom-web",
         "pacs_bad_answer": "is this the DICOMweb root?",
-        "pacs_redirect": "name the address that it leads to, if that is the PACS",
+        "pacs_redirect": "use the address it redirects to, if that is the PACS",
     }
     remedy = remedies.get(error.code, "run it again when the PACS is back: what was done is kept")
     return f"{address}: {error.reason}; {remedy}"
@@ -129,7 +129,9 @@ def _in_words(address: str, error: PacsError) -> str:
 
 def _check_options(options: ScreenOptions) -> None:
     if options.out.suffix.lower() != ".parquet" or options.out.is_dir():
-        raise UsageError(f"--out {options.out}: the table is the memory of screening; name a .parquet file")
+        raise UsageError(
+            f"--out {options.out}: screening keeps its records in this table; name a .parquet file"
+        )
     secure = options.url.strip().lower().startswith("https:")
     for word, path in {
         "--ca": options.ca,
@@ -139,11 +141,11 @@ def _check_options(options: ScreenOptions) -> None:
         if path is not None and not path.is_file():
             raise UsageError(f"{word} {path}: no such file; name a PEM file")
         if path is not None and not secure:
-            raise UsageError(f"{word}: says nothing over plain http; write the address with https")
+            raise UsageError(f"{word}: has no effect over plain http; write the address with https")
     if options.certificate_key is not None and options.certificate is None:
-        raise UsageError("--client-key: belongs to a certificate; name that with --client-cert")
+        raise UsageError("--client-key: needs a certificate too; name it with --client-cert")
     if not options.modalities:
-        raise UsageError("--modality: names none; write it as CR,DX")
+        raise UsageError("--modality: is empty; write it as CR,DX")
 
 
 @contextmanager
@@ -376,7 +378,7 @@ class Screening:
         return 3 if errors else 0
 
 
-_TWO_PATIENTS = PacsError("two_patients", "its images name two patients: nobody knows whose answer this is")
+_TWO_PATIENTS = PacsError("two_patients", "its images name two patients, so the result belongs to neither")
 _OF_THE_STUDY = {"two_patients", "too_many_images", "pacs_not_found", "pacs_too_large"}
 
 

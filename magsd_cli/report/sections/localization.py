@@ -109,7 +109,8 @@ def localization_section(facts: Facts) -> list[Block]:
             part = localization_blocks(found.name, found.rows, found.panel, number)
             if found.map == Map.evidence:
                 part.insert(
-                    1, Paragraph(f"M{EVIDENCE[1:]}. Where this section says attention, that is meant.")
+                    1,
+                    Paragraph(f"W{EVIDENCE[1:]}. Where this section says attention, it means this evidence."),
                 )
             blocks += part
     if len(blocks) == 1:
