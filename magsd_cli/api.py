@@ -191,7 +191,9 @@ def _decoded(film: PathLike | Film) -> Decoded:
 
 
 def _open_engine(model: models.Model, engine: str, device: str) -> Score:
-    """What answers uint8 [N,1,S,S] with each network's probabilities [N,M,K], to the same bits as predict."""
+    """Open the engine: from uint8 [N,1,S,S] to each network's probabilities [N,M,K], the same bits as in
+    predict.
+    """
     if engine == Engine.onnxruntime:
         from magsd_cli.artifacts.model_file import read_network
         from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx

@@ -36,14 +36,14 @@ class Bar(Protocol):
 
 
 def on_terminal() -> bool:
-    """Whether a person watches stderr: a terminal, and no machine-readable log asked for."""
+    """Return whether a person watches stderr: a terminal, and no machine-readable log asked for."""
     quiet = os.environ.get(VERBOSITY_VARIABLE) == "quiet"
     shown = not quiet and not _silenced.get() and _elsewhere.get() is None and not one_of_many()
     return shown and sys.stderr.isatty() and not _json_lines()
 
 
 def one_of_many() -> bool:
-    """Whether torch's launcher started this process beside a first one, which speaks for all."""
+    """Return whether torch's launcher started this process beside a first one, which speaks for all."""
     return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
 
 
@@ -75,7 +75,9 @@ def said_by(pass_on: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
 
 
 def is_set(variable: str) -> bool:
-    """Whether an environment variable that switches something on is set, to anything but 0 and nothing."""
+    """Return whether an environment variable that switches something on is set, to anything but 0 and
+    nothing.
+    """
     return os.environ.get(variable, "0") not in ("", "0")
 
 
@@ -86,7 +88,7 @@ def detail(text: str, **fields: Any) -> None:
 
 
 def is_verbose() -> bool:
-    """Whether --verbose asks for details."""
+    """Return whether --verbose asks for details."""
     return os.environ.get(VERBOSITY_VARIABLE) == "verbose"
 
 

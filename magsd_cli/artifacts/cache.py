@@ -82,7 +82,7 @@ class Cache:
 
 
 def samples_path(cache: Path) -> Path:
-    """Where the samples table of a cache file stands."""
+    """Return the path of a cache file's samples table."""
     return cache.with_name(cache.name.removesuffix(SUFFIX) + ".samples.parquet")
 
 
@@ -259,7 +259,8 @@ def find_newest_cache(runs: Path, clahe: bool | None = None) -> tuple[Path, str]
 
 
 def _fitness(path: Path, clahe: bool | None) -> tuple[bool, bool]:
-    """Whether a cache's images have labels to tell apart, and the contrast asked for.
+    """Return whether a cache's images have labels to tell apart, and whether they have the contrast asked
+    for.
 
     A damaged one is for `open_cache` to refuse.
     """

@@ -28,7 +28,7 @@ SCHEMA_VERSION = 1
 
 
 def boxes_path(cache: Path) -> Path:
-    """Where the lesion boxes of a cache stand, if its sources have any."""
+    """Return the path of a cache's lesion boxes, which exist if its sources have any."""
     return cache.with_name(cache.name.removesuffix(SUFFIX) + ".boxes.parquet")
 
 
@@ -47,7 +47,7 @@ class Masks:
 
 
 def masks_path(cache: Path) -> Path:
-    """Where the masks of a cache file stand, if its sources have any."""
+    """Return the path of a cache's masks, which exist if its sources have any."""
     return cache.with_name(cache.name.removesuffix(SUFFIX) + ".masks.npz")
 
 

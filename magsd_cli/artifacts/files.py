@@ -88,7 +88,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_bytes(value: Any) -> bytes:
-    """What `write_json` writes.
+    """Return the bytes that `write_json` writes.
 
     A byte of a path that is not UTF-8 becomes the escape that JSON reads back as Python's stand-in for it.
     """
@@ -127,7 +127,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def hash_sidecar(path: Path) -> Path:
-    """Where the recorded hash of `path` stands."""
+    """Return the path of the file with the recorded hash of `path`."""
     return path.with_name(path.name + ".sha256")
 
 

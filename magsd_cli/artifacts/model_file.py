@@ -31,7 +31,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file says of itself. `networks`: fold -> hash of its member.
+    """The head of a model file. `networks`: fold -> hash of its member.
 
     `size`: the side that the networks see, at most the cache's in `preprocessing`.
     `trained_on`: content hash of each image of the run -> the fold whose network never saw it.
@@ -57,7 +57,7 @@ class ModelFile:
 
     @property
     def network(self) -> Network:
-        """Which networks of its run are inside."""
+        """The networks of its run that are inside."""
         return Network.refit if REFIT in self.networks else Network.folds
 
     @property
@@ -67,7 +67,7 @@ class ModelFile:
 
 
 def model_file_path(run: Path, network: Network = Network.folds) -> Path:
-    """Where a run keeps its model file, and that of its refit network."""
+    """Return the path of a run's model file, or of that of its refit network."""
     return (run if network == Network.folds else fold_path(run, REFIT)) / f"model{SUFFIX}"
 
 

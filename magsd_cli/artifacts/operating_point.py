@@ -1,4 +1,4 @@
-"""How a run's networks are used: ``operating.json`` with the temperature, the threshold, and what to refer.
+"""The operating point of a run, ``operating.json``: the temperature, the threshold, and what to refer.
 
 It belongs to the networks whose hash it names, and travels inside their model file. The fields of each part
 stand in the order in which JSON keeps them.
@@ -35,7 +35,7 @@ class CalibrationFigures(_Part):
 
 
 class Temperature(_Part):
-    """What the logits are divided by, fitted on `images`; the figures before it, and cross-fitted."""
+    """The divisor of the logits, fitted on `images`; the figures before it, and cross-fitted."""
 
     before: CalibrationFigures
     cross_fitted: CalibrationFigures | None
@@ -103,7 +103,9 @@ class Appearance(_Part):
 
 
 class OperatingPoint(_Part):
-    """How the networks of `model_sha256` are used. A part is None that was not asked for, or cannot be."""
+    """The rules by which the networks of `model_sha256` are used. A part that was not asked for, or cannot
+    be, is None.
+    """
 
     appearance: Appearance | None
     confidence: Confidence | None
@@ -113,7 +115,7 @@ class OperatingPoint(_Part):
     temperature: Temperature
 
     def values(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return self.model_dump(mode="json")
 
     def sha256(self) -> str:
@@ -122,7 +124,7 @@ class OperatingPoint(_Part):
 
 
 def operating_path(run: Path) -> Path:
-    """Where a run keeps it."""
+    """Return the path of a run's operating point."""
     return run / "operating.json"
 
 
@@ -132,7 +134,7 @@ def write_operating_point(run: Path, point: OperatingPoint) -> None:
 
 
 def read_operating_point(run: Path, model_sha256: str) -> OperatingPoint | None:
-    """What the run's file says, or None without one.
+    """Read the operating point of a run; None without one.
 
     Raises `ArtifactError` when it is damaged, of a later schema, or of other networks than `model_sha256`.
     """

@@ -32,7 +32,7 @@ class SuiteRow:
 
     @property
     def place(self) -> tuple[str, int]:
-        """What tells the row from the others of its suite: recipe and repeat."""
+        """Recipe and repeat, by which the row differs from the others of its suite."""
         return self.recipe, self.repeat or 0
 
     @property
@@ -42,7 +42,7 @@ class SuiteRow:
 
 
 def suite_file(folder: Path) -> Path:
-    """What the suite is."""
+    """Return the path of ``suite.json``."""
     return folder / "suite.json"
 
 

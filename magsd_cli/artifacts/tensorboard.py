@@ -18,7 +18,7 @@ WriteScalars = Callable[[Sequence[Mapping[str, float]]], None]
 
 
 def scalars_path(run: Path) -> Path:
-    """Where a run's curves for TensorBoard stand."""
+    """Return the folder of a run's curves for TensorBoard."""
     return run / "tensorboard"
 
 

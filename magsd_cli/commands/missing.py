@@ -1,4 +1,4 @@
-"""What to type where a command needs a package that this installation is without."""
+"""The line to type where a command needs a package that is not installed."""
 
 from __future__ import annotations
 

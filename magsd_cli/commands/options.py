@@ -26,7 +26,7 @@ def share(value: float | None) -> float | None:
 
 
 def positive_share(value: float | None) -> float | None:
-    """As `share`, at least 0.01."""
+    """Check a value as `share` does, and refuse one below 0.01."""
     if value is not None and 0 <= value < 0.01:
         raise typer.BadParameter(f"{value:g} is less than 0.01")
     return share(value)

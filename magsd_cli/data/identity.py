@@ -1,4 +1,4 @@
-"""Who and which exam a DICOM file is of, and what may be written of that: a keyed hash."""
+"""The patient and the exam of a DICOM file, and what may be written of them: a keyed hash."""
 
 from __future__ import annotations
 

@@ -65,7 +65,8 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CalibrationTargets:
-    """What is asked for: `rate` of class `positive` at least `value`; answers for the share `coverage`.
+    """The targets of a calibration: `rate` of class `positive` at least `value`; answers for the share
+    `coverage`.
 
     None: as it was stored, or not at all.
     """
@@ -82,7 +83,7 @@ UNCHANGED = CalibrationTargets()
 def targets_from_options(
     positive: str | None, sensitivity: float | None, specificity: float | None, coverage: float | None
 ) -> CalibrationTargets:
-    """What the options --positive, --target-sensitivity or --target-specificity, --coverage mean.
+    """Make targets of the options --positive, --target-sensitivity or --target-specificity, --coverage.
 
     Raises `UsageError` where they do not go together.
     """
@@ -142,7 +143,7 @@ def calibrate_run(run: Run, targets: CalibrationTargets) -> OperatingPoint:
 
 
 def _earlier(run: Run, model: str) -> OperatingPoint | None:
-    """What was stored for these networks; what cannot be read is made anew."""
+    """Return what was stored for these networks; what cannot be read is replaced."""
     try:
         return read_operating_point(run.path, model)
     except ArtifactError as error:
@@ -223,7 +224,7 @@ def _confidence(found: Predictions, coverage: float | None) -> Confidence | None
 
 
 def _appearance(results: Results) -> Appearance | None:
-    """How the run's images look, and the limit that few more than a twentieth of such images exceed."""
+    """Measure how the run's images look, and the limit that few more than a twentieth of such images exceed."""
     cache = read_cache(results)
     if cache is None:
         say(

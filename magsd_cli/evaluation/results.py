@@ -1,4 +1,4 @@
-"""What a run left: its artifacts read, checked against each other, and what is missing with the reason.
+"""The artifacts of a run, read and checked against each other, with a reason for each that is missing.
 
 An artifact that is absent is a gap that a report states; one that is damaged, or belongs to something else,
 is refused: figures must not rest on it.
@@ -69,7 +69,7 @@ class Results:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images of each class were tested."""
+        """Count the tested images of each class."""
         return {row["class"]: row["n"] for row in self.metrics["pooled"]["per_class"]} if self.metrics else {}
 
 
@@ -122,7 +122,7 @@ def _read_metrics(run: Run, missing: dict[str, str]) -> RunMetrics | None:
 
 
 def _read_refit(run: Run) -> int | None:
-    """How many images the run's refit network was trained on; None where it has none."""
+    """Return the number of images the run's refit network was trained on; None where it has none."""
     path = refit_path(run.path)
     if not path.exists():
         return None

@@ -96,7 +96,7 @@ def _networks(run: Run, folds: Sequence[int], images: npt.NDArray[np.uint8]) -> 
 
 
 def _head(run: Run, network: Network) -> dict[str, Any]:
-    """What the model file of `network` says of itself."""
+    """Return the head of the model file of `network`."""
     calibrated, made = model_sha256(run), run.preprocessing
     point = read_operating_point(run.path, calibrated)
     refit = {"fold_networks_sha256": calibrated} if network == Network.refit else {}
@@ -136,7 +136,7 @@ def deploy(run: Run, operating: OperatingPoint) -> None:
 
 
 def _is_of(run: Run, path: Path, network: Network) -> bool:
-    """Whether `path` is a whole model file of these networks of the run."""
+    """Return whether `path` is a whole model file of these networks of the run."""
     try:
         check_hash(path)
         found, expected = open_model_file(path), (model_sha256(run, network), model_sha256(run))
@@ -219,6 +219,6 @@ def _judge(before: Figures, after: Figures, margin: float, images: int, where: s
 
 
 def in_words(measured: Mapping[str, Any]) -> str:
-    """What was measured, as a line."""
+    """Say in a line what was measured."""
     figures = [f"{name} {measured['fp32'][name]:.4f} -> {measured['int8'][name]:.4f}" for name in JUDGED]
     return f"int8, out-of-fold {', '.join(figures)} on {measured['images']} images"

@@ -54,7 +54,7 @@ KINDS = {
 
 
 def localize_with_objects(options: LocalizeOptions, folders: Mapping[str, Path]) -> tuple[Path, int]:
-    """As `localize`, and leave the objects of each kind (`SEG`, `SC`) in its folder of `folders`.
+    """Localize, and leave the objects of each kind (`SEG`, `SC`) in its folder of `folders`.
 
     An object that is there is kept. Returns the localization's folder and 3 where an image with an answer got
     no object (it is no DICOM, or nothing is marked on it), else as `localize`. Raises as it does, and

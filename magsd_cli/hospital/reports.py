@@ -25,7 +25,7 @@ MOST_NAMED = 5
 
 @dataclass
 class Outcome:
-    """How many objects were made and kept, and why some could not be, by their source's path."""
+    """The numbers of objects made and kept, and why some could not be made, by their source's path."""
 
     made: int = 0
     kept: int = 0
@@ -52,7 +52,7 @@ class Outcome:
 
 
 def predict_with_reports(options: PredictOptions, folder: Path, codes: Path | None) -> int:
-    """As `predict`, and leave a Structured Report for each study in `folder`.
+    """Predict, and leave a Structured Report for each study in `folder`.
 
     codes: a CSV with the codes of the classes, see `class_codes`. A report that is there is kept, one about a
     study that has grown names the earlier ones. Returns 3 where a file with an answer got no report (it is no

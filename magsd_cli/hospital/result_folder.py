@@ -32,7 +32,7 @@ class ResultFolder:
     key: Callable[[], bytes] = field(repr=False)
 
     def object_path(self, study_uid: str, kind: str, uid: str) -> Path:
-        """Where the object `uid` of a study is kept. `kind` is `SR`, `SEG` or `SC`."""
+        """Return the path of the object `uid` of a study. `kind` is `SR`, `SEG` or `SC`."""
         number = int(uid.rpartition(".")[2])  # of UIDs in 2.25: the UUID
         return self.path / f"{self._study(study_uid)}.{kind}.{number:032x}.dcm"
 

@@ -1,4 +1,4 @@
-"""Where the network looked as a DICOM Segmentation, which viewers lay over the film."""
+"""The attended region as a DICOM Segmentation, which viewers lay over the film."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _segment(source: Source, threshold: float, algorithm: Algorithm) -> hd.seg.S
 
 
 def _completed(segmentation: Dataset, source: Source, algorithm: Algorithm) -> Dataset:
-    """With the source's patient orientation, empty where its header has none, and no UID by lot."""
+    """Add the source's patient orientation, empty where its header has none, and replace random UIDs."""
     orientation = source.header.get("PatientOrientation")
     segmentation.PatientOrientation = list(orientation) if orientation else None
     shared = segmentation.SharedFunctionalGroupsSequence[0]

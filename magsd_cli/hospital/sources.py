@@ -41,7 +41,7 @@ def quiet() -> Iterator[None]:
 
 
 class SourceError(Exception):
-    """Why no result object can be made for a source: `reason`, without anything of its header."""
+    """A source without a result object: `reason`, without anything of its header."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

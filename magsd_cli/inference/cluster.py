@@ -68,7 +68,7 @@ def _score_here(
 
 
 def shard_task(known: Any, tasks: list[IngestTask]) -> tuple[list[FileAnswer], Wire | None]:
-    """In a worker: the answers for one shard."""
+    """Answer one shard, in a worker."""
     model, engine, appearance, batch_size, kind = known
     key = f"{model.sha256} {engine} {batch_size}"
     try:

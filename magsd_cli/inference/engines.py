@@ -1,4 +1,4 @@
-"""What runs the network: ONNX Runtime on a CPU where there is a model file, torch otherwise."""
+"""The engines that run the networks: ONNX Runtime on a CPU where there is a model file, torch otherwise."""
 
 from __future__ import annotations
 
@@ -55,14 +55,16 @@ def choose_engine(
 
 
 def precision_of(model: Model, engine: str) -> str | None:
-    """What the networks compute in where that is not float32: other answers, which no table may mix."""
+    """Return the precision of the networks where it is not float32: their answers differ, so no table may mix
+    them.
+    """
     if engine != Engine.onnxruntime or model.model_file is None or model.model_file.precision == "fp32":
         return None
     return model.model_file.precision
 
 
 def _has_nvidia() -> bool:
-    """Whether a CUDA driver is loaded: asking torch would cost seconds where there is none."""
+    """Return whether a CUDA driver is loaded: asking torch would cost seconds where there is none."""
     return Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia/version").exists()
 
 
@@ -85,7 +87,7 @@ def score_with_onnx(
 
 
 def onnx_worker(path: Path, appearance: TrainingDistribution | None) -> Callable[[IngestTask], FileAnswer]:
-    """What a worker does with a file: decode it and infer at once."""
+    """Make a worker's function, which decodes a file and infers at once."""
     from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
 
     model = open_model_file(path)
@@ -171,7 +173,7 @@ def _score_in_processes(
 def torch_worker(
     run: Path, folds: tuple[int, ...], appearance: TrainingDistribution | None
 ) -> Callable[[IngestTask], FileAnswer]:
-    """As `onnx_worker`, with torch and the networks of `folds` of `run`."""
+    """Make a worker's function as `onnx_worker` does, with torch and the networks of `folds` of `run`."""
     from magsd_cli.artifacts.runs import open_run
     from magsd_cli.inference.torch_engine import load_ensemble, predict_images
 
@@ -199,7 +201,7 @@ def score_one_by_one(
 
 
 def open_attention_engine(model: Model, device: str) -> AttentionEngine:
-    """What answers about one image at a time, with attention, from the networks of some folds."""
+    """Open an engine that answers about one image at a time, with attention, from the networks of some folds."""
     if choose_engine(model, device=device) == Engine.onnxruntime:
         assert model.model_file is not None
         say("running ONNX Runtime on the CPU", engine=Engine.onnxruntime.value)

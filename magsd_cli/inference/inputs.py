@@ -1,4 +1,4 @@
-"""Which files a line of inputs means.
+"""The files that the inputs of a command mean.
 
 A file that is named is an input, whatever it is; one that is missing too. A folder means every file under it,
 sorted by path, images or not, because a file that is left out in silence is a patient who is left out. Left

@@ -47,7 +47,7 @@ class Model:
 
     @property
     def network(self) -> Network:
-        """Which networks of its run answer."""
+        """The networks of its run that answer."""
         return Network.refit if self.folds == (REFIT,) else Network.folds
 
     def fold_of_content(self) -> dict[str, int] | None:
@@ -61,7 +61,7 @@ class Model:
         return {} if self.run is None else patient_of_content(self.run)
 
     def metadata(self) -> dict[str, Any]:
-        """What a table says of the model that made it."""
+        """Return the metadata about the model that a table carries."""
         refit = {"network": str(Network.refit), "fold_networks_sha256": self.fold_networks_sha256}
         return {
             **(refit if self.network == Network.refit else {}),

@@ -29,7 +29,7 @@ class OnnxEnsemble:
     folds: tuple[int, ...]
 
     def only(self, folds: Sequence[int]) -> OnnxEnsemble:
-        """The same with only the networks of `folds`. Raises `ValueError` for a fold it has not."""
+        """Return an ensemble of only the networks of `folds`. Raises `ValueError` for a fold it has not."""
         chosen = tuple(self.sessions[self.folds.index(fold)] for fold in folds)
         return OnnxEnsemble(chosen, self.size, tuple(folds))
 
@@ -60,7 +60,8 @@ def run_session(session: Session, images: Images, with_attention: bool) -> Predi
 
 
 def predict_onnx(ensemble: OnnxEnsemble, images: Images, with_attention: bool = False) -> Prediction:
-    """As `predict_images` does with torch: the mean over the networks, of prepared images uint8 [N,1,S,S].
+    """Predict as `predict_images` does with torch: the mean over the networks, of prepared images uint8
+    [N,1,S,S].
 
     One image at a time, so that a row is the same bits whatever stands beside it; that costs nothing here.
     Raises `ArtifactError` for outputs that are not finite.

@@ -55,7 +55,7 @@ TABLE_SUFFIXES = (".parquet", ".csv")
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What is asked for: files or folders, the model (None: the newest run under `runs`), and the table."""
+    """The options of predict: files or folders, the model (None: the newest run under `runs`), and the table."""
 
     inputs: Sequence[Path]
     model: Path | None
@@ -78,13 +78,13 @@ class PredictOptions:
     other_outputs: Sequence[Path] = ()  #: more places that are written to, and so are never inputs
 
     def keeps_rows(self) -> bool:
-        """Whether rows that `out` has stay."""
+        """Return whether rows that `out` has stay."""
         return self.resume or self.watch_once
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be scored with what, and what is known already."""
+    """The files to score, the model, and the rows that are known already."""
 
     files: list[Path]
     model: Model
@@ -97,7 +97,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Answered:
-    """What came of a prediction: its exit code, and the row of each file, in order."""
+    """The result of a prediction: its exit code, and the row of each file, in order."""
 
     code: int
     model: Model
@@ -173,7 +173,7 @@ def plan_of(options: PredictOptions) -> Plan:
 
 
 def _settings_in_words(model: Model, engine: str, rules: DecisionRules) -> str:
-    """What answers, and how its answers are calibrated, decided and referred."""
+    """Name the networks that answer, and how their answers are calibrated, decided and referred."""
     values: dict[str, Any] = {
         "model": model.name, "networks": len(model.folds), "engine": engine, "size": model.preprocessing.size,
         "clahe": model.preprocessing.clahe, "temperature": rules.temperature,
@@ -289,7 +289,9 @@ def _all_rows(plan: Plan, options: PredictOptions) -> tuple[list[Row], set[str]]
 
 
 def _keeper(out: Path | None, plan: Plan, stack: ExitStack) -> Callable[[Iterable[Row]], None]:
-    """What keeps finished rows through a kill: the journal beside --out, nothing for standard output."""
+    """Return a function that keeps finished rows through a kill: in the journal beside --out, or nowhere
+    without it.
+    """
     if out is None:
         return lambda _rows: None
     final = out

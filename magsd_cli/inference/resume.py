@@ -1,4 +1,4 @@
-"""What an output knows already: the table's rows, those of an interrupted run, the stamps of watched files.
+"""Rows that an output has already: the table's, those of an interrupted run, the stamps of watched files.
 
 The journal keeps rows as they come, so that a kill costs none: one line a row, appended and handed to the
 system at once, a checksum and the row as JSON. A line cut by a kill or a full disk does not match its
@@ -92,7 +92,7 @@ def read_known_rows(
 
 
 def rows_key(model: str, rules: Values) -> str:
-    """Which model and which rules rows are of: rows of two keys share no table."""
+    """Return a key for the model and the rules that rows come from: rows of two keys share no table."""
     return " ".join([model, *(str(rules[name]) for name in RULES if rules.get(name))])
 
 
@@ -153,7 +153,7 @@ def merged(known_rows: KnownRows, rows: Sequence[Row]) -> list[Row]:
 
 
 def journal_path(final: Path) -> Path:
-    """Where the rows of the table `final` are kept until it is written."""
+    """Return the path where rows of the table `final` are kept until it is written."""
     return final.with_name(f".{final.name}.partial")
 
 
@@ -228,7 +228,7 @@ def _unwritable(final: Path, error: OSError) -> OutputError:
 
 
 def seen_path(final: Path) -> Path:
-    """Where the stamps of the table `final` are kept."""
+    """Return the path of the stamps of the table `final`."""
     return final.with_name(f".{final.name}.seen")
 
 

@@ -57,7 +57,9 @@ class Localization:
 
 
 def localization_path(runs: Path, name: str) -> Path:
-    """Where the localization called `name` is kept. Raises `UsageError` for a name that is no folder name."""
+    """Return the folder of the localization called `name`. Raises `UsageError` for a name that is not a
+    folder name.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", name):
         raise UsageError(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
     return runs / "localize" / name
@@ -69,7 +71,7 @@ def table_path(folder: Path) -> Path:
 
 
 def summary_path(folder: Path) -> Path:
-    """What was asked for, and the figures."""
+    """Return the path of ``summary.json``: the request, and the figures."""
     return folder / "summary.json"
 
 
@@ -89,7 +91,7 @@ def panel_path(folder: Path) -> Path:
 
 
 def histogram_path(folder: Path) -> Path:
-    """How the IoU is distributed over the images."""
+    """Return the path of the histogram of the IoU over the images."""
     return folder / "iou.png"
 
 

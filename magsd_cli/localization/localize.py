@@ -62,7 +62,8 @@ CONTROLS = {
 
 @dataclass(frozen=True)
 class LocalizeOptions:
-    """What is asked for: images, the model (None: the newest run under `runs`), and what is known of them.
+    """The options of localize: images, the model (None: the newest run under `runs`), and what is known of
+    them.
 
     `boxes` is a CSV, `masks` and `lungs` folders (see `localization.truth`); `threshold` a share of the
     attention's range (None: chosen on other folds, see `threshold.thresholds`); `name` that of the folder;
@@ -86,7 +87,7 @@ class LocalizeOptions:
 
 @dataclass(frozen=True)
 class Localized:
-    """What came of a localization: its folder, the exit code, and the files in the order of its rows."""
+    """The result of a localization: its folder, the exit code, and the files in the order of its rows."""
 
     folder: Path
     code: int
@@ -96,7 +97,7 @@ class Localized:
 
 @dataclass
 class Gathered:
-    """What the pass over the images gathers: a row each, and what waits until thresholds are known."""
+    """The results of the pass over the images: a row each, and what waits until thresholds are known."""
 
     rows: dict[Path, LocalizationRow] = field(default_factory=dict)
     pending: dict[Path, PendingImage] = field(default_factory=dict)
@@ -104,7 +105,7 @@ class Gathered:
 
 @dataclass(frozen=True)
 class LocalizationRequest:
-    """Which model is asked about which images, with which truth; `threshold` None: choose it."""
+    """A model, the images it is asked about, and their truth; `threshold` None: choose it."""
 
     model: Model
     files: Sequence[Path]

@@ -30,8 +30,8 @@ COLUMNS = ("path", "x", "y", "width", "height")
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of one image: any number of boxes, mask files of the finding and of the lungs or None,
-    and the boxes' label.
+    """The truth about one image: any number of boxes, mask files of the finding and of the lungs or None, and
+    the boxes' label.
     """
 
     boxes: tuple[Box, ...] = ()

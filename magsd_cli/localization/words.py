@@ -58,7 +58,7 @@ def in_words(summary: Summary) -> list[str]:
 
 
 def sentence(kind: str, figures: KindFigures) -> str:
-    """Whether the attention is better than chance for one kind of truth, in a sentence."""
+    """Say in a sentence whether the attention is better than chance for one kind of truth."""
     main = figures["inside" if kind == LUNGS else "iou"]
     what = "share of the attention inside the lungs" if kind == LUNGS else "mean IoU"
     answers = {name: verdict(control["gain_interval95"]) for name, control in main["controls"].items()}
@@ -103,7 +103,7 @@ def _pointing(pointing: Score) -> str:
 
 
 def threshold_words(rows: Sequence[LocalizationRow]) -> dict[str, str]:
-    """For each kind of truth where its thresholds are from, in a sentence."""
+    """Say for each kind of truth where its thresholds come from."""
     found = {}
     for kind in IOU:
         part = [row for row in rows if kind_of(row["truth"]) == kind]

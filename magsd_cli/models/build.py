@@ -46,7 +46,7 @@ def build_model(settings: Model, classes: int, seed: int) -> nn.Module:
 
 
 def first_weights_origin(settings: Model) -> Origin | None:
-    """Where the first weights of `settings`' network come from; None where they are random.
+    """Return the origin of the first weights of `settings`' network; None where they are random.
 
     Opens no connection: the SHA-256 is None where the file is not on this machine.
     """

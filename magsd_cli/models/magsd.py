@@ -46,7 +46,7 @@ class MANet(nn.Module):
         return Output(self.classifier(pooled.used), pooled.attention)
 
     def explain(self, images: Tensor) -> Output:
-        """As `forward`, with class-aware maps [B, K, h, w]."""
+        """Return what `forward` does, with class-aware maps [B, K, h, w]."""
         pooled = self._pool(images)
         features, seen = pooled.features, pooled
         match self.settings.pooling:

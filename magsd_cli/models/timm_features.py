@@ -100,7 +100,7 @@ def timm_state(backbone: str) -> State:
 
 
 def timm_origin(backbone: str) -> Origin:
-    """Where `timm_state` takes its weights from; the SHA-256 is None where they are not here."""
+    """Return the origin of the weights of `timm_state`; the SHA-256 is None where they are not here."""
     from huggingface_hub import try_to_load_from_cache
 
     name = backbone.removeprefix(PREFIX)
@@ -117,7 +117,7 @@ def timm_origin(backbone: str) -> Origin:
 
 
 def _settings(name: str) -> Any:
-    """What timm knows of its published weights: hf_hub_id, license."""
+    """Return what timm knows of its published weights: hf_hub_id, license."""
     import timm
 
     return timm.get_pretrained_cfg(name)

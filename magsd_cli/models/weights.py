@@ -1,4 +1,4 @@
-"""Where a network's first weights come from: ImageNet (torchvision's own files), a state dict, or nowhere."""
+"""First weights of a network: ImageNet (torchvision's own files), a state dict, or none."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def imagenet_state(name: str) -> State:
 
 
 def imagenet_origin(name: str) -> Origin:
-    """Where `imagenet_state` takes its weights from; the SHA-256 is None where the file is not here."""
+    """Return the origin of the weights of `imagenet_state`; the SHA-256 is None where the file is not here."""
     weights, path = _published(name)
     digest = sha256_file(path) if path.is_file() else None
     return Origin(weights.url, path.name, digest, TORCHVISION_LICENCE)

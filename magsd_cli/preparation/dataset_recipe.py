@@ -1,4 +1,4 @@
-"""What a data recipe says (``recipes/data/*.toml``): sources, their labels as our classes, counts."""
+"""Data recipes (``recipes/data/*.toml``): sources, their labels as our classes, counts."""
 
 from __future__ import annotations
 
@@ -86,5 +86,5 @@ def _select(record: Record, labels: Mapping[str, str], boxed: set[str] | None) -
 
 
 def compare_counts(recipe: DatasetRecipe, used: Mapping[str, int]) -> str:
-    """How the counts used compare with the paper's, in words: "COVID-19 12 of 90, Pneumonia 168 of 168"."""
+    """Compare the counts used with the paper's, in words: "COVID-19 12 of 90, Pneumonia 168 of 168"."""
     return ", ".join(f"{label} {used.get(label, 0)} of {count}" for label, count in recipe.classes.items())

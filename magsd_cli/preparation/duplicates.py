@@ -147,7 +147,7 @@ def _pairs_within(patients: Counter[str]) -> tuple[int, int, int]:
 
 
 def _pairs_between(ours: Counter[str], theirs: Counter[str]) -> tuple[int, int, int]:
-    """The same for images of two hashes that are near each other."""
+    """Count the same as `_pairs_within` for images of two hashes that are near each other."""
     pairs = ours.total() * theirs.total()
     of_known = (ours.total() - ours[""]) * (theirs.total() - theirs[""])
     same = sum(n * theirs[patient] for patient, n in ours.items() if patient)

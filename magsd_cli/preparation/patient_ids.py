@@ -68,7 +68,9 @@ def shared_ids(listings: Mapping[str, Listing]) -> list[str]:
 
 
 def shared_header_ids(samples: pd.DataFrame, origins: Sequence[str], listed: Sequence[Record]) -> list[str]:
-    """The same for ids of DICOM headers, which are known after decoding; `origins` name each row's source."""
+    """Note ids of DICOM headers that sources share; they are known after decoding, `origins` name each row's
+    source.
+    """
     found: dict[str, set[str]] = {name: set() for name in origins}
     rows = zip(samples["patient_id"], samples["status"], origins, listed, strict=True)
     for patient, status, origin, record in rows:

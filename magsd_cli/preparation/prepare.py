@@ -53,7 +53,7 @@ from magsd_cli.settings import Preprocessing
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What is asked for: folders or files of X-rays, or a data recipe and its archives."""
+    """The options of prepare: folders or files of X-rays, or a data recipe and its archives."""
 
     sources: Sequence[Path]
     runs: Path

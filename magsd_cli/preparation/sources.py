@@ -1,4 +1,4 @@
-"""What `prepare` was pointed at: the records of every source in one list, and the identity of the work."""
+"""The sources given to `prepare`: the records of all of them in one list, and the identity of the work."""
 
 from __future__ import annotations
 

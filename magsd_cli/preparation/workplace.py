@@ -1,4 +1,4 @@
-"""Where `magsd prepare` does its work: processes of this machine, or tasks of a Ray cluster."""
+"""The place where `magsd prepare` does its work: processes of this machine, or tasks of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def on_cluster(address: str, site_key: Callable[[], bytes]) -> Iterator[Workplac
 
 
 def ingest_task(tasks: Sequence[IngestTask], site_key: bytes) -> list[Ingested]:
-    """In a Ray task: what came of each file, ids of its header as keyed hashes.
+    """Return, in a Ray task, what came of each file, with ids of its header as keyed hashes.
 
     An alarm ends the process where a file takes longer than `DECODING` allows.
     """

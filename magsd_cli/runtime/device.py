@@ -1,4 +1,4 @@
-"""Which device computes, and the settings that make it give the same result twice."""
+"""The device that computes, and the settings that make it give the same result twice."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def check_precision(device: torch.device, precision: str) -> None:
 
 
 def why_no_fast_bf16(device: torch.device) -> str:
-    """Why bf16 cannot be faster on `device` than fp32; "" where it may be."""
+    """Say why bf16 cannot be faster on `device` than fp32; "" where it may be."""
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return "" if fast else f"{describe(device)} has no bf16"

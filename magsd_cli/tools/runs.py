@@ -54,7 +54,7 @@ class RunSummary:
 
 
 def list_runs(runs: Path) -> list[RunSummary]:
-    """What lies under `runs`, the newest first. A folder that is damaged has a line that says so."""
+    """List what is under `runs`, the newest first. A damaged folder has a line that says so."""
     found = [summarise(path, runs) for path in run_folders(runs)]
     return sorted(found, key=lambda summary: (summary.age, summary.name))
 
@@ -69,7 +69,7 @@ def run_folders(runs: Path) -> Iterator[Path]:
 
 
 def kind_of(path: Path) -> str | None:
-    """What a folder is: run, suite, localize or comparison; None where it is none of them."""
+    """Return the kind of a folder: run, suite, localize or comparison; None for any other."""
     if run_file(path).is_file():
         return "run"
     if suite_file(path).is_file():
@@ -127,7 +127,7 @@ def _about(path: Path) -> tuple[str, str, str, float | None, str]:
 
 
 def unfinished(run: Run) -> str:
-    """How far an unfinished run is: "3 of 5 folds"."""
+    """Say how far an unfinished run is: "3 of 5 folds"."""
     done = sum(run.fold_is_done(fold) for fold in run.trained)
     return f"{done} of {len(run.trained)} folds"
 
@@ -153,7 +153,7 @@ def disk_use(path: Path) -> tuple[int, float]:
 
 
 def in_use(path: Path) -> bool:
-    """Whether another process holds a lock of the folder: of the run, its report, or one of its folds."""
+    """Return whether another process holds a lock of the folder: of the run, its report, or one of its folds."""
     for file in [lock_path(path), path / ".report.lock", *path.glob("fold*/.lock")]:
         if file.exists():
             try:
@@ -195,7 +195,7 @@ def ago(seconds: float) -> str:
 
 
 def show_run(path: Path, runs: Path) -> list[str]:
-    """What one run is and holds, as lines of text. Raises `ArtifactError` where it is damaged."""
+    """Describe a run in lines of text. Raises `ArtifactError` where it is damaged."""
     summary = summarise(path, runs)
     facts = [("name", summary.name), ("folder", str(path)), ("kind", summary.kind), ("state", summary.state)]
     if kind_of(path) == "suite":

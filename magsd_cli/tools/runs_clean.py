@@ -36,7 +36,7 @@ class Removal:
 
 
 def runs_to_remove(names: Sequence[Path], runs: Path) -> list[Removal]:
-    """What `magsd runs rm` of `names` is going to remove; nothing is touched.
+    """List what `magsd runs rm` of `names` is going to remove; nothing is touched.
 
     Raises `ArtifactError` for a name that is no run, `LockedError` for a run in use, `UsageError` for a link.
     """
@@ -77,7 +77,7 @@ def remove_run(path: Path) -> None:
 
 
 def find_waste(runs: Path, caches: bool = True) -> list[Removal]:
-    """What can go without a loss: training states of finished folds, what a kill left of `runs rm`, with
+    """Find what can go without a loss: training states of finished folds, what a kill left of `runs rm`, with
     `caches`, caches that no run under `runs` was made from (but for those that cv would take next).
     """
     found = [state for path in run_folders(runs) for state in _states(path)]

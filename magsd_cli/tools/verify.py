@@ -81,7 +81,7 @@ def _with_companions(path: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found: files that are whole, problems (a line each), and files that have no hash."""
+    """The result of a check: files that are whole, problems (a line each), and files that have no hash."""
 
     whole: tuple[Path, ...]
     problems: tuple[str, ...]

@@ -222,7 +222,9 @@ def _answers(
 
 
 def _refit_facts(plan: Plan, device: torch.device) -> dict[str, Any]:
-    """What ``refit.json`` says, once the network answers images of its training with finite numbers."""
+    """Return the content of ``refit.json``, once the network answers images of its training with finite
+    numbers.
+    """
     index = plan.folds["index"].to_numpy()
     _answers(plan, REFIT, index[:: math.ceil(len(index) / CHECKED)], device)
     return {"trained_on_images": len(index), "classes": list(plan.run.classes), "figures": REFIT_FIGURES}

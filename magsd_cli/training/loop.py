@@ -258,7 +258,7 @@ def _leave_if_requested(task: Task, progress: Progress, stop_requested: StopRequ
 
 
 def _words(sums: list[float], seconds: float) -> str:
-    """For the bar: the loss and its two parts (eq. 7), short enough for 80 columns."""
+    """Return the text behind the bar: the loss and its two parts (eq. 7), short enough for 80 columns."""
     row = history_row(0, sums, 0.0, seconds)
     parts = f"loss {row['loss']:.2f} = CE {row['cross_entropy']:.2f} + d' {row['distance']:.2f}"
     return f"{parts}, {row['images_per_second']:.1f} images/s"

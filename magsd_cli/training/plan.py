@@ -1,4 +1,4 @@
-"""Before the first batch: which cache, does the recipe fit it, which folds, what is the run called."""
+"""The plan before the first batch: cache, recipe, folds, and the run's name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What `magsd train` and `magsd cv` are asked for: each field is the option of its name.
+    """The options of `magsd train` and `magsd cv`: each field is the option of its name.
 
     cache: None is the newest under `runs`. recipe: None only with `resume`, whose run has its own. splits: a
     CSV of published folds, in place of `folds` drawn by the recipe's seed. repeats: more than 1 is a suite of
@@ -61,7 +61,7 @@ class Plan:
 
     @property
     def threads(self) -> int:
-        """How many threads each of its processes has: those that it was begun with, for the same bits."""
+        """The number of threads of each of its processes: that of the first start, for the same bits."""
         return self.run.threads
 
 

@@ -178,7 +178,7 @@ def _words(devices: Sequence[torch.device]) -> str:
 
 
 def _precision(planned: Plan, options: RunOptions, device: torch.device) -> PrecisionChoice:
-    """What train.precision=auto comes to for this run, on every later start and machine too."""
+    """Choose what train.precision=auto means for this run, on every later start and machine too."""
     if options.cluster is not None:
         choice = PrecisionChoice("fp32", "cluster", "the machines of a cluster train the folds")
     elif not planned.run.recipe.train.takes_steps:
@@ -190,7 +190,7 @@ def _precision(planned: Plan, options: RunOptions, device: torch.device) -> Prec
 
 
 def _is_deployed(run: Run) -> bool:
-    """Whether the run has the model file of its folds, and of its refit network where there is one."""
+    """Return whether the run has the model file of its folds, and of its refit network where there is one."""
     networks = Network if run.refit else [Network.folds]
     return all(model_file_path(run.path, network).exists() for network in networks)
 

@@ -33,7 +33,7 @@ class RunBar:
         return _NetworkBar(self, fold, None if self._alone else self._add(title, left, "steps", False))
 
     def open(self, fold: int) -> OpenBar:
-        """What opens the bar of `fold`, for as long as its training lasts."""
+        """Return a function that opens the bar of `fold`, for as long as its training lasts."""
 
         @contextmanager
         def opened(title: str, left: int) -> Iterator[Bar]:

@@ -1,4 +1,4 @@
-"""Where the PACS is, and who we are there: that comes from the environment or a netrc file alone."""
+"""The address of the PACS and our credentials, which come from the environment or a netrc file alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What screening asks a PACS over DICOMweb (DICOM PS3.18): QIDO-RS, WADO-RS and STOW-RS.
+"""The requests of screening to a PACS over DICOMweb (DICOM PS3.18): QIDO-RS, WADO-RS and STOW-RS.
 
 Text of a server or of a header never reaches a message: only our words for it, without any UID.
 """
@@ -197,7 +197,7 @@ def _text(item: Item, tag: str) -> str:
 
 
 def _began(item: Item) -> datetime | None:
-    """When a study began, in local time without a zone; None where that is not told."""
+    """Return when a study began, in local time without a zone; None where that is not stated."""
     date, time = _text(item, STUDY_DATE).replace(".", ""), _text(item, STUDY_TIME).replace(":", "")
     clock = time.split(".")[0]
     try:

@@ -48,7 +48,7 @@ class HttpLimits:
 
 
 class PacsError(Exception):
-    """Why a request has no answer that can be used: a code and a reason, without any part of its URL.
+    """A request without a usable answer: a code and a reason, without any part of its URL.
 
     `passing`: the same request may well be answered a little later. `after`: in how many seconds, where the
     server says so.
@@ -193,7 +193,7 @@ def _watched_pool(pool: Any, connections: WeakSet[Any]) -> Any:
 
 
 def _explain(error: Exception, limits: HttpLimits) -> PacsError:
-    """What requests, urllib3 or the system raised, in our words: the first of `_KINDS` that it is of."""
+    """Translate what requests, urllib3 or the system raised: the first of `_KINDS` that it belongs to."""
     code, reason = next((code, reason) for kinds, code, reason in _KINDS if isinstance(error, kinds))
     reason = reason.format(connect=limits.connect, silence=limits.silence)
     return PacsError(code, reason, passing=code != "pacs_tls")

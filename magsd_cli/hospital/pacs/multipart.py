@@ -10,7 +10,7 @@ _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{1,70}")
 
 
 class BrokenMultipart(Exception):  # noqa: N818 (a state, and the word for it)
-    """Why an answer is not what WADO-RS sends."""
+    """An answer that is not what WADO-RS sends."""
 
 
 def only_part(body: bytes, content_type: str) -> bytes:

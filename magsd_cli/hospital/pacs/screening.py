@@ -46,7 +46,7 @@ LEFT_OUT = {"lateral_view", "other_body_part", "for_processing", "not_xray", "ct
 
 @dataclass(frozen=True)
 class ScreenOptions:
-    """What is asked of which PACS, and where the rows go."""
+    """The options of a screening: which PACS is asked for what, and where the rows go."""
 
     url: str
     out: Path
@@ -77,7 +77,7 @@ class PendingStudy:
     fetched: bool = False  #: whether all of it that will come has come
 
     def is_ready(self) -> bool:
-        """Whether nothing of it is being fetched or scored."""
+        """True when nothing of it is being fetched or scored."""
         return self.fetched and (self.problem is not None or len(self.rows) == len(self.images))
 
     def scored(self) -> list[tuple[Path, Row]]:
@@ -383,7 +383,7 @@ _OF_THE_STUDY = {"two_patients", "too_many_images", "pacs_not_found", "pacs_too_
 
 
 def _refusal(header: Any) -> DecodeError | None:
-    """Why an image need not be fetched; None where that must be told by its file."""
+    """Say why an image need not be fetched; None where only its file can tell."""
     try:
         refuse_by_header(header, view_of(header, []), [], lateral=False)
     except DecodeError as error:

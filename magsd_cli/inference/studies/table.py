@@ -29,7 +29,7 @@ NO_IMAGE = ("no_frontal_image", "none of its images could be classified")
 
 
 def studies_path(out: Path) -> Path:
-    """Where the studies of the prediction table `out` stand."""
+    """Return the path of the table of studies beside the prediction table `out`."""
     return out.with_name(f"{out.stem}.studies{out.suffix}")
 
 

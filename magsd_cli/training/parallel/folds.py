@@ -187,7 +187,7 @@ def work(run: Path, cache: Path, fold: int, device: str, parent: int, pipe: Conn
 
 
 def _finished(worker: Worker) -> bool:
-    """Whether the worker did its fold; False to try again. Raises the error that it met."""
+    """Return whether the worker did its fold; False to try again. Raises the error that it met."""
     worker.process.join()
     code = worker.process.exitcode
     if code == 0:
@@ -243,7 +243,7 @@ def train_on_cluster(plan: Plan, folds: Sequence[int], address: str, device: str
 
 
 def fold_task(run: Path, cache: Path, fold: int, kind: str) -> Wire | None:
-    """In a worker: train one fold from where it stands."""
+    """Train one fold from where it stands, in a worker."""
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:

@@ -89,7 +89,9 @@ def _one_signal() -> Iterator[list[int]]:
 
 
 def work(run: Path, cache: Path, folds: Sequence[int], kind: str, parent: int, scratch: Path) -> None:
-    """What one process does: train `folds` with the others. It writes down an error that no restart mends."""
+    """Train `folds` with the other processes, as one of them. It writes down an error that a restart would
+    meet again.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides, and tells us by SIGTERM
     if (scratch / ERROR).exists():
         return
