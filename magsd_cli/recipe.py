@@ -114,7 +114,7 @@ class Train(_Section):
 
     @property
     def takes_steps(self) -> bool:
-        """True when an optimiser trains the network, step by step; a logistic regression is fitted at once."""
+        """True when an optimiser trains the network in steps; a logistic regression is fitted at once."""
         return self.step != "logistic_regression"
 
     @model_validator(mode="after")
@@ -275,7 +275,7 @@ def recipe_title(name: str) -> str:
 
 
 def recipe_changes(name: str) -> list[str]:
-    """Return what a recipe's own file says, as `key=value`, without title, parent, row. Raises `UsageError`."""
+    """Return a recipe file's own keys, as `key=value`, without title, parent, row. May raise `UsageError`."""
     own = {
         key: value for key, value in _read(_find(name)).items() if key not in ("title", "paper", "extends")
     }

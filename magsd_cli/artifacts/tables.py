@@ -300,7 +300,7 @@ def _validate(table: pa.Table, head: Mapping[str, Any], where: str) -> None:
 
 
 def _validate_probabilities(scored: pa.Table, classes: list[str], where: str) -> None:
-    """Check that probabilities are in [0, 1] and sum to 1, and that `predicted` is the class of the largest."""
+    """Check that probabilities are in [0, 1] and sum to 1, and `predicted` is the class of the largest."""
     values = class_probabilities(scored, classes)
     inside = np.isfinite(values) & (values >= 0) & (values <= 1)
     _require(bool(inside.all()), where, "a probability is outside [0, 1]")

@@ -62,6 +62,7 @@ def train(
     One split, of which a fifth is held out. Prints the run's path.
     """
     _tell_processes(offline, keep_state)
+    wanted = _recipe(recipe, overrides, seed, resume)
     with noted("loading torch"):
         from magsd_cli.training.plan import RunOptions
         from magsd_cli.training.run import train as stage
@@ -69,7 +70,7 @@ def train(
     options = RunOptions(
         runs=context.obj,
         cache=cache,
-        recipe=_recipe(recipe, overrides, seed, resume),
+        recipe=wanted,
         name=name,
         resume=resume,
         splits=splits,
@@ -114,24 +115,29 @@ def cv(
 
     Each image is tested once, by a network that never saw its patient. Prints the run's path.
     """
-    _tell_processes(offline, keep_state)
-    with noted("loading torch"):
-        from magsd_cli.evaluation.calibrate import targets_from_options
-        from magsd_cli.training.plan import RunOptions
-        from magsd_cli.training.run import cv as stage
-        from magsd_cli.training.suite import is_suite, suite
+    from magsd_cli.artifacts.suites import is_suite
 
+    _tell_processes(offline, keep_state)
     names = recipe or ["base"]
-    targets = targets_from_options(positive, target_sensitivity, target_specificity, coverage)
     several = repeats > 1 or is_suite(names)
     if several and resume is not None:
         raise UsageError(
             f"--resume {resume}: goes with one recipe and no --repeats; start the suite again without it"
         )
+    if several and dry_run:
+        raise UsageError("--dry-run: goes with one recipe; name one of the suite's rows")
+    wanted = None if several else _recipe(names[0], overrides, seed, resume)
+    with noted("loading torch"):
+        from magsd_cli.evaluation.calibrate import targets_from_options
+        from magsd_cli.training.plan import RunOptions
+        from magsd_cli.training.run import cv as stage
+        from magsd_cli.training.suite import suite
+
+    targets = targets_from_options(positive, target_sensitivity, target_specificity, coverage)
     options = RunOptions(
         runs=context.obj,
         cache=cache,
-        recipe=None if several else _recipe(names[0], overrides, seed, resume),
+        recipe=wanted,
         name=name,
         folds=folds,
         repeats=repeats,
@@ -148,8 +154,6 @@ def cv(
         command=command_line(context),
     )
     if dry_run:
-        if several:
-            raise UsageError("--dry-run: goes with one recipe; name one of the suite's rows")
         from magsd_cli.training.dry_run import dry_run as plan
 
         plan("cv", options)

@@ -1,4 +1,4 @@
-"""Decoded pixels of any kind become one upright 8-bit grayscale picture; interpretations are put into words."""
+"""Decoded pixels of any kind become one upright 8-bit grayscale picture; interpretations are said."""
 
 from __future__ import annotations
 

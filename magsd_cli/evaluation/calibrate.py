@@ -224,7 +224,7 @@ def _confidence(found: Predictions, coverage: float | None) -> Confidence | None
 
 
 def _appearance(results: Results) -> Appearance | None:
-    """Measure how the run's images look, and the limit that few more than a twentieth of such images exceed."""
+    """Measure how the run's images look, and the limit that few more than 5% of such images exceed."""
     cache = read_cache(results)
     if cache is None:
         say(

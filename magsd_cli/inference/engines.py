@@ -201,7 +201,7 @@ def score_one_by_one(
 
 
 def open_attention_engine(model: Model, device: str) -> AttentionEngine:
-    """Open an engine that answers about one image at a time, with attention, from the networks of some folds."""
+    """Open an engine that answers about single images, with attention, from the networks of some folds."""
     if choose_engine(model, device=device) == Engine.onnxruntime:
         assert model.model_file is not None
         say("running ONNX Runtime on the CPU", engine=Engine.onnxruntime.value)

@@ -55,7 +55,7 @@ TABLE_SUFFIXES = (".parquet", ".csv")
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """The options of predict: files or folders, the model (None: the newest run under `runs`), and the table."""
+    """The options of predict: inputs, the model (None: the newest run under `runs`), and the table."""
 
     inputs: Sequence[Path]
     model: Path | None

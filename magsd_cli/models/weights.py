@@ -170,7 +170,7 @@ def imagenet_state(name: str) -> State:
 
 
 def imagenet_origin(name: str) -> Origin:
-    """Return the origin of the weights of `imagenet_state`; the SHA-256 is None where the file is not here."""
+    """Return the origin of the weights of `imagenet_state`; the SHA-256 is None without the file."""
     weights, path = _published(name)
     digest = sha256_file(path) if path.is_file() else None
     return Origin(weights.url, path.name, digest, TORCHVISION_LICENCE)

@@ -129,7 +129,7 @@ def _images(run: ComparedRun) -> tuple[str, ...]:
 
 
 def _have_other_folds(rows: Sequence[ComparedRun]) -> bool:
-    """Return whether runs of the same seed have other folds; where the rows share no seed, their first runs."""
+    """Return whether runs of one seed have other folds; where the rows share no seed, their first runs."""
     shared = set.intersection(*({run.seed for run in row.runs} for row in rows))
     if not shared:
         return len({_folds(row.runs[0]) for row in rows}) > 1

@@ -153,7 +153,7 @@ def disk_use(path: Path) -> tuple[int, float]:
 
 
 def in_use(path: Path) -> bool:
-    """Return whether another process holds a lock of the folder: of the run, its report, or one of its folds."""
+    """Return whether another process holds a lock of the folder: of the run, its report, or a fold."""
     for file in [lock_path(path), path / ".report.lock", *path.glob("fold*/.lock")]:
         if file.exists():
             try:

@@ -12,46 +12,13 @@ from pathlib import Path
 
 from magsd_cli.artifacts.files import lock
 from magsd_cli.artifacts.runs import lock_path, name_path
-from magsd_cli.artifacts.suites import SuiteRow, read_suite, suite_file, write_suite
+from magsd_cli.artifacts.suites import SuiteRow, expand, read_suite, suite_file, write_suite
 from magsd_cli.console import counted, say
 from magsd_cli.errors import ArtifactError, Interrupted, LockedError, MagsdError, UsageError
-from magsd_cli.recipe import Recipe, load_recipe, recipe_names, recipes_folder
+from magsd_cli.recipe import Recipe, load_recipe, recipe_names
 from magsd_cli.settings import Group
 from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv
-
-
-def is_suite(names: Sequence[str]) -> bool:
-    """Whether these ``--recipe`` values stand for several recipes: more than one, or a folder of recipes."""
-    return len(names) > 1 or any(_folder(name) is not None for name in names)
-
-
-def expand(names: Sequence[str]) -> list[str]:
-    """The recipes that `names` stand for, each once: recipes as they are, folders as the recipes in them.
-
-    Raises `UsageError` for a folder without recipes.
-    """
-    found: list[str] = []
-    for name in names:
-        folder = _folder(name)
-        if folder is None:
-            found.append(name)
-            continue
-        inside = [str(path) for path in sorted(folder.rglob("*.toml"))]
-        if folder.is_relative_to(recipes_folder()):
-            start = folder.relative_to(recipes_folder()).as_posix()
-            inside = [known for known in recipe_names() if known.startswith(f"{start}/")]
-        if not inside:
-            raise UsageError(f"--recipe {name}: no recipe (*.toml) in this folder; name another one")
-        found += inside
-    return list(dict.fromkeys(found))
-
-
-def _folder(name: str) -> Path | None:
-    if Path(name).is_dir():
-        return Path(name)
-    built_in = recipes_folder() / name
-    return built_in if name and built_in.is_dir() else None
 
 
 def suite(names: Sequence[str], overrides: Sequence[str], options: RunOptions) -> tuple[Path, int]:

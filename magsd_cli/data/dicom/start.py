@@ -29,7 +29,7 @@ def dicom_start(data: bytes) -> int | None:
 
 
 def _is_element(data: bytes, start: int) -> bool:
-    """Return whether a data element of a first group is at `start`: with a known type, or a length that fits."""
+    """Return whether a data element of a first group is at `start`: of a known type or fitting length."""
     head = data[start : start + 8]
     if len(head) < 8:
         return False

@@ -63,7 +63,7 @@ def _precision(run: Run) -> list[tuple[str, str]]:
 
 
 def _first_weights(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """Say where the first weights came from; no row where they were random, or of a run that did not note it."""
+    """Say where the first weights came from; no row where they were random or the run did not note it."""
     if found is None:
         return []
     words = f"{found['file']} ({found['source']}), licence: {found['licence']}"
