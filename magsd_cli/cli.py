@@ -31,7 +31,7 @@ from magsd_cli.commands.report import report
 from magsd_cli.commands.runs import runs_app
 from magsd_cli.commands.tools import demo, doctor, export, verify
 from magsd_cli.commands.training import calibrate, cv, train
-from magsd_cli.console import LOG_FORMAT_VARIABLE, VERBOSITY_VARIABLE, detail, printable, say
+from magsd_cli.console import LOG_FORMAT_VARIABLE, VERBOSITY_VARIABLE, detail, is_json, printable, say
 from magsd_cli.errors import DeviceError, Interrupted, MagsdError, UsageError
 from magsd_cli.settings import LogFormat
 
@@ -102,7 +102,7 @@ def _install_completion(value: bool) -> None:
         from typer._completion_shared import install
 
         shell, path = install(shell=_shell(), prog_name="magsd", complete_var=COMPLETE_VARIABLE)
-        say(f"{path}: {shell} completion installed; open a new terminal to use it")
+        say(f"{path}: {shell} completion installed; open a new terminal to use it", path=path, shell=shell)
         raise typer.Exit
 
 
@@ -203,6 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a path goes out as the bytes that it is
         sys.stdout.reconfigure(encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors())
     signal.signal(signal.SIGTERM, _terminate)
+    os.environ[LOG_FORMAT_VARIABLE] = "json" if _asks_for_json(given) else ""  # for errors of the line itself
     started = time.monotonic()
     if COMPLETE_VARIABLE in os.environ:  # a shell asks what may stand where its cursor is
         from typer._completion_classes import completion_init
@@ -218,13 +219,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _explain(
             Interrupted(signal.SIGINT, "interrupted: what was done is kept; run it again to continue")
         )
-    detail(f"{time.monotonic() - started:.1f} s", seconds=round(time.monotonic() - started, 3))
+    _say_end(code if isinstance(code, int) else 0, time.monotonic() - started)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say_end(code: int, seconds: float) -> None:
+    """Say the time with --verbose; for programs that read the lines, also the exit code of every command."""
+    words = f"ended with code {code} after {seconds:.1f} s"
+    speak = say if is_json() else detail
+    speak(words, exit_code=code, seconds=round(seconds, 3))
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
     """SIGTERM unwinds like an exception, so that locks and temporary files are let go."""
     raise Interrupted(number, "terminated: what was done is kept; run it again to continue")
+
+
+def _asks_for_json(given: list[str]) -> bool:
+    pairs = zip(given, [*given[1:], ""], strict=True)
+    return "--log-format=json" in given or ("--log-format", "json") in pairs
 
 
 FLAGS = ("--debug", "--quiet", "-q", "--verbose", "-v")
@@ -265,14 +278,15 @@ def _explain(error: Exception) -> int:
     if isinstance(error, ModuleNotFoundError) and (line := missing_package(error.name)):
         error = UsageError(line)
     if isinstance(error, MagsdError):
-        say(f"magsd: error: {error}", level="error")
+        say(f"magsd: error: {error}", level="error", error=type(error).__name__, exit_code=error.exit_code)
         return error.exit_code
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error, file=sys.stderr)
         return 2
     if hasattr(error, "format_message"):  # Typer's own usage errors
-        say(f"magsd: error: {printable(_usage_in_words(error))}", level="error")
-        return 2
+        words = f"magsd: error: {printable(_usage_in_words(error))}"
+        say(words, level="error", error=UsageError.__name__, exit_code=UsageError.exit_code)
+        return UsageError.exit_code
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return _explain(
             DeviceError(
@@ -286,5 +300,7 @@ def _explain(error: Exception) -> int:
     say(
         f"magsd: error: unexpected {type(error).__name__}: {error}; run it with --debug and report it",
         level="error",
+        error=type(error).__name__,
+        exit_code=1,
     )
     return 1

@@ -39,7 +39,7 @@ def on_terminal() -> bool:
     """Return whether a person watches stderr: a terminal, and no machine-readable log asked for."""
     quiet = os.environ.get(VERBOSITY_VARIABLE) == "quiet"
     shown = not quiet and not _silenced.get() and _elsewhere.get() is None and not one_of_many()
-    return shown and sys.stderr.isatty() and not _json_lines()
+    return shown and sys.stderr.isatty() and not is_json()
 
 
 def one_of_many() -> bool:
@@ -131,7 +131,7 @@ def say(text: str, **fields: Any) -> None:
     if (pass_on := _elsewhere.get()) is not None:
         pass_on(text, fields)
         return
-    if _json_lines():
+    if is_json():
         line = json.dumps({"time": round(time.time(), 3), "message": text, **fields}, default=str)
     else:
         line = printable(text)
@@ -265,5 +265,6 @@ def noted(what: str) -> Iterator[None]:
         thread.join()
 
 
-def _json_lines() -> bool:
+def is_json() -> bool:
+    """Return whether lines on stderr are JSON, for programs."""
     return os.environ.get(LOG_FORMAT_VARIABLE) == "json"

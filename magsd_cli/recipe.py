@@ -275,7 +275,7 @@ def recipe_title(name: str) -> str:
 
 
 def recipe_changes(name: str) -> list[str]:
-    """Return a recipe file's own keys, as `key=value`, without title, parent, row. May raise `UsageError`."""
+    """Return a recipe file's own keys as `key=value`, less title, parent and row. Raises `UsageError`."""
     own = {
         key: value for key, value in _read(_find(name)).items() if key not in ("title", "paper", "extends")
     }

@@ -55,16 +55,19 @@ def recipes_validate(
     bad = 0
     for file in files:
         if not file.is_file():
-            say(f"magsd: error: recipe {file}: is missing; check the name", level="error")
+            say(f"magsd: error: recipe {file}: is missing; check the name", level="error", file=file)
             bad += 1
             continue
         try:
             recipe = load_recipe(str(file))
         except UsageError as error:
-            say(f"magsd: error: {error}", level="error")
+            say(f"magsd: error: {error}", level="error", file=file)
             bad += 1
         else:
-            say(f"{file}: a valid recipe, {recipe.title or recipe.model.name} ({recipe.hash()[:8]})")
+            say(
+                f"{file}: a valid recipe, {recipe.title or recipe.model.name} ({recipe.hash()[:8]})",
+                file=file,
+            )
     return UsageError.exit_code if bad else 0
 
 

@@ -112,7 +112,7 @@ def runs_clean(
 
     waste = find_waste(context.obj, caches)
     if not waste:
-        say(f"{context.obj}: nothing to clean")
+        say(f"{context.obj}: nothing to clean", bytes=0)
         return 0
     if _agreed(waste, yes):
         _say_freed(remove_waste(waste))

@@ -39,7 +39,8 @@ def dry_run(options: PredictOptions) -> None:
     )
     rows = len(files) + len(known.earlier)
     where = f"write {options.out}" if options.out is not None else "write the table to standard output"
-    say(f"would {where}, about {in_bytes(4000 + ROW_BYTES * rows)} for at most {counted(rows, 'row')}")
+    made = 4000 + ROW_BYTES * rows
+    say(f"would {where}, about {in_bytes(made)} for at most {counted(rows, 'row')}", rows=rows, bytes=made)
     if missing:
         say(f"{_time_in_words(missing, model, engine, options)}; nothing was written")
 

@@ -46,7 +46,7 @@ def list_inputs(inputs: Iterable[Path], own: Iterable[Path | None] = ()) -> list
                 again += known is not path
     del left_out[HIDDEN]  # whoever hides a file means it
     if left_out:
-        say(in_words(left_out))
+        say(in_words(left_out), left_out=dict(left_out))
     if again:
         say(
             f"{again} files were named more than once; each has one row"

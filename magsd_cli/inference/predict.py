@@ -244,6 +244,8 @@ def _warn_of_empty(inputs: Sequence[Path], files: Sequence[Path], known_rows: Kn
                     f"{folder}: is empty, and the table has {counted(known, 'row')} of files in it; is the "
                     "share mounted? The rows stay",
                     level="warning",
+                    folder=folder,
+                    rows=known,
                 )
 
 

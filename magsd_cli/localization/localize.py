@@ -14,7 +14,7 @@ from magsd_cli import __version__
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.runs import REFIT
 from magsd_cli.artifacts.tables import LOCALIZATION, path_text, table_schema, write_table
-from magsd_cli.console import counted, noted, progress, say
+from magsd_cli.console import counted, noted, progress, say, say_each
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.errors import NoInputError
 from magsd_cli.hashing import sha256_bytes
@@ -146,7 +146,7 @@ def localize_files(options: LocalizeOptions) -> Localized:
     truth = read_truth(files, options.boxes, options.masks, options.lungs)
     model = open_model(options.model, options.runs, options.network)
     request = LocalizationRequest(model, files, truth, options.threshold, options.map)
-    with noted(f"localize: reading {counted(len(files), 'file')} to know them by their content"):
+    with noted(f"localize: reading {counted(len(files), 'file')} to identify them"):
         sha256 = request.sha256
     folder = localization_path(options.runs, options.name or f"{request.model.name[:100]}-{sha256[:8]}")
     with lock(lock_path(folder)):
@@ -267,6 +267,8 @@ def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256:
     write_table(pa.Table.from_pylist(rows, schema=schema), table_path(folder), LOCALIZATION, metadata)
     with noted("localize: working out intervals"):
         kinds = figures_by_kind(rows)
+    failed = [row for row in rows if row["status"] == "error"]
+    say_each([f"{row['path']}: {row['error_code']}: {row['error']}" for row in failed])
     ok = [row for row in rows if row["status"] == "ok"]
     true = [row for row in ok if row["truth"] is not None or row["lungs_share"] is not None]
     return {

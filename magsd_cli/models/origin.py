@@ -31,4 +31,4 @@ def announce_fetch(what: str, source: str, size: str, licence: str, remedy: str)
         raise ArtifactError(
             f"{what} are not here, and --offline ({OFFLINE_VARIABLE}) forbids fetching them; {remedy}"
         )
-    say(f"fetching {what} from {source} ({size}; {licence}); --offline forbids it")
+    say(f"fetching {what} from {source} ({size}; {licence}); --offline forbids it", source=source)

@@ -39,7 +39,7 @@ def dry_run(options: PrepareOptions) -> None:
     folder = options.runs / "cache"
     done = done_cache(work_folder(folder, source_key(listed, settings, options.name, options.view)))
     if done is not None and done.is_file():
-        say(f"{done}: this cache is finished already; nothing would be left to do")
+        say(f"{done}: this cache is finished already; nothing would be left to do", cache=done)
         return
     name = options.name or "-".join(listed.names)
     say(

@@ -170,7 +170,7 @@ def _say_listing(source: Path, listing: Listing) -> None:
         say(f"prepare: {note}")
     left_out = left_out_in_words(listing)
     if left_out:
-        say(f"prepare: {source}: {left_out}")
+        say(f"prepare: {source}: {left_out}", source=source)
 
 
 def source_key(listed: Sources, settings: Preprocessing, name: str | None, view: str) -> str:

@@ -82,7 +82,7 @@ def report(
     given = list(dict.fromkeys(Path(path) for path in runs_given))
     if not given:
         given = [find_newest_run(runs)]
-        say(f"report: {given[0]} (the newest run; name another one behind `magsd report`)")
+        say(f"report: {given[0]} (the newest run; choose another one with `magsd report RUN`)", run=given[0])
     paths, rows, commands = rows_of_suites(given)
     several = len(paths) > 1 or paths != given
     if not several and reference is not None:

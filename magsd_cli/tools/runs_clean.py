@@ -91,7 +91,7 @@ def _states(path: Path) -> Iterator[Removal]:
     if not run_file(path).is_file():
         return
     if in_use(path):
-        say(f"{path}: is in use; left alone")
+        say(f"{path}: is in use; left alone", run=path)
         return
     try:
         run = open_run(path)
@@ -151,7 +151,7 @@ def remove_waste(waste: Sequence[Removal]) -> int:
                 with lock(lock_path(removal.run)):
                     remove_state(removal.run, removal.fold)
             except LockedError:
-                say(f"{removal.run}: is in use; left alone")
+                say(f"{removal.run}: is in use; left alone", run=removal.run)
                 continue
         else:
             _remove(removal.paths)

@@ -31,15 +31,19 @@ def dry_run(kind: str, options: RunOptions) -> None:
     threads = max(1, torch.get_num_threads() // hands)
     planned = plan(kind, options, threads)
     run = planned.run
+    networks, images = len(run.trained), len(planned.folds)
     say(
-        f"would make {run.path}: {counted(len(run.trained), 'network')} on {len(planned.folds)} images of "
-        f"{run.recipe.image.size} px, {len(run.classes)} classes ({', '.join(run.classes)})"
+        f"would make {run.path}: {counted(networks, 'network')} on {counted(images, 'image')} of "
+        f"{run.recipe.image.size} px, {len(run.classes)} classes ({', '.join(run.classes)})",
+        run=run.path,
+        networks=networks,
+        images=images,
     )
     for fold in run.trained:
         tested = planned.folds[planned.folds["fold"] == fold]
         counts = ", ".join(f"{name} {(tested['label'] == name).sum()}" for name in run.classes)
         trained_on = len(planned.folds) - len(tested)
-        say(f"fold {fold}: would train on {trained_on} images, test on {len(tested)} ({counts})")
+        say(f"fold {fold}: would train on {trained_on} images, test on {len(tested)} ({counts})", fold=fold)
     left = [fold for fold in run.trained if not run.fold_is_done(fold)]
     if not left:
         say(f"{run.path}: every fold is trained; nothing would be left to train")
@@ -94,4 +98,7 @@ def _say_disk(state: TrainingState, networks: int, hands: int) -> None:
     weights = parameters(state.model) * FLOAT
     kept = 2 * networks * weights  # the weights, and the same in the model file
     saved = (3 if state.average is not None else 2) * weights * hands
-    say(f"would keep about {in_bytes(kept)} (weights and model file), {in_bytes(saved)} more while it trains")
+    say(
+        f"would keep about {in_bytes(kept)} (weights and model file), {in_bytes(saved)} more while it trains",
+        bytes=kept,
+    )

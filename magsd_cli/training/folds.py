@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from magsd_cli.artifacts.cache import Cache, read_samples
-from magsd_cli.console import say
+from magsd_cli.console import counted, say
 from magsd_cli.data.unicode_forms import same_path
 from magsd_cli.errors import NoInputError, UsageError
 
@@ -215,7 +215,7 @@ def source_table(cache: Cache) -> tuple[pd.DataFrame, tuple[str, ...]]:
     for fold, name in enumerate(names):
         part = table["label"][table["fold"] == fold]
         counts = ", ".join(f"{label} {count}" for label, count in part.value_counts().items())
-        say(f"held out: {name}, {len(part)} images ({counts})")
+        say(f"held out: {name}, {counted(len(part), 'image')} ({counts})", source=name, images=len(part))
         absent = sorted(set(table["label"]) - set(table["label"][table["fold"] != fold]))
         if absent:
             say(

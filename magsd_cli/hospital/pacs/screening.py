@@ -18,7 +18,7 @@ from typing import Any
 
 from magsd_cli.artifacts.site_key import site_key
 from magsd_cli.artifacts.tables import IN_TRAINING_DATA
-from magsd_cli.console import say
+from magsd_cli.console import counted, say, say_each
 from magsd_cli.data.decode import DecodeError
 from magsd_cli.data.dicom.fields import text
 from magsd_cli.data.dicom.read import refuse_by_header
@@ -209,7 +209,9 @@ class Screening:
         """Fetch, score and answer `studies`; those that failed before come last."""
         keyed = [(self._hash(study.uid), study) for study in studies]
         keyed.sort(key=lambda one: one[0] in self._answered.failed)
-        say(f"pacs: {len(studies)} studies of the last {self._options.since.total_seconds() / 3600:g} hours")
+        hours = self._options.since.total_seconds() / 3600
+        words = f"{counted(len(studies), 'study')} of the last {hours:g} hours"
+        say(f"pacs: {words}", studies=len(studies), hours=hours)
         answers = score_one_by_one(
             self._scorer.model, self._scorer.engine, self._fetch(keyed), self._options.workers
         )
@@ -362,18 +364,22 @@ class Screening:
         """Say what came of it; the exit code."""
         errors = [row for row in self._done if row["status"] == "error" and row["error_code"] not in LEFT_OUT]
         left_out = sum(row["error_code"] in LEFT_OUT for row in self._done if row["status"] == "error")
-        for row in errors[:5]:
-            say(f"{row['path']}: {row['error_code']}: {row['error']}", level="warning")
-        if len(errors) > 5:
-            say(f"... and {len(errors) - 5} more rows with an error", level="warning")
+        say_each([f"{row['path']}: {row['error_code']}: {row['error']}" for row in errors])
         seen = sum(IN_TRAINING_DATA in row["warnings"] for row in self._done)
         if seen:
-            say(f"{seen} of the images are the model's own training data", level="warning")
+            say(f"{counted(seen, 'image')} of the model's own training data", level="warning")
         failed = sum(row["path"] == row["study"] for row in self._done)
         scored = sum(row["status"] == "ok" for row in self._done)
+        answered = self._studies - failed
         say(
-            f"pacs: {listed} studies, {self._known} answered before, {self._studies - failed} now "
-            f"({scored} images; {left_out} left out), {failed} with an error"
+            f"pacs: {counted(listed, 'study')}, {self._known} answered before, {answered} now "
+            f"({counted(scored, 'image')}; {left_out} left out), {failed} with an error",
+            studies=listed,
+            known=self._known,
+            answered=answered,
+            images=scored,
+            left_out=left_out,
+            errors=failed,
         )
         return 3 if errors else 0
 

@@ -200,7 +200,11 @@ def _finished(worker: Worker) -> bool:
             f"{network_words(worker.fold)}: its process died twice ({cause}; 9 is often a lack of memory); "
             "try fewer --gpus or a smaller train.batch_size, and run it again to continue"
         )
-    say(f"{network_words(worker.fold)}: its process died ({cause}); starting it once more", level="warning")
+    say(
+        f"{network_words(worker.fold)}: its process died ({cause}); starting it once more",
+        level="warning",
+        fold=worker.fold,
+    )
     return False
 
 
@@ -237,7 +241,7 @@ def train_on_cluster(plan: Plan, folds: Sequence[int], address: str, device: str
                 if failure is not None:
                     _keep_of_refit(fold, from_wire(failure), failed)
                 else:
-                    say(f"{network_words(fold)}: done on the cluster")
+                    say(f"{network_words(fold)}: done on the cluster", fold=fold)
         if failed:
             raise failed[0]
 
