@@ -16,6 +16,8 @@ from magsd_cli.commands.options import (
     NameOption,
     NetworkOption,
     WorkersOption,
+    existing_file,
+    existing_folder,
     share,
 )
 from magsd_cli.errors import UsageError
@@ -30,7 +32,11 @@ def predict(
     model: ModelOption = None,
     files_from: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Also read paths from FILE, one per line (-: standard input)."),
+        typer.Option(
+            metavar="FILE",
+            callback=existing_file,
+            help="Also read paths from FILE, one per line (-: standard input).",
+        ),
     ] = None,
     null: Annotated[
         bool, typer.Option("-0", "--null", help="Paths in that FILE end in NUL bytes, not lines.")
@@ -67,7 +73,9 @@ def predict(
     codes: Annotated[
         Path | None,
         typer.Option(
-            metavar="CSV", help="With --dicom-sr: codes of the classes (class,code,scheme,meaning)."
+            metavar="CSV",
+            callback=existing_file,
+            help="With --dicom-sr: codes of the classes (class,code,scheme,meaning).",
         ),
     ] = None,
     dry_run: DryRunOption = False,
@@ -119,13 +127,18 @@ def localize(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images or folders of images.")],
     model: ModelOption = None,
     boxes: Annotated[
-        Path | None, typer.Option(help="CSV of true boxes: path,x,y,width,height in pixels.")
+        Path | None,
+        typer.Option(callback=existing_file, help="CSV of true boxes: path,x,y,width,height in pixels."),
     ] = None,
     masks: Annotated[
-        Path | None, typer.Option(help="Folder of true masks (PNG, named like the images).")
+        Path | None,
+        typer.Option(callback=existing_folder, help="Folder of true masks (PNG, named like the images)."),
     ] = None,
     lungs: Annotated[
-        Path | None, typer.Option(help="Folder of lung masks: measure the attention inside them.")
+        Path | None,
+        typer.Option(
+            callback=existing_folder, help="Folder of lung masks: measure the attention inside them."
+        ),
     ] = None,
     threshold: Annotated[
         float | None,

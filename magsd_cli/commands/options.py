@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from magsd_cli.errors import UsageError
 from magsd_cli.settings import Group, Network, Parallel
 
 COMMAND_LINE = "magsd.command_line"  # where cli.py leaves it in a context's meta
@@ -30,6 +31,30 @@ def positive_share(value: float | None) -> float | None:
     if value is not None and 0 <= value < 0.01:
         raise typer.BadParameter(f"{value:g} is less than 0.01")
     return share(value)
+
+
+def existing_file(context: typer.Context, parameter: typer.CallbackParam, value: Path | None) -> Path | None:
+    """Refuse an option's file that is not there, before anything heavy is loaded; "-" is standard input."""
+    if value is not None and str(value) != "-" and not context.resilient_parsing:
+        _refuse_missing(parameter, value, value.is_dir(), "a folder; name a file")
+    return value
+
+
+def existing_folder(
+    context: typer.Context, parameter: typer.CallbackParam, value: Path | None
+) -> Path | None:
+    """Refuse an option's folder that is not there, before anything heavy is loaded."""
+    if value is not None and not context.resilient_parsing:
+        _refuse_missing(parameter, value, not value.is_dir(), "not a folder; name a folder")
+    return value
+
+
+def _refuse_missing(parameter: typer.CallbackParam, value: Path, wrong: bool, what: str) -> None:
+    option = max(parameter.opts, key=len)
+    if not value.exists():
+        raise UsageError(f"{option} {value}: not found; check the path")
+    if wrong:
+        raise UsageError(f"{option} {value}: is {what}")
 
 
 def _recipe_names(incomplete: str) -> list[str]:
@@ -121,7 +146,11 @@ RepeatsOption = Annotated[
 
 SplitsOption = Annotated[
     Path | None,
-    typer.Option("--splits", help="CSV of published folds: image_id,fold (default: drawn by seed)."),
+    typer.Option(
+        "--splits",
+        callback=existing_file,
+        help="CSV of published folds: image_id,fold (default: drawn by seed).",
+    ),
 ]
 
 GroupOption = Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import ModelOption
+from magsd_cli.commands.options import ModelOption, existing_file
 from magsd_cli.errors import UsageError
 
 pacs_app = typer.Typer(no_args_is_help=True, help="Screen the studies of a PACS over DICOMweb (extra dicom).")
@@ -33,10 +33,17 @@ def screen(
     model: ModelOption = None,
     store: Annotated[bool, typer.Option("--store", help="Send the results to the PACS (SR, SEG).")] = False,
     ca: Annotated[
-        Path | None, typer.Option("--ca", help="PEM file of the CA that signed the PACS's certificate.")
+        Path | None,
+        typer.Option(
+            "--ca", callback=existing_file, help="PEM file of the CA that signed the PACS's certificate."
+        ),
     ] = None,
-    client_cert: Annotated[Path | None, typer.Option(help="PEM file of this client's certificate.")] = None,
-    client_key: Annotated[Path | None, typer.Option(help="PEM file of its private key, if separate.")] = None,
+    client_cert: Annotated[
+        Path | None, typer.Option(callback=existing_file, help="PEM file of this client's certificate.")
+    ] = None,
+    client_key: Annotated[
+        Path | None, typer.Option(callback=existing_file, help="PEM file of its private key, if separate.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     connect_timeout: Annotated[
         float, typer.Option(min=0.1, help="Longest wait for a connection, in seconds.")
@@ -48,7 +55,10 @@ def screen(
     max_mb: Annotated[float, typer.Option(min=0.001, help="Largest response accepted, in MiB.")] = 128,
     retries: Annotated[int, typer.Option(min=0, help="Retries of a failed request, with backoff.")] = 3,
     site_key: Annotated[
-        Path | None, typer.Option(help="File with the secret key for hashing ids (default: as for prepare).")
+        Path | None,
+        typer.Option(
+            callback=existing_file, help="File with the secret key for hashing ids (default: as for prepare)."
+        ),
     ] = None,
 ) -> int:
     """Score new chest radiographs of a PACS into a table; for cron.

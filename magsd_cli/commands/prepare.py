@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import ClusterOption, DryRunOption, WorkersOption
+from magsd_cli.commands.options import ClusterOption, DryRunOption, WorkersOption, existing_file
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import Layout, Preprocessing, View
 
@@ -39,7 +39,9 @@ def prepare(
     site_key: Annotated[
         Path | None,
         typer.Option(
-            help="File with the secret key for hashing DICOM patient ids.", envvar="MAGSD_SITE_KEY_FILE"
+            help="File with the secret key for hashing DICOM patient ids.",
+            envvar="MAGSD_SITE_KEY_FILE",
+            callback=existing_file,
         ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="A data recipe, such as data/a (Table 1).")] = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import share
+from magsd_cli.commands.options import existing_file, share
 
 
 def report(
@@ -27,7 +27,10 @@ def report(
         typer.Option(help="External images: predict's table, or a CSV of label, p_<class>, patient_id."),
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option(help="CSV of the labels of --external: path, label, patient_id.")
+        Path | None,
+        typer.Option(
+            callback=existing_file, help="CSV of the labels of --external: path, label, patient_id."
+        ),
     ] = None,
     prevalence: Annotated[
         float | None,

@@ -147,7 +147,9 @@ def _rows(path: Path) -> list[tuple[str, str]]:
             if absent:
                 raise UsageError(f"--splits {path}: no column {', '.join(sorted(absent))} in its first row")
             rows = [(row["image_id"] or "", (row["fold"] or "").strip()) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise UsageError(f"--splits {path}: {error.strerror or error}; name a CSV of folds") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"--splits {path}: cannot be read as CSV ({error}); fix the file") from error
     for number, (image_id, fold) in enumerate(rows, start=2):
         if not image_id or not fold:

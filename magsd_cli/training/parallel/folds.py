@@ -71,6 +71,7 @@ def train_side_by_side(plan: Plan, folds: Sequence[int], devices: Sequence[torch
                 wait([worker.process.sentinel for worker in busy], timeout=0.2)
                 for worker in busy:
                     _listen(worker, view.add)
+                view.run.update(0)
                 number = stop_requested()
                 if number is not None:
                     raise Interrupted(number, "stopped, saved; run the same command again to continue")
