@@ -155,43 +155,56 @@ def printable(text: object) -> str:
 
 
 #: From what is under way and the number of its steps to a bar that lasts as long as the context.
-OpenBar = Callable[[str, int], AbstractContextManager[Bar]]
+OpenBar = Callable[[str, int | None], AbstractContextManager[Bar]]
 EVERY_SECONDS = 30.0  # between two lines about long work where nobody watches a bar
 SLOW_SECONDS = 2.0  # what takes longer than this is worth a line before it is done
 
 
 @contextmanager
-def progress(description: str, total: int, unit: str = "files") -> Iterator[Bar]:
-    """A Rich bar with time left when stderr is a terminal, else a line every half minute."""
-    with progress_bars() as add:
+def progress(description: str, total: int | None, unit: str = "files") -> Iterator[Bar]:
+    """Show a Rich bar when stderr is a terminal, else say a line every half minute.
+
+    With the time left where the `total` is known; with the time passed where it is not.
+    """
+    with progress_bars(known=total is not None) as add:
         yield add(description, total, unit)
 
 
 class AddBar(Protocol):
     """Adds a bar to a view: what is under way, its number of steps, what they are, whether it may speak."""
 
-    def __call__(self, description: str, total: int, unit: str = "steps", speaks: bool = True) -> Bar:
+    def __call__(self, description: str, total: int | None, unit: str = "steps", speaks: bool = True) -> Bar:
         """Add a bar. Where no bars are drawn, one that `speaks` says a line every half minute."""
 
 
 @contextmanager
-def progress_bars() -> Iterator[AddBar]:
-    """One Rich view of several bars: what it yields adds a bar. Lines instead where stderr is no terminal."""
+def progress_bars(known: bool = True) -> Iterator[AddBar]:
+    """One Rich view of several bars: what it yields adds a bar. Lines instead where stderr is no terminal.
+
+    known: the bars have known totals.
+    """
     if not on_terminal():
         yield _SpokenBar
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        MofNCompleteColumn() if known else TextColumn("{task.completed}", markup=False),
+        TimeRemainingColumn() if known else TimeElapsedColumn(),
         TextColumn("{task.fields[text]}", markup=False),
     )
 
-    def add(description: str, total: int, unit: str = "", speaks: bool = True) -> Bar:  # noqa: ARG001
+    def add(description: str, total: int | None, unit: str = "", speaks: bool = True) -> Bar:  # noqa: ARG001
         return _RichBar(bars, bars.add_task(description, total=total, text=""))
 
     with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=300) as bars:
@@ -201,27 +214,38 @@ def progress_bars() -> Iterator[AddBar]:
 class _SpokenBar:
     """A bar where none can be drawn: a line when nothing was said for half a minute."""
 
-    def __init__(self, description: str, total: int, unit: str = "steps", speaks: bool = True) -> None:
+    def __init__(self, description: str, total: int | None, unit: str = "steps", speaks: bool = True) -> None:
         self._description, self._total, self._unit, self._speaks = description, total, unit, speaks
         self._done, self._text, self._begun = 0, "", time.monotonic()
+        self._first: tuple[float, int] | None = None  # when the first steps were done, and how many
 
     def update(self, advance: int = 1, text: str | None = None) -> None:
         self._done += advance
         self._text = self._text if text is None else text
         now = time.monotonic()
+        if self._done and self._first is None:
+            self._first = now, self._done
         if self._speaks and now - max(_last_said, self._begun) >= EVERY_SECONDS:
-            left = (now - self._begun) / max(1, self._done) * (self._total - self._done)
-            words = [f"{self._done} of {self._total} {self._unit}", self._text]
-            words.append(f"about {in_time(left)} left" if self._done else "")
+            left = self._seconds_left(now)
+            of = "" if self._total is None else f" of {self._total}"
+            words = [f"{self._done}{of} {self._unit}", self._text]
+            words += [] if left is None else [f"about {in_time(left)} left"]
             say(
                 f"{self._description}: {', '.join(word for word in words if word)}",
                 done=self._done,
                 total=self._total,
-                seconds_left=round(left) if self._done else None,
+                seconds_left=None if left is None else round(left),
             )
 
+    def _seconds_left(self, now: float) -> float | None:
+        """The time that the rest takes at the pace since the first steps, which the start held up."""
+        if self._total is None or self._first is None or self._done == self._first[1]:
+            return None
+        then, done = self._first
+        return (now - then) / (self._done - done) * (self._total - self._done)
+
     def shorten(self, steps: int) -> None:
-        self._total -= steps
+        self._total = None if self._total is None else self._total - steps
 
     def remove(self) -> None:
         pass

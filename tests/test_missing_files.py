@@ -18,7 +18,12 @@ OUTPUTS = {"runs", "out", "dicom_sr", "dicom_seg", "dicom_sc", "target"}
 MISSING = [  # command, parameter, the line, its exit code
     ("prepare", "sources", "prepare gone", NO_INPUT),
     ("prepare", "site_key", "prepare films --site-key gone", USAGE),
-    ("prepare", "named", "prepare --recipe data/localization --source bimcv=gone", NO_INPUT),
+    (
+        "prepare",
+        "named",
+        "prepare --recipe data/localization --source bimcv=gone --source chestxray8=gone",
+        NO_INPUT,
+    ),
     ("prepare", "recipe", "prepare --recipe gone.toml", USAGE),
     ("train", "cache", "train --cache gone.h5", ARTIFACT),
     ("train", "resume", "train --resume gone", ARTIFACT),

@@ -31,7 +31,6 @@ from magsd_cli.inference.decision import DecisionRules, decide, in_metadata, rul
 from magsd_cli.inference.engines import choose_engine, precision_of, score_with_onnx, score_with_torch
 from magsd_cli.inference.inputs import list_inputs, read_list
 from magsd_cli.inference.model import Model, open_model
-from magsd_cli.inference.readable import show_predictions
 from magsd_cli.inference.resume import (
     KnownRows,
     Row,
@@ -47,6 +46,7 @@ from magsd_cli.inference.resume import (
     write_seen,
 )
 from magsd_cli.inference.scoring import FileAnswer
+from magsd_cli.inference.show import show_predictions
 from magsd_cli.inference.studies.table import COLUMNS, STUDY, with_studies, write_studies
 from magsd_cli.settings import Engine, Network
 

@@ -36,8 +36,8 @@ class RunBar:
         """Return a function that opens the bar of `fold`, for as long as its training lasts."""
 
         @contextmanager
-        def opened(title: str, left: int) -> Iterator[Bar]:
-            bar = self.add(fold, title, left)
+        def opened(title: str, left: int | None) -> Iterator[Bar]:
+            bar = self.add(fold, title, left or 0)
             try:
                 yield bar
             finally:

@@ -160,7 +160,7 @@ class PipedBar:
 
 
 @contextlib.contextmanager
-def piped_bar(pipe: Connection, description: str, total: int) -> Iterator[Bar]:
+def piped_bar(pipe: Connection, description: str, total: int | None) -> Iterator[Bar]:
     """A bar in the parent's view."""
     with contextlib.suppress(OSError):
         pipe.send(("bar", description, total))

@@ -1,4 +1,4 @@
-"""A prediction table for people, on a terminal."""
+"""A prediction table for people: what `magsd predict` prints on a terminal."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from rich.text import Text
 from magsd_cli.artifacts.tables import probability_column
 from magsd_cli.console import printable
 
+Row = Mapping[str, Any]
 
-def show_predictions(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> None:
+
+def show_predictions(rows: Sequence[Row], classes: Sequence[str]) -> None:
     """Print the rows of a prediction table: file, result, probabilities in percent, what to know about it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("file", overflow="fold")
@@ -28,7 +30,7 @@ def show_predictions(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) 
     console.print("Percent. Not for clinical diagnosis. A table for programs: --out FILE", style="dim")
 
 
-def _cells(row: Mapping[str, Any], classes: Sequence[str]) -> list[Text]:
+def _cells(row: Row, classes: Sequence[str]) -> list[Text]:
     refer = [f"refer: {row['refer_reason']}"] if row.get("refer") else []
     decision = [row["decision"]] if row.get("decision") else []
     notes = printable("; ".join([*refer, *decision, *row["warnings"]]))
