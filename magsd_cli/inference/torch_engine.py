@@ -49,7 +49,7 @@ class Ensemble:
         if not self.models or not self.classes:
             raise ValueError("an ensemble needs at least one network and one class")
         if self.folds and len(self.folds) != len(self.models):
-            raise ValueError(f"{len(self.folds)} fold numbers for {len(self.models)} networks")
+            raise ValueError(f"{len(self.folds)} fold numbers do not fit the networks: {len(self.models)}")
         for model in self.models:
             model.eval()
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from magsd_cli.console import printable
+from magsd_cli.console import counted, printable
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.data.layouts.listing import list_files
 from magsd_cli.data.layouts.table import strict_rows
@@ -146,7 +146,8 @@ def _match_masks(folder: Path, files: Sequence[Path], option: str) -> dict[Path,
         fitting = [mask for mask in masks.get(stem, []) if mask not in paths]
         if fitting and (len(paths) > 1 or len(fitting) > 1):
             raise UsageError(
-                f"{folder}: {printable(stem)} is the name of {len(paths)} images and {len(fitting)} masks; "
+                f"{folder}: {printable(stem)} is the name of {counted(len(paths), 'image')} and "
+                f"{counted(len(fitting), 'mask')}; "
                 "a mask must fit one image"
             )
         if fitting:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from magsd_cli.console import counted
 from magsd_cli.data.layouts import Listing, Record
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def odd_ids(samples: pd.DataFrame) -> list[str]:
             )
         elif len(others) and _suspicious(most, len(known), list(Counter(others).values())):
             notes.append(
-                f"one {word} id has {most} of {len(known)} images (first {first}), the others "
+                f"one {word} id has {most} of {counted(len(known), 'image')} (first {first}), the others "
                 f"{median(Counter(others).values()):g} at the median: if it is a word for unknown, leave "
                 f"{column} empty there"
             )

@@ -110,7 +110,13 @@ def _about(path: Path) -> tuple[str, str, str, float | None, str]:
             words = f"{len(rows)} recipes" if len(rows) != 1 else rows[0].recipe
             whole = done == len(rows)
             failed = "; ".join(f"{row.recipe}: {row.problem}" for row in rows if row.problem)
-            return kind, words, "complete" if whole else f"{done} of {len(rows)} rows", None, failed
+            return (
+                kind,
+                words,
+                "complete" if whole else f"{done} of {counted(len(rows), 'row')}",
+                None,
+                failed,
+            )
         if kind in ("localize", "comparison"):
             whole = kind == "comparison" or (path / "summary.json").is_file()
             return kind, "", "complete" if whole else "unfinished", None, ""
@@ -129,7 +135,7 @@ def _about(path: Path) -> tuple[str, str, str, float | None, str]:
 def unfinished(run: Run) -> str:
     """Say how far an unfinished run is: "3 of 5 folds"."""
     done = sum(run.fold_is_done(fold) for fold in run.trained)
-    return f"{done} of {len(run.trained)} folds"
+    return f"{done} of {counted(len(run.trained), 'fold')}"
 
 
 def _metrics(run: Run) -> RunMetrics:

@@ -132,7 +132,9 @@ def read_splits(path: Path, image_ids: Sequence[str], groups: Sequence[str]) -> 
             )
     missing = [image_ids[i] for i, name in enumerate(names) if name is None]
     if missing:
-        raise UsageError(f"--splits {path}: {len(missing)} images have no row, the first is {missing[0]!r}")
+        raise UsageError(
+            f"--splits {path}: {counted(len(missing), 'image')} without a row, the first is {missing[0]!r}"
+        )
     order = _order({str(name) for name in names})
     if len(order) < 2:
         raise UsageError(f"--splits {path}: there is one fold only; a split has two or more")
