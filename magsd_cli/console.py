@@ -96,7 +96,7 @@ def counted(number: int, word: str) -> str:
     """A number and what it counts: "1 file", "2 files", "2 processes", "2 studies"."""
     if number == 1:
         return f"{number} {word}"
-    if word.endswith(("s", "x", "ch")):
+    if word.endswith(("s", "x", "sh", "tch")):
         return f"{number} {word}es"
     ending = f"{word[:-1]}ies" if word.endswith(("dy", "ty", "ry", "py")) else f"{word}s"
     return f"{number} {ending}"

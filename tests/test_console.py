@@ -39,6 +39,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         (2, "entry", "2 entries"),
         (2, "new file", "2 new files"),
         (4, "day", "4 days"),
+        (2, "epoch", "2 epochs"),
+        (2, "batch", "2 batches"),
     ],
 )
 def test_counted(number: int, word: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The image cache: one uint8 HDF5 file that is read into memory at once, and its samples table.
+"""The image cache: one uint8 HDF5 file that is mapped into memory, and its samples table.
 
 ``<name>-<hash8>.h5`` holds the images that can be used; ``<name>-<hash8>.samples.parquet`` holds a row for
 every input file, used or not. `hash8` begins the dataset's digest: the same images, labels, patients and
@@ -63,7 +63,7 @@ IDS = ("patient_id", "exam_id", "group_id")
 
 @dataclass(frozen=True)
 class Cache:
-    """A cache in memory. `images` uint8 [N,1,S,S]; `labels` int64 [N], -1 where unlabelled."""
+    """An open cache. `images` uint8 [N,1,S,S]; `labels` int64 [N], -1 where unlabelled."""
 
     path: Path
     images: npt.NDArray[np.uint8] = field(repr=False)

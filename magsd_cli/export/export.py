@@ -73,10 +73,10 @@ def export_run(run: Run, path: Path, int8: float | None = None, network: Network
     with noted(f"{path}: making the model file"):
         networks = _networks(run, run.answering(network), images)
     head = _head(run, network)
-    tested = f"equal to torch on {counted(len(images), 'image')} within {TOLERANCE:g}"
-    equal = f"{counted(len(networks), 'network')}, {tested}"
+    same = f"equal to torch on {counted(len(images), 'image')} within {TOLERANCE:g}"
+    equal = f"{counted(len(networks), 'network')}, {same}"
     if network == Network.refit:
-        equal = f"the refit network, {tested}"
+        equal = f"the refit network, {same}"
     if int8 is not None:
         with noted(f"{path}: making and measuring 8-bit networks"):
             tested = networks if network == Network.folds else _networks(run, run.trained, images)

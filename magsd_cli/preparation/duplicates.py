@@ -133,8 +133,8 @@ def guard(
     ).tolist()
     if pairs:
         crossing = _crossing(unknown, across)
-        copies, near_words = counted(exact, "exact duplicate"), counted(pairs, "pair")
-        notes.insert(0, f"{copies}, {near_words} of near-duplicates ({crossing})")
+        copies = f"{counted(exact, 'exact duplicate')} among " if exact else ""
+        notes.insert(0, f"{copies}{counted(pairs, 'pair')} of near-duplicates ({crossing})")
     return samples, notes
 
 
