@@ -36,7 +36,7 @@ from magsd_cli.artifacts.runs import (
 )
 from magsd_cli.artifacts.tables import path_text, probability_column, write_parquet
 from magsd_cli.artifacts.tensorboard import scalar_writer, scalars_path
-from magsd_cli.console import KEEP_STATE_VARIABLE, OpenBar, counted, is_set, say
+from magsd_cli.console import KEEP_STATE_VARIABLE, OpenBar, counted, is_set, noted, say
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError, DivergedError
 from magsd_cli.inference.torch_engine import Ensemble, predict_images, trained_network
@@ -89,7 +89,8 @@ def train_fold(
             write_json_hashed(refit_path(run.path), facts)
             sweep_state(run, fold)
         elif ranks.rank == 0:
-            table = _predictions(plan, fold, device)
+            with noted(f"{task.title}: predicting the images held out"):
+                table = _predictions(plan, fold, device)
             _mark_state(run, fold)
             write_parquet(fold_predictions_path(run.path, fold), table)
             sweep_state(run, fold)

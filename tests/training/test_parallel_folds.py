@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from magsd_cli.console import said_by, say
-from magsd_cli.training.parallel.folds import Worker, _listen, piped_bar
+from magsd_cli.training.parallel.folds import Worker, _listen, _Sender, piped_bar
 
 
 class Drawn:
@@ -31,7 +31,7 @@ def test_a_bar_drawn_by_another_process_misses_no_step(capsys: pytest.CaptureFix
         return bars[-1]
 
     worker = Worker(None, ours, {}, [], 1, torch.device("cpu"), 1)  # type: ignore[arg-type]
-    with piped_bar(theirs, "fold 1", 100) as bar:
+    with piped_bar(_Sender(theirs), "fold 1", 100) as bar:
         for step in range(100):
             bar.update(0, f"loss {step}")
             bar.update()
@@ -50,5 +50,5 @@ def test_a_bar_drawn_by_another_process_misses_no_step(capsys: pytest.CaptureFix
 def test_a_parent_that_is_gone_does_not_stop_the_training() -> None:
     ours, theirs = Pipe(duplex=False)
     ours.close()
-    with piped_bar(theirs, "fold 1", 3) as bar:
+    with piped_bar(_Sender(theirs), "fold 1", 3) as bar:
         bar.update()

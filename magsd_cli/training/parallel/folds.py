@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -131,10 +132,21 @@ def _close_bar(worker: Worker) -> None:
         bar.remove()
 
 
+class _Sender:
+    """The pipe of a worker, into which several of its threads may speak. A parent that is gone hears nothing."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe, self._lock = pipe, threading.Lock()
+
+    def send(self, words: tuple[Any, ...]) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            self._pipe.send(words)
+
+
 class PipedBar:
     """A bar that another process draws; it hears of it a few times a second."""
 
-    def __init__(self, pipe: Connection) -> None:
+    def __init__(self, pipe: _Sender) -> None:
         self._pipe, self._advance, self._text = pipe, 0, ""
         self._next = 0.0
 
@@ -154,16 +166,14 @@ class PipedBar:
     def flush(self) -> None:
         """Send what has come together."""
         self._next = time.monotonic() + 0.2
-        with contextlib.suppress(OSError):  # the parent may be gone
-            self._pipe.send(("step", self._advance, self._text))
+        self._pipe.send(("step", self._advance, self._text))
         self._advance = 0
 
 
 @contextlib.contextmanager
-def piped_bar(pipe: Connection, description: str, total: int | None) -> Iterator[Bar]:
+def piped_bar(pipe: _Sender, description: str, total: int | None) -> Iterator[Bar]:
     """A bar in the parent's view."""
-    with contextlib.suppress(OSError):
-        pipe.send(("bar", description, total))
+    pipe.send(("bar", description, total))
     bar = PipedBar(pipe)
     yield bar
     bar.flush()
@@ -172,18 +182,13 @@ def piped_bar(pipe: Connection, description: str, total: int | None) -> Iterator
 def work(run: Path, cache: Path, fold: int, device: str, parent: int, pipe: Connection) -> None:
     """The life of a worker process: train one fold, and send what it says and the error if there is one."""
 
-    def send_line(text: str, fields: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # the parent may be gone
-            pipe.send(("line", text, fields))
-
+    sender = _Sender(pipe)
     try:
-        with said_by(send_line):
-            train_fold(
-                open_plan(run, cache), fold, torch.device(device), parent, bar=partial(piped_bar, pipe)
-            )
+        with said_by(lambda text, fields: sender.send(("line", text, fields))):
+            bar = partial(piped_bar, sender)
+            train_fold(open_plan(run, cache), fold, torch.device(device), parent, bar=bar)
     except MagsdError as error:
-        with contextlib.suppress(OSError):  # the parent may be gone
-            pipe.send(("error", to_wire(error)))
+        sender.send(("error", to_wire(error)))
         raise SystemExit(error.exit_code) from None
 
 
