@@ -133,7 +133,7 @@ def _close_bar(worker: Worker) -> None:
 
 
 class _Sender:
-    """The pipe of a worker, into which several of its threads may speak. A parent that is gone hears nothing."""
+    """The pipe of a worker, into which several threads may speak. A parent that is gone hears nothing."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe, self._lock = pipe, threading.Lock()
