@@ -102,9 +102,8 @@ def report(
         if several:
             with noted(f"report: comparing {counted(len(paths), 'run')}"):
                 return _write(compare_runs(found, rows, commands, reference), place)
-        with noted(f"report: working out the figures of {paths[0]}"):
+        with noted(f"report: working out and drawing the figures of {paths[0]}"):
             facts = gather_facts(found[0], runs, external, truth, prevalence)
-        with noted(f"report: drawing {place}"):
             path = _write(describe_run(facts), place)
         if path.suffix != ".html":
             _write_text(describe_card(facts), folder / CARD, place != folder)
