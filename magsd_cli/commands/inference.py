@@ -20,6 +20,7 @@ from magsd_cli.commands.options import (
     existing_folder,
     share,
 )
+from magsd_cli.console import noted
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import By, Engine, Map
 
@@ -84,8 +85,9 @@ def predict(
 
     Parquet, or CSV where FILE ends in .csv; on a terminal without --out a readable table.
     """
-    from magsd_cli.inference.predict import PredictOptions
-    from magsd_cli.inference.predict import predict as run
+    with noted("predict: loading libraries"):
+        from magsd_cli.inference.predict import PredictOptions
+        from magsd_cli.inference.predict import predict as run
 
     if codes is not None and dicom_sr is None:
         raise UsageError("--codes: is used in DICOM reports only; add --dicom-sr DIR")
@@ -168,8 +170,9 @@ def localize(
 
     IoU where the truth is given by --boxes or --masks. Prints the folder's path.
     """
-    from magsd_cli.localization.localize import LocalizeOptions
-    from magsd_cli.localization.localize import localize as run
+    with noted("localize: loading libraries"):
+        from magsd_cli.localization.localize import LocalizeOptions
+        from magsd_cli.localization.localize import localize as run
 
     options = LocalizeOptions(
         inputs=inputs,

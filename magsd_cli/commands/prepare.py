@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from magsd_cli.commands.options import ClusterOption, DryRunOption, WorkersOption, existing_file
+from magsd_cli.console import noted
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import Layout, Preprocessing, View
 
@@ -61,8 +62,9 @@ def prepare(
 
     They are resized and their contrast is equalised. Prints the cache's path.
     """
-    from magsd_cli.preparation.prepare import PrepareOptions
-    from magsd_cli.preparation.prepare import prepare as run
+    with noted("prepare: loading libraries"):
+        from magsd_cli.preparation.prepare import PrepareOptions
+        from magsd_cli.preparation.prepare import prepare as run
 
     if not sources and recipe is None:
         raise UsageError("SOURCE: name a folder of X-rays, or a data recipe with --recipe")

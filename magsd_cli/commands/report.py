@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from magsd_cli.commands.options import existing_file, share
+from magsd_cli.console import noted
 
 
 def report(
@@ -46,7 +47,8 @@ def report(
     ] = None,
 ) -> int:
     """Write the report of a run, or compare several. Prints its path."""
-    from magsd_cli.report.report import report as stage
+    with noted("report: loading libraries"):
+        from magsd_cli.report.report import report as stage
 
     print(
         stage(

@@ -178,8 +178,9 @@ def calibrate(
     Prints the path. Trains nothing. Options you leave out keep their stored values; `--coverage 1` refers
     nothing for a low confidence.
     """
-    from magsd_cli.evaluation.calibrate import calibrate as stage
-    from magsd_cli.evaluation.calibrate import targets_from_options
+    with noted("calibrate: loading libraries"):
+        from magsd_cli.evaluation.calibrate import calibrate as stage
+        from magsd_cli.evaluation.calibrate import targets_from_options
 
     targets = targets_from_options(positive, target_sensitivity, target_specificity, coverage)
     print(stage(run=run, runs=context.obj, targets=targets))
