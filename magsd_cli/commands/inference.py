@@ -28,7 +28,7 @@ from magsd_cli.settings import By, Engine, Map
 def predict(
     context: typer.Context,
     inputs: Annotated[
-        list[Path] | None, typer.Argument(metavar="INPUT...", help="Images or folders of images.")
+        list[Path] | None, typer.Argument(metavar="INPUT", help="Images or folders of images.")
     ] = None,
     model: ModelOption = None,
     files_from: Annotated[
@@ -126,7 +126,7 @@ def predict(
 
 def localize(
     context: typer.Context,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images or folders of images.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Images or folders of images.")],
     model: ModelOption = None,
     boxes: Annotated[
         Path | None,

@@ -46,7 +46,7 @@ def recipes_show(
 
 @recipes_app.command("validate")
 def recipes_validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Your TOML files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Your TOML files.")],
 ) -> int:
     """Check recipe files: every key and value, with all problems at once."""
     from magsd_cli.console import say

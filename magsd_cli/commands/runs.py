@@ -80,7 +80,7 @@ def runs_compare(
 @runs_app.command("rm")
 def runs_rm(
     context: typer.Context,
-    names: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Names or folders, as in `list`.")],
+    names: Annotated[list[Path], typer.Argument(metavar="RUN", help="Names or folders, as in `list`.")],
     yes: YesOption = False,
 ) -> int:
     """Remove runs for good, after asking. A run in use is refused."""
