@@ -52,7 +52,7 @@ _silenced: ContextVar[bool] = ContextVar("silenced", default=False)
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Nothing is said and no bar is shown by what runs inside: for those who use magsd from Python."""
+    """Silence what runs inside, lines and bars: for those who use magsd from Python."""
     token = _silenced.set(True)
     try:
         yield

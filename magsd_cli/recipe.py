@@ -269,7 +269,7 @@ def recipe_text(name: str) -> str:
 
 
 def recipe_title(name: str) -> str:
-    """The title of a recipe. Raises `UsageError` when there is none of that name or it is no TOML."""
+    """The title of a recipe. Raises `UsageError` when there is none of that name or it is not TOML."""
     path = _find(name)
     return str(_read(path).get("title", ""))
 
@@ -356,7 +356,7 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
-    """Set `section.key=value`, the value read as TOML, and as plain text where it is no TOML."""
+    """Set `section.key=value`, the value read as TOML, and as plain text where it is not TOML."""
     key, equals, text = override.partition("=")
     *sections, last = key.strip().split(".")
     if not equals or not last:

@@ -294,7 +294,7 @@ def _to_values(run: Run) -> dict[str, Any]:
 def open_run(path: Path) -> Run:
     """Read what the run in folder `path` is; its recipe and run file are checked against their hashes.
 
-    Raises `ArtifactError` when it is no run, damaged, or of a schema that this version does not know.
+    Raises `ArtifactError` when it is not a run, is damaged, or has a schema that this version does not know.
     """
     if not path.exists():
         raise ArtifactError(f"{path}: not found; name a folder that cv or train made, see `magsd runs list`")

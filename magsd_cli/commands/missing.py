@@ -15,7 +15,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def missing_package(module: str | None) -> str | None:
-    """One line about the missing `module`, with the line to type; None for a module that is no package's.
+    """One line about the missing `module`, with the line to type; None for a module of no package.
 
     Where it is one of the dependencies of the whole tool, as torch is on a host that only screens, the line
     names all that are missing; where it belongs to an extra, what that extra needs.

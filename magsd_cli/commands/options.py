@@ -19,7 +19,7 @@ def command_line(context: typer.Context) -> tuple[str, ...]:
 
 
 def share(value: float | None) -> float | None:
-    """Refuse what is no share of 1; a percent is answered with the share that it is."""
+    """Refuse a value that is not between 0 and 1; for a percentage suggest the fraction."""
     if value is None or 0 <= value <= 1:
         return value
     meant = f"; did you mean {value / 100:g}?" if 1 < value <= 100 else ""

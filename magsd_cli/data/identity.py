@@ -22,7 +22,7 @@ class Identity(NamedTuple):
 
 
 def read_identity(path: Path) -> Identity:
-    """The identity in the header of a file; both "" for a file that is no DICOM or cannot be read."""
+    """The identity in the header of a file; both "" for a file that is not DICOM or cannot be read."""
     try:
         return identity_of(read_bytes(path))
     except DecodeError:

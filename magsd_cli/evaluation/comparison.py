@@ -82,7 +82,7 @@ def rows_of_suites(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, list[S
 def by_repeats(found: Sequence[Results]) -> list[list[Results]]:
     """The runs that are repeats of one another, by rising seed: all is the same in them but seed and folds.
 
-    A second run of the same seed is no repeat: it begins a group of its own.
+    A second run of the same seed is not a repeat: it begins a group of its own.
     """
     groups: list[tuple[tuple[object, ...], list[Results]]] = []
     for results in found:

@@ -76,7 +76,7 @@ class Results:
 def read_results(path: Path) -> Results:
     """Read and check what the run in folder `path` left.
 
-    Raises `ArtifactError` when it is no run or not finished, or an artifact is damaged or does not fit.
+    Raises `ArtifactError` when it is not a run or not finished, or an artifact is damaged or does not fit.
     """
     run = open_run(path)
     missing: dict[str, str] = {}

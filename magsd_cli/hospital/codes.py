@@ -101,7 +101,7 @@ _HOW = f"its first line is {','.join(COLUMNS)}, and each further line codes a cl
 
 
 def _own_value(name: str) -> str:
-    """A class's code value in our scheme: its name, or where that is no short plain text its hash."""
+    """A class's code value in our scheme: its name, or its hash where that is not short plain text."""
     if name.isascii() and len(name) <= LONGEST_VALUE and "\\" not in name:
         return name
     return f"class-{sha256_bytes(name.encode())[:10]}"

@@ -57,7 +57,7 @@ def localize_with_objects(options: LocalizeOptions, folders: Mapping[str, Path])
     """Localize, and leave the objects of each kind (`SEG`, `SC`) in its folder of `folders`.
 
     An object that is there is kept. Returns the localization's folder and 3 where an image with an answer got
-    no object (it is no DICOM, or nothing is marked on it), else as `localize`. Raises as it does, and
+    no object (it is not DICOM, or nothing is marked on it), else as `localize`. Raises as it does, and
     `NoInputError` where no object of a kind could be made.
     """
     for folder in folders.values():

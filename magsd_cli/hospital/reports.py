@@ -32,7 +32,7 @@ class Outcome:
     refused: dict[Path, str] = field(default_factory=dict)
 
     def conclude(self, what: str, folder: Path, code: int) -> int:
-        """Say what came of it; return the exit code: `code`, or 3 where something was refused.
+        """Say how it ended; return the exit code: `code`, or 3 where something was refused.
 
         Raises `NoInputError` where nothing could be made.
         """

@@ -63,7 +63,7 @@ class ResultFolder:
 def check_result_folder(path: Path) -> None:
     """Make the folder with mode 0700 where it is not there.
 
-    Raises `UsageError` where it is no folder or others may enter it, `OutputError` where it cannot be made.
+    Raises `UsageError` where it is not a folder or is open to others, `OutputError` where it cannot be made.
     """
     try:
         path.mkdir(PRIVATE, parents=True, exist_ok=True)

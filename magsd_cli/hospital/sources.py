@@ -72,7 +72,7 @@ class Source:
 
 
 def open_source(path: Path) -> Source:
-    """The source in a file. Raises `SourceError` where it is no DICOM, or lacks what a result refers to."""
+    """The source in a file. Raises `SourceError` where it is not DICOM, or lacks what a result refers to."""
     try:
         return source_from_bytes(read_bytes(path))
     except DecodeError as error:

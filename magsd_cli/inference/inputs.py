@@ -60,7 +60,7 @@ def list_inputs(inputs: Iterable[Path], own: Iterable[Path | None] = ()) -> list
 def read_list(source: Path, null: bool = False) -> list[Path]:
     """The paths that a list names, one a line, or with `null` ended by NUL bytes; "-" is standard input.
 
-    Names are taken as they stand but for the end of the line: blanks and bytes that are no UTF-8 are kept.
+    Names are taken as they stand but for the end of the line: blanks and bytes that are not UTF-8 are kept.
     Relative ones are meant from the list's folder. Empty lines are passed over. Raises `UsageError` where the
     list cannot be read or is UTF-16.
     """

@@ -35,7 +35,7 @@ class OnnxEnsemble:
 
 
 def open_session(data: bytes, threads: int = 1) -> Session:
-    """A session on the CPU. Raises `ArtifactError` when `data` is no network that this version can run."""
+    """A session on the CPU. Raises `ArtifactError` when `data` is not a network that this version can run."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -220,7 +220,7 @@ def _is_csv(out: Path) -> bool:
 
 
 def _check_watched(inputs: Sequence[Path]) -> None:
-    """Raise `NoInputError` for what is watched and not there: an unmounted share is no input and no row."""
+    """Raise `NoInputError` for what is watched and not there: an unmounted share is no input, no row."""
     for path in inputs:
         try:
             if not path.exists():
@@ -366,7 +366,7 @@ def _write(rows: list[Row], plan: Plan, out: Path | None) -> None:
 
 
 def _conclude(rows: list[Row], watch_once: bool, out: Path | None) -> int:
-    """Say what came of it; the exit code."""
+    """Say how it ended; return the exit code."""
     failed = [row for row in rows if row["status"] == "error"]
     say_each([f"{row['path']}: {row['error_code']}: {row['error']}" for row in failed])
     seen = sum(IN_TRAINING_DATA in row["warnings"] for row in rows)

@@ -97,7 +97,7 @@ def answer_to(
     members: npt.NDArray[np.floating] | None,
     appearance: TrainingDistribution | None = None,
 ) -> FileAnswer:
-    """The answer for one file from what came of reading it and, if that went well, each network's [M,K]."""
+    """The answer for one file from the result of reading it and, if that went well, each network's [M,K]."""
     far = None
     if appearance is not None and picture.image is not None:
         far = float(distance(appearance, appearance_features(picture.image[None, None]))[0])

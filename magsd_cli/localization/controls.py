@@ -85,7 +85,7 @@ def _named(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
 def _others(
     path: Path, group: Sequence[Path], pending: Mapping[Path, PendingImage], rng: np.random.Generator
 ) -> list[Path]:
-    """All images of `group` of other patients, or `OTHERS` of them by lot."""
+    """All images of `group` of other patients, or `OTHERS` of them at random."""
     patient = pending[path].attended.patient
     others = [p for p in group if p != path and not (patient and pending[p].attended.patient == patient)]
     if len(others) <= OTHERS:

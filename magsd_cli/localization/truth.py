@@ -65,7 +65,7 @@ def read_truth(
 def read_mask(path: Path, shape: tuple[int, int]) -> Mask:
     """A mask picture as bool [H,W]: true where it is brighter than half.
 
-    Raises `UsageError` when it is no picture or not of the image's `shape`.
+    Raises `UsageError` when it is not a picture or not of the image's `shape`.
     """
     try:
         data = np.frombuffer(read_bytes(path), np.uint8)
@@ -134,7 +134,7 @@ def _find(text: str, table: Path, ends: dict[tuple[str, ...], list[Path]], where
 
 def _match_masks(folder: Path, files: Sequence[Path], option: str) -> dict[Path, Path]:
     if not folder.is_dir():
-        raise UsageError(f"{option} {folder}: is no folder; name the folder of the mask pictures")
+        raise UsageError(f"{option} {folder}: is not a folder; name the folder of the mask pictures")
     masks: dict[str, list[Path]] = defaultdict(list)
     for path in list_files(folder):
         masks[same_path(path.stem)].append(path)

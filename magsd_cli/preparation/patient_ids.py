@@ -1,7 +1,7 @@
 """Ids of patients and exams that cannot be what they seem, and ids of several sources kept apart.
 
 One id for everybody comes from an anonymiser that writes one StudyInstanceUID or PatientID into every file;
-two hospitals both number their patients from 1. Nobody but the user knows: both are said.
+two hospitals both number their patients from 1. Only the user knows which, so both are pointed out.
 """
 
 from __future__ import annotations

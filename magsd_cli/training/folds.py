@@ -118,7 +118,7 @@ def read_splits(path: Path, image_ids: Sequence[str], groups: Sequence[str]) -> 
         where = f"--splits {path}: row {number}"
         found = known.get(image_id) or known.get(same_path(image_id), [])
         if len(found) != 1:
-            reason = "is no labelled image of the cache" if not found else "is the name of several images"
+            reason = "is not a labelled image of the cache" if not found else "is the name of several images"
             raise UsageError(f"{where}: {image_id!r} {reason}; use the ids of the cache's samples.parquet")
         image = found[0]
         if names[image] is not None:

@@ -34,7 +34,7 @@ def test_the_fold_called_test_is_the_first(tmp_path: Path) -> None:
     [
         ("image_id,group\na/1.png,0\n", "no column fold"),
         ("image_id,fold\na/1.png,0\na/1.png,0\n", "row 3: 'a/1.png' is listed twice"),
-        ("image_id,fold\nzzz,0\n", "row 2: 'zzz' is no labelled image"),
+        ("image_id,fold\nzzz,0\n", "row 2: 'zzz' is not a labelled image"),
         ("image_id,fold\n2.png,0\n", "several images"),
         ("image_id,fold\na/1.png,0\n", "3 images without a row"),
         ("image_id,fold\na/1.png,\n", "row 2: an image_id and a fold"),

@@ -150,7 +150,7 @@ def _refuse_kind(dataset: Any, view: str, warnings: list[str], lateral: bool) ->
 
 
 def refuse_by_header(dataset: Any, view: str, warnings: list[str], lateral: bool) -> None:
-    """Raise `DecodeError` for what a header, with pixels behind it or without, says is no chest radiograph.
+    """Raise `DecodeError` for a header, with or without pixels behind it, that is not a chest radiograph's.
 
     view: as `view_of` has it; `lateral` allows lateral ones. `warnings` is added to.
     """

@@ -171,7 +171,7 @@ def _pages(page: Page, key: Sequence[str]) -> Iterator[Item]:
 
 
 def _check_uids(*uids: str) -> None:
-    """Raise `PacsError` for what is no UID: it would become another path of the server's."""
+    """Raise `PacsError` for what is not a UID: it would become another path of the server's."""
     if not all(_UID.fullmatch(uid) for uid in uids):
         raise PacsError("pacs_bad_answer", "the PACS lists an invalid UID")
 
@@ -183,9 +183,9 @@ def _parsed(ask: Callable[[], list[Item]]) -> list[Item]:
     except PacsError:
         raise
     except Exception:  # dicomweb-client raises what its parsers raise
-        raise PacsError("pacs_bad_answer", "the answer is no DICOM JSON") from None
+        raise PacsError("pacs_bad_answer", "the response is not DICOM JSON") from None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise PacsError("pacs_bad_answer", "the answer is no DICOM JSON")
+        raise PacsError("pacs_bad_answer", "the response is not DICOM JSON")
     return items
 
 

@@ -361,7 +361,7 @@ class Screening:
         return prediction_row(answer, self._scorer.model, self._scorer.rules, {}) | {"path": path}
 
     def conclude(self, listed: int) -> int:
-        """Say what came of it; the exit code."""
+        """Say how it ended; return the exit code."""
         errors = [row for row in self._done if row["status"] == "error" and row["error_code"] not in LEFT_OUT]
         left_out = sum(row["error_code"] in LEFT_OUT for row in self._done if row["status"] == "error")
         say_each([f"{row['path']}: {row['error_code']}: {row['error']}" for row in errors])
