@@ -38,7 +38,7 @@ class Removal:
 def runs_to_remove(names: Sequence[Path], runs: Path) -> list[Removal]:
     """List what `magsd runs rm` of `names` is going to remove; nothing is touched.
 
-    Raises `ArtifactError` for a name that is not a run, `LockedError` for one in use, `UsageError` for a link.
+    Raises `ArtifactError` for what is not a run, `LockedError` for one in use, `UsageError` for a link.
     """
     found = []
     for name in dict.fromkeys(names):

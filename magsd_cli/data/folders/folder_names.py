@@ -1,7 +1,7 @@
 """The meaning of a folder's name: a part of a collection, masks, one patient, or (anything else) a class.
 
 ``train/COVID/1.png`` is of class COVID, not of class train; ``COVID/masks/1.png`` is not a film.
-Names are told by their words: ``stage_2_train_images``, ``TrainData`` and ``fold0`` are parts as ``train`` is.
+Their words tell: ``stage_2_train_images``, ``TrainData`` and ``fold0`` are parts as ``train`` is.
 """
 
 from __future__ import annotations
