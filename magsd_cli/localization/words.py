@@ -33,16 +33,13 @@ def in_words(summary: Summary) -> list[str]:
     """The figures for people: with chance beside them, and what they are not of."""
     files, alone = counted(summary["files"], "file"), summary.get("networks") == 1
     lines = [f"localize: {files}, {summary['ok']} ok, {summary['errors']} with an error"]
-    if summary["own_data_by_its_unseen_fold"]:
-        lines.append(
-            f"{counted(summary['own_data_by_its_unseen_fold'], 'image')} of the run's own data: "
-            + ("held out, so that the network was not trained on them" if alone else UNSEEN)
-        )
-    if summary["left_out_as_training_data"]:
-        lines.append(
-            f"{counted(summary['left_out_as_training_data'], 'image')} with truth left out of the figures: "
-            + ("the network was trained on them" if alone else "every network was trained on them")
-        )
+    own, left_out = summary["own_data_by_its_unseen_fold"], summary["left_out_as_training_data"]
+    if own:
+        held_out = f"held out, so that the network was not trained on {_them(own)}"
+        lines.append(f"{counted(own, 'image')} of the run's own data: {held_out if alone else UNSEEN}")
+    if left_out:
+        trained = f"{'the' if alone else 'every'} network was trained on {_them(left_out)}"
+        lines.append(f"{counted(left_out, 'image')} with truth left out of the figures: {trained}")
     if summary["possibly_training_data"]:
         lines.append(
             f"{counted(summary['possibly_training_data'], 'image')} with truth in the figures may be "
@@ -55,6 +52,10 @@ def in_words(summary: Summary) -> list[str]:
         lines.append(EVIDENCE)
     lines += list(summary["thresholds"].values())
     return lines + [sentence(kind, figures) for kind, figures in summary["kinds"].items()]
+
+
+def _them(number: int) -> str:
+    return "it" if number == 1 else "them"
 
 
 def sentence(kind: str, figures: KindFigures) -> str:
