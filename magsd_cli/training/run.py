@@ -147,8 +147,8 @@ def _begin(
         say(
             f"{run.path}: {done} of {counted(len(run.trained), 'fold')} done already", run=run.path, done=done
         )
-    for section, values in recipe_lines(run.recipe):
-        detail(f"recipe: {section}: {values}")
+    for line in recipe_lines(run.recipe):
+        detail(f"recipe: {line}")
     images, networks = len(planned.folds), len(left)
     say(
         f"{run.path}: {counted(images, 'image')}, {counted(networks, 'network')} to train on "
@@ -164,11 +164,12 @@ def _begin(
     return left
 
 
-def recipe_lines(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """The recipe's keys with their values, a section at a time."""
-    keys = [(key.rpartition("."), value) for key, value in resolved_keys(recipe)]
-    for section, some in groupby(keys, lambda pair: pair[0][0]):
-        yield section or "top", ", ".join(f"{name} {value}" for (_, _, name), value in some)
+def recipe_lines(recipe: Recipe) -> Iterator[str]:
+    """The recipe's keys with their values, a line for each section; those of no section first."""
+    keys = [(*key.rpartition(".")[::2], value) for key, value in resolved_keys(recipe)]
+    for section, some in groupby(sorted(keys, key=lambda one: one[0]), lambda one: one[0]):
+        values = ", ".join(f"{name} {value}" for _, name, value in some)
+        yield f"{section}: {values}" if section else values
 
 
 def _words(devices: Sequence[torch.device]) -> str:
