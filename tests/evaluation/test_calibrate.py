@@ -109,7 +109,7 @@ def test_a_damaged_one_is_made_anew(run: Path, capsys: pytest.CaptureFixture[str
             PredictOptions(inputs=[run.parent.parent / "xrays"], model=run, runs=run.parent, device="cpu")
         )
     calibrate(run=run, runs=run.parent, targets=CalibrationTargets())
-    assert "it is replaced" in capsys.readouterr().err
+    assert "replacing it" in capsys.readouterr().err
     assert _stored(run).decision is None  # what it asked for could not be read
 
 

@@ -76,7 +76,7 @@ def test_files_without_a_report_are_named_and_end_with_3(tmp_path: Path, capfd: 
     assert predict(tmp_path) == 3
     assert len(objects(tmp_path / "sr")) == 1
     words = capfd.readouterr().err
-    assert "4.png: no DICOM report: no DICOM file" in words
+    assert "4.png: no DICOM report: not a DICOM file" in words
     assert "3.dcm: no DICOM report: its images name two patients" in words
 
 

@@ -136,7 +136,7 @@ def test_a_source_without_what_a_result_refers_to_is_refused(tmp_path: Path, nam
 
 def test_a_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "f.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 200)
-    with pytest.raises(SourceError, match="no DICOM"):
+    with pytest.raises(SourceError, match="not a DICOM"):
         open_source(tmp_path / "f.png")
 
 

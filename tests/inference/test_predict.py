@@ -196,7 +196,7 @@ def test_resume_scores_only_what_is_new_or_changed(
     run([new / "0.png", new / "1.png", new / "3.png"], made, out=out)
     shutil.copy(new / "4.png", new / "1.png")
     assert run([new], made, out=out, resume=True) == 3
-    assert "2 of 7 files are scored already and unchanged" in capsys.readouterr().err
+    assert "2 of 7 files scored already and unchanged" in capsys.readouterr().err
     run([new], made, out=fresh)
     first = [str(new / name) for name in ("0.png", "1.png", "3.png")]  # the table's own rows, in their order
     expected = {row["path"]: row for row in rows_of(fresh)}

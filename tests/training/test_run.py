@@ -267,7 +267,7 @@ def test_a_killed_worker_is_started_once_more(finished, cache, tmp_path):
         os.kill(pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
-    assert "started once more" in errors
+    assert "starting it once more" in errors
     assert_same_run(run, finished)
 
 
