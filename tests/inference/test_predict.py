@@ -115,7 +115,7 @@ def test_the_models_own_images_are_marked(
     run([made / "xrays", new / "0.png"], made, out=out)
     marked = ["in_training_data" in row["warnings"] for row in rows_of(out)]
     assert marked == [True] * 8 + [False]
-    assert "8 of the files are the model's own training data" in capsys.readouterr().err
+    assert "8 files of the model's own training data" in capsys.readouterr().err
 
 
 def test_metadata_says_where_the_rows_come_from(made: Path, new: Path, tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_resume_never_mixes_models(made: Path, new: Path, tmp_path: Path) -> Non
     run([new / "0.png"], made, out=out)
     write_tiny_run(tmp_path / "other", seed=1)
     before = out.read_bytes()
-    with pytest.raises(ArtifactError, match=r"rows are of the model .* not .*--overwrite"):
+    with pytest.raises(ArtifactError, match=r"rows are from model .* not .*--overwrite"):
         run([new / "0.png"], made, model=tmp_path / "other" / "runs" / "tiny", out=out, resume=True)
     assert out.read_bytes() == before
 
