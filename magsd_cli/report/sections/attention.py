@@ -1,4 +1,4 @@
-"""Where the network looked: chosen cases with their attention, and the gallery."""
+"""The attention of chosen cases, and the gallery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How good: the paper's table, the pooled one, each class, ROC curves, confusion matrix, training curves."""
+"""The performance: the paper's table, the pooled one, each class, ROC curves, confusion matrix, training
+curves.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,7 @@ def overall_table(pooled: Rates, found: Predictions) -> tuple[Table, Intervals]:
 
 
 def _reasons(metrics: RunMetrics) -> dict[str, str]:
-    """Why a metric is undefined in every fold: the first fold's reason."""
+    """Say why a metric is undefined in every fold: the first fold's reason."""
     return {m: fold["undefined"][m] for fold in metrics["folds"] for m in fold["undefined"]}
 
 
