@@ -261,12 +261,12 @@ def in_words(point: OperatingPoint) -> str:
         figures = decision.cross_fitted or decision.apparent
         sensitivity, specificity = _percent(figures.sensitivity), _percent(figures.specificity)
         how = "cross-fitted" if decision.cross_fitted else "where it was chosen, which flatters"
-        rates = f"sensitivity {sensitivity}, specificity {specificity} %, {how}"
+        rates = f"sensitivity {sensitivity}, specificity {specificity}%, {how}"
         said.append(f"{decision.positive} from {decision.threshold:.3f} ({rates})")
     if point.confidence is not None:
         said.append(f"refers below a confidence of {point.confidence.least:.3f}")
     if point.appearance is not None:
-        said.append(f"refers {100 * point.appearance.referred:.1f} % of such images as unlike the others")
+        said.append(f"refers {100 * point.appearance.referred:.1f}% of such images as unlike the others")
     return ", ".join(said)
 
 

@@ -159,9 +159,9 @@ def overlay_of(
     assert attended.view.shown is not None
     shares = sorted(zip(attended.probabilities, classes, strict=True), reverse=True)
     (first, best), *others = shares
-    title = f"{printable(best)} {100 * first:.1f} %"
+    title = f"{printable(best)} {100 * first:.1f}%"
     if others:
-        title += "   (" + ", ".join(f"{printable(label)} {100 * p:.1f} %" for p, label in others) + ")"
+        title += "   (" + ", ".join(f"{printable(label)} {100 * p:.1f}%" for p, label in others) + ")"
     lines = [printable(attended.view.path.name)]
     if row.get("lungs_inside") is not None:
         lines.append(_lungs_in_words(row))
@@ -206,5 +206,5 @@ def _networks(attended: AttendedImage) -> str:
     if attended.unseen is False:
         return "the networks were trained on this image"
     if len(attended.folds) == 1 and attended.unseen:
-        return f"network of fold {attended.folds[0] + 1}, which never saw this image"
+        return f"network of fold {attended.folds[0]}, which never saw this image"
     return f"mean of {len(attended.folds)} networks"

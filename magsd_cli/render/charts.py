@@ -53,7 +53,7 @@ def training_figure(histories: Mapping[int, Mapping[str, Sequence[float]]]) -> D
             "marker": "o" if len(history["loss"]) == 1 else None,
         }
         epochs = np.arange(1, len(history["loss"]) + 1)
-        left.plot(epochs, history["loss"], label=f"fold {fold + 1}", **style)
+        left.plot(epochs, history["loss"], label=f"fold {fold}", **style)
         right.plot(epochs, 100 * np.asarray(history["train_share_correct"]), **style)
     left.set(xlabel="epoch", ylabel="training loss (nats)", title="Loss")
     right.set(xlabel="epoch", ylabel="training accuracy (%)", title="Training accuracy")

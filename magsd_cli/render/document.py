@@ -10,6 +10,11 @@ from typing import Any
 NOT_FOR_DIAGNOSIS = "Not for clinical diagnosis."
 _CODE = re.compile("\ue000(.*?)\ue001")
 
+#: Numbers that belong together: in brackets, such as [1.2 to 3.4], or around a ±.
+_NUMBERS = re.compile(
+    r"[(\[][-+±−\d.,%\s]*\d[-+±−\d.,%\s]*(?:to [-+−\d.,%\s]+)?[)\]]|[-+−]?\d[\d.,]*%? ± \d[\d.,]*%?"
+)
+
 
 @dataclass(frozen=True)
 class Heading:
@@ -168,9 +173,20 @@ def text_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]])
     return Table(caption, tuple(head), tuple(tuple(str(c) for c in row) for row in rows), numeric=False)
 
 
-def interval_text(interval: tuple[float | None, float | None] | None) -> str:
-    """[low–high] in percent; `interval` as shares."""
+def interval_text(
+    interval: Sequence[float | None] | None, digits: int = 1, scale: float = 100, signed: bool = False
+) -> str:
+    """An interval as every report writes it, `[low to high]`, in percent of shares; `scale` 1: as it is.
+
+    signed: with a plus sign, as for a difference. "[n/a]" where a bound is unknown.
+    """
     low, high = interval or (None, None)
     if low is None or high is None:
         return "[n/a]"
-    return f"[{100 * low:.1f}–{100 * high:.1f}]"
+    sign = "+" if signed else ""
+    return f"[{scale * low:{sign}.{digits}f} to {scale * high:{sign}.{digits}f}]"
+
+
+def unbroken(text: str) -> str:
+    """`text` with no-break spaces within numbers in brackets and around a ±, so that no line ends there."""
+    return _NUMBERS.sub(lambda found: found.group().replace(" ", "\u00a0"), text)

@@ -26,14 +26,13 @@ from magsd_cli.render.document import (
     Paragraph,
     Table,
     spans,
+    unbroken,
 )
 
 STYLE = Path(__file__).with_name("report.css")
 SCRIPT = Path(__file__).with_name("gallery.js")
 LARGE = 300_000  # bytes of a PNG from which on the page has a JPEG
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-
-_BRACKETS = re.compile(r"[(\[][-+±\d.,%–\s]*\d[-+±\d.,%–\s]*(?:to [-+±\d.,%\s]+)?[)\]]")
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -87,9 +86,8 @@ def escape(text: str) -> str:
 
 def sentence(text: str) -> str:
     """`text` as HTML, its `document.code` as code; numbers in brackets stay on one line."""
-    whole = r'<span class="whole">\g<0></span>'
     return "".join(
-        f"<code>{escape(piece)}</code>" if is_code else _BRACKETS.sub(whole, escape(piece))
+        f"<code>{escape(piece)}</code>" if is_code else unbroken(escape(piece))
         for piece, is_code in spans(text)
     )
 
@@ -195,7 +193,7 @@ def _gallery(gallery: Gallery) -> str:
 def _gallery_case(case: GalleryCase, classes: tuple[str, ...]) -> str:
     right = case.truth == case.predicted
     name, truth, called = escape(case.image_id), escape(classes[case.truth]), escape(classes[case.predicted])
-    words = f"{truth}, called {called} ({100 * case.confidence:.1f} %)"
+    words = f"{truth}, called {called} ({100 * case.confidence:.1f}%)"
     data = base64.b64encode(case.jpeg).decode("ascii")
     picture = f'<img src="data:image/jpeg;base64,{data}" alt="{name}">' if case.jpeg else ""
     return (
@@ -203,5 +201,5 @@ def _gallery_case(case: GalleryCase, classes: tuple[str, ...]) -> str:
         f'data-predicted="{case.predicted}" data-right="{"yes" if right else "no"}" '
         f'data-confidence="{100 * case.confidence:.2f}" data-name="{name}">{picture}'
         f"<p><strong>{'Right' if right else 'Wrong'}:</strong> {words}</p>"
-        f'<p class="name">{name}, fold {case.fold + 1}</p></li>'
+        f'<p class="name">{name}, fold {case.fold}</p></li>'
     )

@@ -18,6 +18,7 @@ from magsd_cli.render.document import (
     Paragraph,
     Table,
     spans,
+    unbroken,
 )
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
@@ -49,7 +50,7 @@ def _code_span(text: str) -> str:
 
 
 def _harmless(text: str) -> str:
-    line = _SPECIAL.sub(r"\\\1", printable(text)).translate(_ANGLES)
+    line = _SPECIAL.sub(r"\\\1", unbroken(printable(text))).translate(_ANGLES)
     return _LINE_START.sub(r"\1\\\2", line)
 
 
@@ -86,7 +87,7 @@ def _cases(gallery: Gallery) -> Table:
             gallery.classes[case.truth],
             gallery.classes[case.predicted],
             f"{100 * case.confidence:.1f}",
-            str(case.fold + 1),
+            str(case.fold),
         )
         for case in gallery.cases
     )

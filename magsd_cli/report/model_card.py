@@ -25,6 +25,7 @@ from magsd_cli.render.document import (
     Paragraph,
     Table,
     code,
+    interval_text,
     percent,
     text_table,
 )
@@ -210,9 +211,9 @@ def _tested(results: Results) -> dict[str, str]:
         return {}
     pooled, bounds = metrics["pooled"], metrics["pooled_intervals"]
     figures = ", ".join(
-        f"{name} {percent(pooled[name], digits=1)} %"
+        f"{name} {percent(pooled[name], digits=1)}%"
         + (
-            f" ({percent(bounds[name][0], digits=1)} to {percent(bounds[name][1], digits=1)})"
+            f" {interval_text(bounds[name])}"
             if bounds.get(name)
             else ""
         )
@@ -221,11 +222,11 @@ def _tested(results: Results) -> dict[str, str]:
     per_class = "; ".join(f"{row['class']} {row['n']}" for row in pooled["per_class"])
     said = {
         "tested": f"{pooled['n']} images ({per_class}), each by networks that never saw it.",
-        "performance": f"Out of fold, all images pooled, 95 % intervals over {bounds['over']}: {figures}. "
+        "performance": f"Out of fold, all images pooled, 95% intervals over {bounds['over']}: {figures}. "
         "Each class and subgroup: in the report.",
         "measures": "Accuracy; sensitivity, specificity, F1 and AUC of each class against the rest and their "
         "mean; calibration (ECE, Brier score, slope); ROC curves, confusion matrix.",
-        "uncertainty": f"Bootstrap over {bounds['over']}, {bounds['draws']} samples, 95 %; mean and standard "
+        "uncertainty": f"Bootstrap over {bounds['over']}, {bounds['draws']} samples, 95%; mean and standard "
         "deviation over the folds.",
         "failures": "The images that were called wrong stand first in the report's case gallery.",
     }

@@ -44,7 +44,7 @@ def test_roc(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = np.array([0.0, 0.5, 1.0])
     curves = [Curve("COVID-19", rates, rates**0.5, 0.75), Curve("$x_1$ | <b>", rates, rates, None)]
     assert roc_figure(curves, "Out of fold").png.startswith(PNG)
-    assert "COVID-19 (AUC 75.00 %)" in words
+    assert "COVID-19 (AUC 75.00%)" in words
     assert any("(AUC n/a)" in word for word in words)
     assert any("specificity" in word for word in words)
 

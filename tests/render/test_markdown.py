@@ -78,3 +78,8 @@ def test_code_is_a_span_and_other_backticks_are_words() -> None:
     assert render_markdown(Document("t", (block,))).splitlines()[2] == (
         "type `` magsd report `x` ``, not \\`this\\`"
     )
+
+
+def test_numbers_in_brackets_are_not_parted() -> None:
+    text = render_markdown(Document("t", (Paragraph("It is 5.0 [1.0 to 9.0]."),)))
+    assert "5.0 \\[1.0\u00a0to\u00a09.0\\]." in text

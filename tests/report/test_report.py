@@ -105,7 +105,7 @@ def test_the_figures_are_scikit_learns(run: Path) -> None:
     auc = np.mean([sk.roc_auc_score(table["label"] == name, table[f"p_{name}"]) for name in CLASSES])
     lines = _report(run).splitlines()
     row = next(line for line in lines if line.startswith("| mean ± SD"))
-    assert f"{100 * np.mean(accuracy):.2f} ± {100 * np.std(accuracy, ddof=1):.2f}" in row
+    assert f"{100 * np.mean(accuracy):.2f}\u00a0±\u00a0{100 * np.std(accuracy, ddof=1):.2f}" in row
     pooled = next(line for line in lines if line.startswith("| all images pooled"))
     assert f"{100 * auc:.2f} |" in pooled
 
@@ -172,7 +172,7 @@ def test_the_operating_point_and_what_it_means_where_it_is_used(run: Path) -> No
     path = report(runs_given=[run], runs=run.parent, prevalence=0.05)
     text = path.read_text()
     assert f"An image is called {CLASSES[0]} where its calibrated probability is at least" in text
-    assert "as you stated: 5 %" in text
+    assert "as you stated: 5%" in text
     assert "Leaving images to a reader" in text
     assert (run / "figures" / "coverage.png").exists()
     operating_path(run).write_text("{}")
@@ -271,7 +271,7 @@ def test_several_runs_are_compared(run: Path, trained: Path) -> None:
     assert path.parent.parent == run.parent / "comparisons"
     text = path.read_text()
     assert "Comparison of 2 runs" in text
-    table = [line for line in text.splitlines() if run.name in line and " ± " in line]
+    table = [line for line in text.splitlines() if run.name in line and "\u00a0±\u00a0" in line]
     assert len(table) == 2
     assert "figures/confusions.png" in text
     assert "Differences from the best run" in text

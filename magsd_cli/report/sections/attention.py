@@ -46,7 +46,7 @@ def attention_section(facts: Facts) -> list[Block]:
 def case_title(case: Chosen) -> str:
     """Two lines: true and predicted class with its probability; the image's id."""
     words = "right" if case.label == case.predicted else "wrong"
-    title = f"{shorten(case.label)}, called {shorten(case.predicted)} ({100 * case.confidence:.1f} %)"
+    title = f"{shorten(case.label)}, called {shorten(case.predicted)} ({100 * case.confidence:.1f}%)"
     return f"{title}: {words}\n{shorten(case.image_id, 44)}"
 
 

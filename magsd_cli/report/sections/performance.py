@@ -59,7 +59,7 @@ def metrics_table(metrics: RunMetrics, majority: str, intervals: Intervals | Non
         rows.append((f"mean ± SD over {len(folds)} {kind}", str(metrics["pooled"]["n"]), *cells))
     for fold in folds:
         cells = [percent(fold[m], fold["undefined"].get(m)) for m in COLUMNS]
-        name = f"held out: {fold['held_out']}" if "held_out" in fold else f"fold {fold['fold'] + 1}"
+        name = f"held out: {fold['held_out']}" if "held_out" in fold else f"fold {fold['fold']}"
         rows.append((name, str(fold["n"]), *cells))
     pooled = metrics["pooled"]
     if len(folds) > 1:
@@ -67,7 +67,7 @@ def metrics_table(metrics: RunMetrics, majority: str, intervals: Intervals | Non
         rows.append(("all images pooled", str(pooled["n"]), *cells))
     if intervals is not None:
         bounds = [interval_text(intervals.get(m)) for m in COLUMNS]
-        rows.append(("95 % interval of the pooled figure", str(pooled["n"]), *bounds))
+        rows.append(("95% interval of the pooled figure", str(pooled["n"]), *bounds))
     constant = _constant(pooled, metrics["classes"], majority)
     cells = [percent(constant[m], constant["undefined"].get(m)) for m in COLUMNS]
     rows.append((f"for comparison: every image called {majority}", str(pooled["n"]), *cells))
@@ -85,9 +85,9 @@ def overall_table(pooled: Rates, found: Predictions) -> tuple[Table, Intervals]:
     cells = tuple(percent(pooled[m], pooled["undefined"].get(m)) for m in COLUMNS)
     bounds = tuple(interval_text(intervals.get(m)) for m in COLUMNS)
     n = str(pooled["n"])
-    caption = "In percent; 95 % intervals by bootstrap over patients. ACC: accuracy; else macro means."
+    caption = "In percent; 95% intervals by bootstrap over patients. ACC: accuracy; else macro means."
     head = ("", "n", *(f"{name} (%)" for name in COLUMNS.values()))
-    return Table(caption, head, (("all images", n, *cells), ("95 % interval", n, *bounds))), intervals
+    return Table(caption, head, (("all images", n, *cells), ("95% interval", n, *bounds))), intervals
 
 
 def _reasons(metrics: RunMetrics) -> dict[str, str]:
@@ -159,7 +159,7 @@ def performance_section(facts: Facts) -> list[Block]:
 
 
 def _roc(curves: Sequence[Curve]) -> Figure:
-    areas = ", ".join(f"{curve.name} {percent(curve.area)} %" for curve in curves)
+    areas = ", ".join(f"{curve.name} {percent(curve.area)}%" for curve in curves)
     return Figure(
         "roc",
         roc_figure(curves, "ROC, all out-of-fold images pooled"),
@@ -192,7 +192,7 @@ def training_section(facts: Facts) -> list[Block]:
         return [Heading("Training curves"), not_available("no fold has a history.parquet")]
     epochs = {fold: len(history["loss"]) for fold, history in histories.items()}
     last = "; ".join(
-        f"fold {fold + 1}: loss {history['loss'][-1]:.3f} after {epochs[fold]} epochs"
+        f"fold {fold}: loss {history['loss'][-1]:.3f} after {epochs[fold]} epochs"
         for fold, history in sorted(histories.items())
     )
     figure = Figure(

@@ -46,7 +46,7 @@ def subgroup_section(facts: Facts) -> list[Block]:
             "In percent, out of fold; intervals by bootstrap over patients. Groups differ in their mix of "
             "classes, and so can differ here without the network treating them differently."
         )
-        head = ("group", "n", "images of each class", "accuracy [95 % interval]", "AUC [95 % interval]")
+        head = ("group", "n", "images of each class", "accuracy [95% interval]", "AUC [95% interval]")
         blocks.append(Table(caption, head, tuple(rows)))
     else:
         blocks.append(Paragraph("Not available: no two groups of sex, age, view or source are known."))
@@ -74,7 +74,7 @@ def held_out_section(facts: Facts) -> list[Block]:
         "In percent; the network of each row was trained on the other sources alone. This is the closest "
         "that this data comes to a new hospital. What needs two classes is undefined where there is one."
     )
-    head = ("source held out", "n", "images of each class", "accuracy [95 % interval]", "AUC [95 % interval]")
+    head = ("source held out", "n", "images of each class", "accuracy [95% interval]", "AUC [95% interval]")
     return [
         Heading("Sources held out", 3),
         Table(caption, head, tuple(rows)),

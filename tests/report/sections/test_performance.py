@@ -34,7 +34,7 @@ def test_the_papers_form_and_the_baseline() -> None:
     table = metrics_table(_metrics(truth, probabilities), "b")
     accuracy = 100 * sk.accuracy_score(truth, probabilities.argmax(axis=1))
     assert table.rows[0][2] == f"{accuracy:.2f} ± 1.00"
-    assert [row[0] for row in table.rows[1:4]] == ["fold 1", "fold 2", "all images pooled"]
+    assert [row[0] for row in table.rows[1:4]] == ["fold 0", "fold 1", "all images pooled"]
     name, _, *cells = table.rows[4]
     assert name.endswith("every image called b")
     share = (truth == 1).mean()
