@@ -18,7 +18,7 @@ _NUMBERS = re.compile(
 
 @dataclass(frozen=True)
 class Heading:
-    """A section's title; `level` 2 or 3 (1 is the document's own title)."""
+    """A section's title; `level` 2 to 4 (1 is the document's own title)."""
 
     text: str
     level: int = 2
@@ -111,11 +111,15 @@ class GalleryCase:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Single cases to look through; `total` of them were tested, not all of which are shown."""
+    """Single cases to look through; `total` of them were tested, not all of which are shown.
+
+    with_attention: the pictures show the image twice, the second time with the attention over it.
+    """
 
     classes: tuple[str, ...]
     cases: tuple[GalleryCase, ...] = field(repr=False)
     total: int = 0
+    with_attention: bool = False
 
     def head(self) -> str:
         """How many of how many are shown."""
@@ -123,7 +127,19 @@ class Gallery:
         return f"Shown are {len(self.cases)} of {self.total} tested images, {wrong} of them called wrong."
 
 
-Block = Heading | Paragraph | Caution | Link | Bullets | Commands | Table | Figure | Gallery
+@dataclass(frozen=True)
+class Annex:
+    """A document of its own that belongs to the report.
+
+    Markdown has it as `file` beside the report, and a link; the HTML page has it inside, under `title`.
+    """
+
+    title: str
+    file: str
+    document: Document
+
+
+Block = Heading | Paragraph | Caution | Link | Bullets | Commands | Table | Figure | Gallery | Annex
 
 
 @dataclass(frozen=True)
@@ -136,6 +152,22 @@ class Document:
     def figures(self) -> Iterator[Figure]:
         """The pictures, in order."""
         return (block for block in self.blocks if isinstance(block, Figure))
+
+    def annexes(self) -> Iterator[Annex]:
+        """The documents that belong to it, in order."""
+        return (block for block in self.blocks if isinstance(block, Annex))
+
+    def whole(self) -> Document:
+        """The same with its annexes inside, each a section under its title."""
+        blocks: list[Block] = []
+        for block in self.blocks:
+            if not isinstance(block, Annex):
+                blocks.append(block)
+                continue
+            blocks.append(Heading(block.title))
+            for part in block.document.whole().blocks:
+                blocks.append(Heading(part.text, part.level + 1) if isinstance(part, Heading) else part)
+        return Document(self.title, tuple(blocks))
 
 
 def code(text: str) -> str:

@@ -6,6 +6,7 @@ import re
 
 from magsd_cli.console import printable
 from magsd_cli.render.document import (
+    Annex,
     Block,
     Bullets,
     Caution,
@@ -76,6 +77,8 @@ def _block(block: Block, figures: str) -> str:
             result = f"![{escape(block.alt)}]({figures}/{block.name}.png){caption}"
         case Gallery():
             result = f"{escape(block.head())}\n\n{_table(_cases(block))}"
+        case Annex(title, file, _):
+            result = f"## {escape(title)}\n\n[{escape(file)}]({file})"
     return result
 
 

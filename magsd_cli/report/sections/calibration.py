@@ -78,6 +78,6 @@ def _in_words(
     count: npt.NDArray[np.int64],
 ) -> str:
     points = ", ".join(
-        f"{c:.2f} -> {s:.2f}" for c, s, n in zip(confidence, share, count, strict=True) if n > 0
+        f"{s:.2f} at {c:.2f}" for c, s, n in zip(confidence, share, count, strict=True) if n > 0
     )
     return f"{name}: {points}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from magsd_cli.evaluation.facts import Facts
 from magsd_cli.localization.measure import LocalizationRow
-from magsd_cli.localization.pictures import iou_histogram
+from magsd_cli.localization.pictures import iou_histogram, shown_ious
 from magsd_cli.localization.scores import CONTROLS, Score, figure_of, figures_by_kind
 from magsd_cli.localization.words import EVIDENCE, KINDS, MEASURES, sentence, threshold_words
 from magsd_cli.render.document import (
@@ -90,12 +90,31 @@ def localization_blocks(
     blocks += [Bullets((*sentences, *threshold_words(ok).values())), table]
     histogram = iou_histogram(ok)
     if histogram is not None:
-        title = "Distribution of the IoU over the images"
-        blocks.append(Figure(f"localization-{number + 1}-iou", histogram, title, HISTOGRAM))
+        blocks.append(
+            Figure(f"localization-{number + 1}-iou", histogram, _histogram_in_words(rows), HISTOGRAM)
+        )
     if panel is not None:
-        title = "Image, truth, attention and prediction of some images"
-        blocks.append(Figure(f"localization-{number + 1}-panel", Drawing(panel), title, PANEL))
+        words = "; ".join(
+            f"{KINDS[kind]}, IoU from top to bottom {', '.join(f'{value:.2f}' for value in values)}"
+            for kind, values in shown_ious(ok).items()
+        )
+        alt = f"Chest X-rays in rows: the image, its truth, its attention and what was marked. {words}."
+        blocks.append(Figure(f"localization-{number + 1}-panel", Drawing(panel), alt, PANEL))
     return blocks
+
+
+def _histogram_in_words(rows: Sequence[LocalizationRow]) -> str:
+    """How the IoU is distributed, for those who cannot see it."""
+    words = []
+    for kind, figures in figures_by_kind(rows).items():
+        over = [
+            f"{percent(found['mean'], digits=0)}% {MEASURES[name].removeprefix('IoU ')}"
+            for name in ("over_0.25", "over_0.5")
+            if (found := figure_of(figures, name)) is not None
+        ]
+        if over:
+            words.append(f"{KINDS[kind]}, {figures['n']} images: {' and '.join(over)}")
+    return f"How many images reach which IoU. {'; '.join(words)}."
 
 
 def localization_section(facts: Facts) -> list[Block]:

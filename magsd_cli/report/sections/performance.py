@@ -1,4 +1,4 @@
-"""How good: the paper's table, the pooled one, each class, ROC curves, confusion matrix, training curves."""
+"""How good: the paper's table, the pooled one, each class, curves, confusion matrix, training curves."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ import numpy as np
 
 from magsd_cli.evaluation.cross_validation import Rates, RunMetrics
 from magsd_cli.evaluation.facts import Facts
+from magsd_cli.metrics.curves import (
+    DRAWS,
+    GRID,
+    average_precision,
+    average_precision_interval,
+    precision_recall,
+    roc_bands,
+)
 from magsd_cli.metrics.intervals import Interval, rate_intervals
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
 from magsd_cli.metrics.roc import one_vs_rest_auc, roc_curve
 from magsd_cli.render.charts import training_figure
+from magsd_cli.render.curves import PrecisionRecall, precision_recall_figure
 from magsd_cli.render.document import (
     Block,
     Figure,
@@ -41,7 +50,8 @@ BY_CLASS = {
     "auc": "AUC",
 }
 
-GRID = np.linspace(0, 1, 201)
+#: Where the curves are read out in words.
+SPECIFICITY, RECALLS = 0.9, (0.5, 0.8, 0.9)
 
 
 def metrics_table(metrics: RunMetrics, majority: str, intervals: Intervals | None = None) -> Table:
@@ -125,47 +135,100 @@ def _why(pooled: Rates, metric: str, row: Rates) -> str | None:
     return reason.rpartition(": ")[2] if reason and row[metric] is None else None
 
 
-def roc_curves(found: Predictions) -> list[Curve]:
-    """A curve for each class that has images and others, and their mean (macro): AUC the mean of theirs."""
+def roc_curves(found: Predictions, intervals: Intervals | None = None) -> list[Curve]:
+    """A curve for each class that has images and others, and their mean (macro): AUC the mean of theirs.
+
+    With `intervals` (of the figures, by metric) the areas have theirs and the curves bands over patients.
+    """
     truth, probabilities = found.truth, found.probabilities
     areas = one_vs_rest_auc(truth, probabilities)
+    bands, mean_band = {}, None
+    if intervals is not None:
+        bands, mean_band = roc_bands(truth, probabilities, found.patients, np.random.default_rng(0))
+
+    def area_words(metric: str) -> str:
+        return interval_text(intervals[metric]) if intervals and metric in intervals else ""
+
     curves = []
     for k, name in enumerate(found.classes):
         if np.isnan(areas[k]):
             continue
         false_rate, true_rate, _ = roc_curve(truth == k, probabilities[:, k])
-        curves.append(Curve(name, false_rate, true_rate, float(areas[k])))
+        band = (GRID, *bands[k]) if k in bands else None
+        curves.append(
+            Curve(name, false_rate, true_rate, float(areas[k]), interval=area_words(f"auc.{k}"), band=band)
+        )
     if len(curves) > 1:
         mean = np.mean([np.interp(GRID, curve.false_rate, curve.true_rate) for curve in curves], axis=0)
         area = None if np.isnan(areas).any() else float(areas.mean())
-        curves.append(Curve("macro (mean of the classes)", GRID, mean, area, emphasised=True))
+        band = None if mean_band is None else (GRID, *mean_band)
+        words = "" if area is None else area_words("auc")
+        curves.append(Curve("macro (mean of the classes)", GRID, mean, area, True, words, band))
     return curves
 
 
 def performance_section(facts: Facts) -> list[Block]:
-    """The figures: overall, by class, ROC curves, confusion matrix."""
+    """The figures: overall, by class, ROC and precision-recall curves, confusion matrix."""
     metrics, found, missing = facts.results.metrics, facts.predictions, facts.results.missing
     if metrics is None or found is None:
         reasons = [missing[name] for name in ("metrics", "predictions") if name in missing]
         return [Heading("Results"), not_available("; ".join(reasons))]
     intervals = rate_intervals(found.truth, found.probabilities, found.patients, np.random.default_rng(0))
     classes, pooled = metrics["classes"], metrics["pooled"]
-    curves = roc_curves(found)
+    curves = roc_curves(found, intervals)
     blocks: list[Block] = [Heading("Results"), metrics_table(metrics, facts.majority, intervals)]
     blocks += [Heading("Each class", 3), class_table(pooled, intervals), Heading("ROC curves", 3)]
-    blocks.append(_roc(curves) if curves else Paragraph("n/a: all tested images are of one class."))
+    if curves:
+        blocks += [_roc(curves), Heading("Precision and recall", 3), _precision_recall(found)]
+    else:
+        blocks.append(Paragraph("n/a: all tested images are of one class."))
     blocks += [Heading("Confusion matrix", 3), confusion(pooled["confusion"], classes)]
     return blocks
 
 
 def _roc(curves: Sequence[Curve]) -> Figure:
-    areas = ", ".join(f"{curve.name} {percent(curve.area)}%" for curve in curves)
+    rows = "; ".join(
+        f"{curve.name}: area {percent(curve.area)}%, sensitivity "
+        f"{percent(float(np.interp(1 - SPECIFICITY, curve.false_rate, curve.true_rate)), digits=1)}%"
+        for curve in curves
+    )
     return Figure(
         "roc",
         roc_figure(curves, "ROC, all out-of-fold images pooled"),
-        f"ROC curves of each class against the rest, and their mean. Areas under the curves: {areas}.",
+        "ROC curves of each class against the rest, and their mean, with the diagonal of chance. Area under "
+        f"the curve, and sensitivity where the specificity is {SPECIFICITY:.0%}: {rows}.",
         "Sensitivity against 1 - specificity as the threshold on a class's probability moves; all tested "
-        "images pooled. AUC: the chance that an image of the class gets a higher probability than another.",
+        "images pooled, so that networks of other folds share one threshold. AUC: the chance that an image "
+        "of the class gets a higher probability than another, with its 95% interval. Bands: 95% at each "
+        f"single point, bootstrap over patients, {DRAWS:,} samples; they are of these networks, and other "
+        "trainings vary more.",
+    )
+
+
+def _precision_recall(found: Predictions) -> Figure:
+    """Precision and recall of each class that has images."""
+    curves, words = [], []
+    for k, name in enumerate(found.classes):
+        positive, scores = found.truth == k, found.probabilities[:, k]
+        if not positive.any():
+            continue
+        recall, precision = precision_recall(positive, scores)
+        bounds = average_precision_interval(positive, scores, found.patients, np.random.default_rng(0))
+        average = f"{100 * average_precision(positive, scores):.2f}% {interval_text(bounds)}"
+        curves.append(PrecisionRecall(name, recall, precision, average, float(positive.mean())))
+        points = ", ".join(
+            f"{100 * precision[np.searchsorted(recall, least - 1e-9)]:.0f}% at {least:.0%}"
+            for least in RECALLS
+        )
+        words.append(f"{name} {points}")
+    return Figure(
+        "precision-recall",
+        precision_recall_figure(curves, "Precision and recall, all out-of-fold images pooled"),
+        f"Precision against recall of each class. Precision at a recall: {'; '.join(words)}.",
+        "Of the images called a class the share that is (precision), against the share of its images that "
+        "is found (recall). Dotted: calling at random, which is the class's share of these images. AP: "
+        "average precision, with its 95% interval over patients. Precision depends on how common a class is "
+        "in the collection: it is another one where the class is rarer.",
     )
 
 
@@ -192,7 +255,9 @@ def training_section(facts: Facts) -> list[Block]:
         return [Heading("Training curves"), not_available("no fold has a history.parquet")]
     epochs = {fold: len(history["loss"]) for fold, history in histories.items()}
     last = "; ".join(
-        f"fold {fold}: loss {history['loss'][-1]:.3f} after {epochs[fold]} epochs"
+        f"fold {fold}: loss {history['loss'][0]:.3f} to {history['loss'][-1]:.3f} in {epochs[fold]} epochs, "
+        f"accuracy {percent(history['train_share_correct'][0], digits=0)}% to "
+        f"{percent(history['train_share_correct'][-1], digits=0)}%"
         for fold, history in sorted(histories.items())
     )
     figure = Figure(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.evaluation.cross_validation import Rates
 from magsd_cli.evaluation.facts import Facts
 from magsd_cli.metrics.intervals import rate_intervals
 from magsd_cli.metrics.predictions import Predictions
@@ -98,6 +99,13 @@ def _age_band(text: str) -> str:
     return next((name for low, high, name in AGE_BANDS if low <= age < high), "")
 
 
+def _why(figures: Rates) -> str:
+    """Why a figure over all classes is undefined in a group, in few words."""
+    there = [row["class"] for row in figures["per_class"] if row["n"]]
+    absent = [row["class"] for row in figures["per_class"] if not row["n"]]
+    return f"{there[0]} alone" if len(there) == 1 else f"no {', '.join(absent)}"
+
+
 def _row(name: str, own: Predictions) -> tuple[str, ...]:
     figures = summary(own.truth, own.probabilities, own.classes)
     intervals = rate_intervals(own.truth, own.probabilities, own.patients, np.random.default_rng(0), DRAWS)
@@ -106,5 +114,5 @@ def _row(name: str, own: Predictions) -> tuple[str, ...]:
     for metric in ("accuracy", "auc"):
         value = figures[metric]
         bounds = f" {interval_text(intervals[metric])}" if value is not None else ""
-        cells.append(percent(value, figures["undefined"].get(metric), 1) + bounds)
+        cells.append(percent(value, _why(figures), 1) + bounds)
     return (name, str(len(own)), counts, *cells)

@@ -75,7 +75,7 @@ def source_caution(labels: Sequence[str], sources: Sequence[str]) -> Caution | N
     return Caution(
         f"The images of {classes} come from other sources than the rest ({details}). A network can then tell "
         "these classes apart by the scanner, the hospital or the picture's processing, without looking at "
-        "the lungs at all. The figures below therefore do not show how well disease is recognised; only "
+        "the lungs at all. The figures therefore do not show how well disease is recognised; only "
         "images of all classes from one and the same source can show that."
     )
 

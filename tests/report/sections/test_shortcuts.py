@@ -56,7 +56,9 @@ def test_the_section_with_and_without_figures() -> None:
     classes, sources = (
         b for b in shortcut_section(some_facts(shortcuts=audit, classes=CLASSES)) if isinstance(b, Table)
     )
-    assert classes.rows == (("the border of the picture alone", "90.0 [80.0 to 100.0]", "50.0 [40.0 to 60.0]"),)
+    assert classes.rows == (
+        ("the border of the picture alone", "90.0 [80.0 to 100.0]", "50.0 [40.0 to 60.0]"),
+    )
     assert classes.caption.endswith("Lungs removed: it.")
     assert sources.head == ("what the classifier sees", "north", "south")
     without = str(shortcut_section(some_facts(missing={"cache": "the cache is missing"})))
