@@ -140,7 +140,7 @@ def gallery_figure(cases: Sequence[Case]) -> Drawing:
         plain_axes.imshow(case.pixels, cmap="gray", vmin=0, vmax=255)
         # The first line has the room of both pictures, the last one stands beside the next title.
         *above, last = case.title.split("\n")
-        title = "\n".join([*(shorten(line, 50) for line in above), shorten(last, 50 if not above else 34)])
+        title = "\n".join([*(shorten(line, 50) for line in above), shorten(last, 50 if not above else 30)])
         plain_axes.set_title(plain(title), fontsize=8, loc="left")
         overlay_axes.imshow(case.pixels, cmap="gray", vmin=0, vmax=255)
         if case.attention is not None:

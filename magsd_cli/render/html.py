@@ -58,7 +58,7 @@ _PAGE = """<!DOCTYPE html>
 </head>
 <body>
 <a class="skip" href="#content">Skip to the content</a>
-<div class="banner" role="note">{banner}</div>
+<header class="banner">{banner}</header>
 <nav aria-label="Contents"><details><summary>Contents</summary><ol>
 {contents}
 </ol></details></nav>
@@ -150,7 +150,7 @@ def _block(block: Block, place: str, links: Mapping[str, tuple[str, str]]) -> st
 
 
 def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.head)
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' if cell else "<td></td>" for cell in table.head)
     rows = "".join(
         f'<tr><th scope="row">{escape(first)}</th>'
         + "".join(f"<td>{sentence(cell)}</td>" for cell in others)
@@ -219,18 +219,21 @@ def _raster(png: bytes) -> list[tuple[str, bytes]]:
 
 
 def _cuts(pixels: npt.NDArray[np.uint8]) -> list[int]:
-    """Rows at which a tall picture [h,w,3] is cut: its ends, and rows of one colour between them.
+    """Rows at which a tall picture [h,w,3] is cut: its ends, and gaps between them, rows of one colour.
 
-    A part is at most `TALLEST` times as tall as wide where there is such a row.
+    A part is at most `TALLEST` times as tall as wide where there is a gap; of several the widest is taken,
+    for what stands close together belongs together.
     """
     height, width = pixels.shape[:2]
-    plain = np.flatnonzero((pixels == pixels[:, :1]).all(axis=(1, 2)))
+    plain = np.append((pixels == pixels[:, :1]).all(axis=(1, 2)), False).astype(np.int8)
+    edges = np.diff(plain, prepend=0)
+    gaps = list(zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True))
     cuts, most = [0], int(TALLEST * width)
     while height - cuts[-1] > most:
-        within = plain[(plain > cuts[-1] + most // 2) & (plain <= cuts[-1] + most)]
-        if not len(within):
+        within = [(b - a, (a + b) // 2) for a, b in gaps if most // 2 < (a + b) // 2 - cuts[-1] <= most]
+        if not within:
             break
-        cuts.append(int(within[-1]))
+        cuts.append(int(max(within)[1]))
     return [*cuts, height]
 
 

@@ -90,13 +90,15 @@ def test_the_whole_report(run: Path) -> None:
     sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert sections[:2] == ["Summary", "Results"]
     assert {"Where the network looked", "Training curves", "Data", "Recipe", "Provenance"} <= set(sections)
-    assert sections[-1] == "How to reproduce"
+    assert sections[-3:] == ["How to reproduce", "Model card", "Case gallery"]
     for name in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert (run / name).read_bytes().startswith(b"\x89PNG")
-    assert text.count("](figures/") == html.count("data:image/png") + html.count("data:image/svg+xml") >= 4
+    assert text.count("](figures/") == html.count("<figure") >= 8
+    for name in ("roc", "precision-recall", "net-benefit", "attention"):
+        assert (run / "figures" / f"{name}.png").exists()
     tested = len(read_table(predictions_path(run), OUT_OF_FOLD))
     assert f"Shown are {tested} of {tested} tested images" in text
-    assert html.count("data:image/jpeg") == tested
+    assert html.count('alt="Chest X-ray, and again with the attention over it: ') == tested
 
 
 def test_the_figures_are_scikit_learns(run: Path) -> None:
@@ -315,7 +317,10 @@ def test_the_model_card_stands_beside_the_report(run: Path) -> None:
     assert "Not for clinical diagnosis" in card[:120]
     assert "not reported" in card
     assert "(model_card.md)" in (run / "report.md").read_text()
-    assert 'href="model_card.md"' in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert 'href="#model-card">Model card</a>' in page
+    assert "model_card.md" not in page
+    assert "TRIPOD+AI (Collins et al." in page
     (run / "model_card.md").write_text("my own card")
     with pytest.raises(UsageError, match="not written by"):
         _report(run)

@@ -59,20 +59,21 @@ def test_axe_finds_nothing(page: str, tmp_path: Path, dark: bool) -> None:
     found = drive(
         page,
         f"""{axe()}
+        page.querySelector(".gallery").style.maxHeight = "none";  // what is scrolled away is not judged
         const found = await view.axe.run(page, {{
           runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"],
-          rules: {{"color-contrast-enhanced": {{enabled: false}}}},
         }});
         return {{
           dark: view.matchMedia("(prefers-color-scheme: dark)").matches,
           looked: found.passes.some((rule) => rule.id === "color-contrast"),
+          unsure: found.incomplete.map((rule) => [rule.id, rule.nodes[0].html.slice(0, 200)]),
           violations: found.violations.map((rule) => [rule.id, rule.nodes[0].html.slice(0, 200)]),
         }};""",
         tmp_path,
         1400,
         dark=dark,
     )
-    assert found == {"dark": dark, "looked": True, "violations": []}
+    assert found == {"dark": dark, "looked": True, "unsure": [], "violations": []}
 
 
 def test_axe_sees_words_that_are_too_pale(page: str, tmp_path: Path) -> None:

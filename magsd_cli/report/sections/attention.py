@@ -62,7 +62,7 @@ def case_title(case: Chosen) -> str:
     return f"{title}: {words}\n{_end_of(case.image_id)}"
 
 
-def _end_of(image_id: str, longest: int = 34) -> str:
+def _end_of(image_id: str, longest: int = 30) -> str:
     """The end of a name, which tells images apart, no wider than the picture below it."""
     return image_id if len(image_id) <= longest else "…" + image_id[1 - longest :]
 
