@@ -18,11 +18,12 @@ WORDS = (
 )
 CAPTION = (
     "Found images less false calls, these weighted by the odds of the threshold, per 100 images, out of "
-    "fold; probabilities at the temperature that the other folds chose. The most that could be had is the "
-    "class's share. That share is the collection's, not a hospital's: where the class is rarer, so is the "
-    "benefit, and the probabilities would have to be calibrated anew. Bands: 95% at each single threshold, "
-    "bootstrap over patients."
+    "fold; {how}. The most that could be had is the class's share. That share is the collection's, not a "
+    "hospital's: where the class is rarer, so is the benefit, and the probabilities would have to be "
+    "calibrated anew. Bands: 95% at each single threshold, bootstrap over patients."
 )
+CALIBRATED = "probabilities at the temperature that the other folds chose"
+RAW = "probabilities as the network gives them, for there is no other fold to calibrate them by"
 
 
 def net_benefit_section(facts: Facts) -> list[Block]:
@@ -50,7 +51,7 @@ def net_benefit_section(facts: Facts) -> list[Block]:
         "net-benefit",
         net_benefit_figure(drawn),
         f"Decision curves. Net benefit per 100 images by the network, and by calling all: {points}.",
-        CAPTION,
+        CAPTION.format(how=CALIBRATED if len(np.unique(found.tested_in())) > 1 else RAW),
     )
     better = (
         "The network is worth more than both at these thresholds, by the lower 95% bound of the gain, taken "

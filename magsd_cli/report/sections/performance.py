@@ -50,8 +50,8 @@ BY_CLASS = {
     "auc": "AUC",
 }
 
-#: Where the curves are read out in words.
-SPECIFICITY, RECALLS = 0.9, (0.5, 0.8, 0.9)
+MOST_BANDS = 4  # classes whose ROC curves have bands
+SPECIFICITY, RECALLS = 0.9, (0.5, 0.8, 0.9)  # where the curves are read out in words
 
 
 def metrics_table(metrics: RunMetrics, majority: str, intervals: Intervals | None = None) -> Table:
@@ -138,7 +138,8 @@ def _why(pooled: Rates, metric: str, row: Rates) -> str | None:
 def roc_curves(found: Predictions, intervals: Intervals | None = None) -> list[Curve]:
     """A curve for each class that has images and others, and their mean (macro): AUC the mean of theirs.
 
-    With `intervals` (of the figures, by metric) the areas have theirs and the curves bands over patients.
+    With `intervals` (of the figures, by metric) the areas have theirs and the curves bands over patients;
+    with more than `MOST_BANDS` classes only their mean, for more would hide each other.
     """
     truth, probabilities = found.truth, found.probabilities
     areas = one_vs_rest_auc(truth, probabilities)
@@ -154,7 +155,7 @@ def roc_curves(found: Predictions, intervals: Intervals | None = None) -> list[C
         if np.isnan(areas[k]):
             continue
         false_rate, true_rate, _ = roc_curve(truth == k, probabilities[:, k])
-        band = (GRID, *bands[k]) if k in bands else None
+        band = (GRID, *bands[k]) if k in bands and len(found.classes) <= MOST_BANDS else None
         curves.append(
             Curve(name, false_rate, true_rate, float(areas[k]), interval=area_words(f"auc.{k}"), band=band)
         )
@@ -199,9 +200,19 @@ def _roc(curves: Sequence[Curve]) -> Figure:
         f"the curve, and sensitivity where the specificity is {SPECIFICITY:.0%}: {rows}.",
         "Sensitivity against 1 - specificity as the threshold on a class's probability moves; all tested "
         "images pooled, so that networks of other folds share one threshold. AUC: the chance that an image "
-        "of the class gets a higher probability than another, with its 95% interval. Bands: 95% at each "
-        f"single point, bootstrap over patients, {DRAWS:,} samples; they are of these networks, and other "
-        "trainings vary more.",
+        "of the class gets a higher probability than another, with its 95% interval. "
+        f"{_bands_in_words(curves)}",
+    )
+
+
+def _bands_in_words(curves: Sequence[Curve]) -> str:
+    banded = [curve for curve in curves if curve.band is not None]
+    if not banded:
+        return "There are too few images for a band."
+    start = "Bands" if len(banded) == len(curves) else "Band, of the mean alone"
+    return (
+        f"{start}: 95% at each single point, bootstrap over patients, {DRAWS:,} samples; of these networks: "
+        "another training may lie outside."
     )
 
 

@@ -17,7 +17,7 @@ def test_the_curve_of_each_class_is_read_out() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 200)
     right = np.where(truth == 0, 0.95, 0.05)
-    found = some_predictions(truth, np.stack([right, 1 - right], axis=1), ("a", "b"))
+    found = some_predictions(truth, np.stack([right, 1 - right], axis=1), ("a", "b"), np.arange(200) % 2)
     blocks = net_benefit_section(some_facts(found, calibrated=found))
     (figure,) = [block for block in blocks if isinstance(block, Figure)]
     share = 100 * np.mean(truth == 0)
@@ -27,7 +27,14 @@ def test_the_curve_of_each_class_is_read_out() -> None:
     words = blocks[-1]
     assert isinstance(words, Paragraph)
     assert "a 6% to 95%; b 6% to 95%" in words.text
-    assert "not a hospital's" in figure.caption
+    assert "temperature that the other folds chose" in figure.caption
+
+
+def test_without_another_fold_the_probabilities_are_said_to_be_raw() -> None:
+    truth = np.array([0, 1, 0, 1])
+    found = some_predictions(truth, np.eye(2)[truth], ("a", "b"), np.zeros(4, np.int64))
+    (figure,) = [b for b in net_benefit_section(some_facts(found, calibrated=found)) if isinstance(b, Figure)]
+    assert "as the network gives them" in figure.caption
 
 
 def test_one_class_alone_has_no_curve() -> None:
