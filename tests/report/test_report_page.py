@@ -59,7 +59,8 @@ def test_axe_finds_nothing(page: str, tmp_path: Path, dark: bool) -> None:
     found = drive(
         page,
         f"""{axe()}
-        for (const box of page.querySelectorAll(".gallery, .scroll")) {{  // what is scrolled away is not judged
+        // What is scrolled away is not judged.
+        for (const box of page.querySelectorAll(".gallery, .scroll")) {{
           box.style.maxHeight = "none"; box.style.overflow = "visible";
         }}
         const found = await view.axe.run(page, {{
