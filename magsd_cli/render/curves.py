@@ -89,7 +89,9 @@ def net_benefit_figure(curves: Sequence[NetBenefit]) -> Drawing:
         axes.grid(alpha=0.3)
     for axes in grid[len(curves) :]:
         axes.set_axis_off()
-    grid[0].legend(fontsize=8, loc="upper right")
+    lines = grid[0].get_legend_handles_labels()
+    free = len(grid) > len(curves)
+    grid[-1 if free else 0].legend(*lines, fontsize=8, loc="center" if free else "upper right")
     figure.supxlabel("threshold on the class's probability (%)", fontsize=10)
     figure.supylabel("net benefit (per 100 images)", fontsize=10)
     return charts.drawing(figure)
