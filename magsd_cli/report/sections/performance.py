@@ -1,4 +1,4 @@
-"""The performance: the paper's table, the pooled one, each class, curves, confusion matrix, training curves."""
+"""Performance: the paper's table, the pooled one, each class, curves, confusion matrix, training curves."""
 
 from __future__ import annotations
 
