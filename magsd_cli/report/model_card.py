@@ -146,7 +146,8 @@ def _design(run: Run) -> dict[str, str]:
         + (f"CLAHE (clip limit {made.clip_limit:g}, {made.tiles} tiles)" if made.clahe else "no CLAHE")
         + ", then each image to mean 0 and standard deviation 1; the same for every image. Files that "
         "cannot be read, or are no chest radiograph by their header, are left out.",
-        "partition": f"{parts}.",
+        "partition": f"{parts}."
+        + (f" Each part is the images of one source ({', '.join(run.held_out)})." if run.held_out else ""),
         "data_id": f"The cache's digest is {run.cache_digest}; {code('magsd prepare')} on the same files "
         "gives it.",
     }
