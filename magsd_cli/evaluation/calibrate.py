@@ -273,13 +273,13 @@ def in_words(point: OperatingPoint) -> str:
             if decision.cross_fitted
             else "on the images it was chosen on, so slightly optimistic"
         )
-        rates = f"sensitivity {sensitivity}, specificity {specificity} %, {how}"
+        rates = f"sensitivity {sensitivity}, specificity {specificity}%, {how}"
         said.append(f"{decision.positive} from {decision.threshold:.3f} ({rates})")
     if point.confidence is not None:
         said.append(f"refers below a confidence of {point.confidence.least:.3f}")
     if point.appearance is not None:
         said.append(
-            f"refers {100 * point.appearance.referred:.1f} % of images like these as unlike the training "
+            f"refers {100 * point.appearance.referred:.1f}% of images like these as unlike the training "
             "images"
         )
     return ", ".join(said)

@@ -69,11 +69,11 @@ def _views(cache: Cache) -> tuple[dict[str, tuple[Features, bool]], str]:
     """Each view's name, its features and whether it holds no lung; and which region was removed."""
     lungs = _lungs(cache.path)
     region = chest_region(lungs, cache.preprocessing.size)
-    removed = f"Lungs removed: from every image the same region, {100 * region.mean():.0f} % of it, "
+    removed = f"Lungs removed: from every image the same region, {100 * region.mean():.0f}% of it, "
     if lungs is None:
         removed += "a rounded rectangle over the middle (there are no lung masks)."
     else:
-        removed += f"where lungs are in at least 5 % of the {len(lungs)} lung masks of this cache."
+        removed += f"where lungs are in at least 5% of the {len(lungs)} lung masks of this cache."
     views: dict[str, tuple[Features, bool]] = {
         "the border of the picture alone": (border_features, True),
         "the picture with the lungs removed": (lambda images: lungless_features(images, region), True),

@@ -180,7 +180,7 @@ class ByColumn(nn.Module):
         return explain(self.network, column_z_score(images))
 
 
-def _as_it_predicts(model: nn.Module, recipe: Recipe) -> nn.Module:
+def as_it_predicts(model: nn.Module, recipe: Recipe) -> nn.Module:
     """The network with what the recipe does to an image before it, and to the answers."""
     if recipe.image.z_score == "column":
         model = ByColumn(model)
@@ -211,7 +211,7 @@ def trained_network(recipe: Recipe, classes: Sequence[str], weights: Path) -> nn
     settings = recipe.model.model_copy(update={"weights": "none"})
     model = build_model(settings, len(classes), recipe.seed)
     load_weights(model, weights, tuple(classes))
-    return _as_it_predicts(model, recipe)
+    return as_it_predicts(model, recipe)
 
 
 def untrained_ensemble(recipe: Recipe, classes: Sequence[str], folds: Sequence[int]) -> Ensemble:
@@ -220,5 +220,5 @@ def untrained_ensemble(recipe: Recipe, classes: Sequence[str], folds: Sequence[i
     models = []
     for fold in folds:
         model = build_model(settings, len(classes), generator_seed(recipe.seed, fold, 0, WEIGHTS))
-        models.append(_as_it_predicts(model, recipe))
+        models.append(as_it_predicts(model, recipe))
     return Ensemble(tuple(models), tuple(classes), recipe.image.size, tuple(folds))

@@ -8,7 +8,7 @@ from magsd_cli.console import counted
 from magsd_cli.localization.folder import Summary
 from magsd_cli.localization.measure import BOXES, IOU, LUNGS, MASK, LocalizationRow, kind_of, number_in
 from magsd_cli.localization.scores import KindFigures, Score, verdict
-from magsd_cli.render.document import percent
+from magsd_cli.render.document import interval_text, percent
 from magsd_cli.settings import Map
 
 KINDS = {BOXES: "Boxes", MASK: "Masks", LUNGS: "Lungs"}
@@ -65,13 +65,13 @@ def sentence(kind: str, figures: KindFigures) -> str:
     answers = {name: verdict(control["gain_interval95"]) for name, control in main["controls"].items()}
     words = [
         f"{percent(control['mean'], digits=1)}% for {CHANCES[name]} (difference "
-        f"{100 * control['gain']:+.1f} {interval_words(control['gain_interval95'])})"
+        f"{100 * control['gain']:+.1f} {interval_text(control['gain_interval95'], signed=True)})"
         for name, control in main["controls"].items()
     ]
     text = (
         f"{KINDS[kind]}, {counted(figures['n'], 'image')} of {counted(figures['patients'], 'patient')}: "
         f"{what} "
-        f"{percent(main['mean'], digits=1)}% {interval_words(main['interval95'])}"
+        f"{percent(main['mean'], digits=1)}% {interval_text(main['interval95'])}"
     )
     if not words:
         return f"{text}; too few images for a comparison with chance."
@@ -99,7 +99,7 @@ def _pointing(pointing: Score) -> str:
     what = "better than" if answers == {"better"} else "not shown to be better than"
     return (
         f" Its strongest point lies in the finding in {percent(pointing['mean'], digits=1)}% "
-        f"{interval_words(pointing['interval95'])} of the images, {what} chance ({', '.join(chances)})."
+        f"{interval_text(pointing['interval95'])} of the images, {what} chance ({', '.join(chances)})."
     )
 
 
@@ -125,8 +125,3 @@ def threshold_words(rows: Sequence[LocalizationRow]) -> dict[str, str]:
                 why += "; the default where these are too few"
         found[kind] = f"{KINDS[kind]}: threshold {value} of the attention's range, {why}."
     return found
-
-
-def interval_words(bounds: Sequence[float] | None) -> str:
-    """An interval in percent, as `low to high`."""
-    return "[n/a]" if bounds is None else f"[{100 * bounds[0]:.1f}, {100 * bounds[1]:.1f}]"

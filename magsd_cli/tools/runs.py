@@ -26,6 +26,7 @@ from magsd_cli.artifacts.suites import read_suite, suite_file
 from magsd_cli.console import counted, in_bytes
 from magsd_cli.errors import ArtifactError, LockedError, MagsdError, OutputError
 from magsd_cli.recipe import load_recipe
+from magsd_cli.render.document import interval_text
 
 if TYPE_CHECKING:
     from magsd_cli.evaluation.cross_validation import RunMetrics
@@ -261,13 +262,11 @@ def mean_words(metrics: RunMetrics, metric: str) -> str:
 
 
 def pooled_words(metrics: RunMetrics, metric: str) -> str:
-    """A metric of all out-of-fold images and its 95% interval in percent: 77.3 (74.1 to 80.5)."""
+    """A metric of all out-of-fold images and its 95% interval in percent: 77.3 [74.1 to 80.5]."""
     value, bounds = metrics["pooled"][metric], metrics.get("pooled_intervals", {}).get(metric)
     if value is None:
         return "undefined"
-    return f"{100 * value:.1f}" + (
-        "" if bounds is None else f" ({100 * bounds[0]:.1f} to {100 * bounds[1]:.1f})"
-    )
+    return f"{100 * value:.1f}" + ("" if bounds is None else f" {interval_text(bounds)}")
 
 
 def compare_two(first: Path, second: Path) -> list[str]:
@@ -278,7 +277,7 @@ def compare_two(first: Path, second: Path) -> list[str]:
     names = [run.path.name for run in runs]
     lines = [f"A: {first}", f"B: {second}", "", "Recipe keys and data that differ"]
     lines += _differences(*runs) or ["none"]
-    lines += ["", "Figures in percent: mean over the folds +- standard deviation; pooled (95% interval)"]
+    lines += ["", "Figures in percent: mean over the folds +- standard deviation; pooled [95% interval]"]
     if not all(run.complete for run in runs):
         rest = [
             f"{name}: {unfinished(run)}" for name, run in zip(names, runs, strict=True) if not run.complete
@@ -327,10 +326,8 @@ def _paired_differences(first: Path, second: Path) -> tuple[dict[str, str], str]
     words = {}
     for metric in COMPARED:
         found = difference([later[metric]], [earlier[metric]])
-        low, high = found.interval
         if found.value is not None:
-            bounds = "" if low is None or high is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-            words[metric] = f"{100 * found.value:+.1f}{bounds}"
+            words[metric] = f"{100 * found.value:+.1f} {interval_text(found.interval, signed=True)}"
     return words, (
         f"B - A in percentage points, paired by image, by {DRAWS:,} bootstrap samples over patients; an "
         "interval without 0 speaks for a difference."

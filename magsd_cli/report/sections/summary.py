@@ -75,7 +75,7 @@ def source_caution(labels: Sequence[str], sources: Sequence[str]) -> Caution | N
     return Caution(
         f"The images of {classes} come from other sources than the rest ({details}). A network can then tell "
         "these classes apart by the scanner, the hospital or the picture's processing, without looking at "
-        "the lungs at all. The figures below therefore do not show how well disease is recognised; only "
+        "the lungs at all. The figures therefore do not show how well disease is recognised; only "
         "images of all classes from one and the same source can show that."
     )
 
@@ -97,8 +97,8 @@ def baseline_caution(accuracy: float | None, majority: float, name: str) -> Caut
     if accuracy is None or accuracy > majority:
         return None
     return Caution(
-        f"Calling every image {name}, the commonest class, would be right in {100 * majority:.2f} % of the "
-        f"images. The networks were right in {100 * accuracy:.2f} %: they are no better than that."
+        f"Calling every image {name}, the commonest class, would be right in {100 * majority:.2f}% of the "
+        f"images. The networks were right in {100 * accuracy:.2f}%: they are no better than that."
     )
 
 
@@ -191,8 +191,8 @@ def _headline(facts: Facts) -> str:
     images = ", ".join(f"{key} {count}" for key, count in counts.items())
     return (
         f"{pooled['n']} images{of_patients} ({images}) were tested. Accuracy: "
-        f"{mean_and_deviation(mean['accuracy'], deviation['accuracy'])} % (mean ± standard deviation over "
+        f"{mean_and_deviation(mean['accuracy'], deviation['accuracy'])}% (mean ± standard deviation over "
         f"{len(metrics['folds'])} folds; calling every image {name} would reach "
-        f"{100 * counts[name] / max(1, pooled['n']):.2f} %). Area under the ROC curve, mean over the "
-        f"classes: {mean_and_deviation(mean['auc'], deviation['auc'])} %."
+        f"{100 * counts[name] / max(1, pooled['n']):.2f}%). Area under the ROC curve, mean over the "
+        f"classes: {mean_and_deviation(mean['auc'], deviation['auc'])}%."
     )
