@@ -21,6 +21,9 @@ from magsd_cli.commands.options import (
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import By, Engine, Map
 
+#: What a worker of predict imports.
+WORKER_MODULES = ("magsd_cli.inference.onnx_engine", "onnxruntime", "magsd_cli.data.dicom.read")
+
 
 def predict(
     context: typer.Context,
@@ -73,13 +76,18 @@ def predict(
 
     Parquet, or CSV where FILE ends in .csv; on a terminal without --out a readable table.
     """
-    from magsd_cli.inference.predict import PredictOptions
-    from magsd_cli.inference.predict import predict as run
-
     if codes is not None and dicom_sr is None:
         raise UsageError(
             "--codes: are the codes of DICOM reports; say where to write them with --dicom-sr DIR"
         )
+    if model is not None and model.is_file() and cluster is None and not dry_run:
+        from magsd_cli.runtime.worker_pool import early_worker
+
+        # A model file is run by workers: the first begins while the imports below go on.
+        context.with_resource(early_worker(*WORKER_MODULES))
+
+    from magsd_cli.inference.predict import PredictOptions
+    from magsd_cli.inference.predict import predict as run
 
     options = PredictOptions(
         inputs=inputs or [],

@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from magsd_cli.artifacts.columns import table_from_rows
 from magsd_cli.artifacts.files import lock, sweep_orphans
@@ -24,12 +21,11 @@ from magsd_cli.artifacts.tables import (
     IN_TRAINING_DATA,
     PREDICTION,
     path_text,
-    probability_column,
     table_schema,
     write_csv,
     write_table,
 )
-from magsd_cli.console import counted, printable, progress, say
+from magsd_cli.console import counted, progress, say
 from magsd_cli.errors import NoInputError, OutputError, UsageError
 from magsd_cli.inference.decision import DecisionRules, decide, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_with_onnx, score_with_torch
@@ -50,7 +46,7 @@ from magsd_cli.inference.resume import (
     write_seen,
 )
 from magsd_cli.inference.scoring import FileAnswer
-from magsd_cli.inference.studies.table import COLUMNS, STUDY, with_studies, write_studies
+from magsd_cli.inference.studies.table import COLUMNS, STUDY, id_columns, with_studies, write_studies
 from magsd_cli.settings import Engine, Network
 
 TABLE_SUFFIXES = (".parquet", ".csv")
@@ -136,7 +132,7 @@ def answer_files(options: PredictOptions, check: Callable[[Model], None] = lambd
         rows, fresh = _all_rows(plan, options)
         table = merged(plan.known_rows, rows)
         if options.by_study:
-            table = with_studies(table, plan.files, lru_cache(partial(site_key, options.runs)))
+            table = with_studies(table, plan.files, _key_of(options))
         if table != plan.known_rows.earlier or out is None or not out.exists():
             _write(table, plan, out)
         if out is not None:
@@ -259,6 +255,7 @@ def _all_rows(plan: Plan, options: PredictOptions) -> tuple[list[Row], set[str]]
     rows = dict(kept)
     if missing:
         trained_on = plan.model.fold_of_content() or {}
+        ids_of = _ids_of(options)
         answers = _score(plan, missing, options)
         started = time.monotonic()
         with ExitStack() as stack:
@@ -267,12 +264,25 @@ def _all_rows(plan: Plan, options: PredictOptions) -> tuple[list[Row], set[str]]
             bar = stack.enter_context(progress("predict", len(missing)))
             for some in answers:
                 fresh = {
-                    answer.path: prediction_row(answer, plan.model, plan.rules, trained_on) for answer in some
+                    answer.path: prediction_row(answer, plan.model, plan.rules, trained_on) | ids_of(answer)
+                    for answer in some
                 }
                 keep(fresh.values())
                 rows |= fresh
                 bar.update(len(some), f"{len(rows) / (time.monotonic() - started):.1f} images/s")
     return [rows[path] for path in plan.files], {path_text(path) for path in missing}
+
+
+def _ids_of(options: PredictOptions) -> Callable[[FileAnswer], dict[str, str]]:
+    """What `--by study` adds to the row of an answer whose worker read the file's header."""
+    key = _key_of(options)
+    if not options.by_study:
+        return lambda _answer: {}
+    return lambda answer: {} if answer.identity is None else id_columns(answer.identity, key)
+
+
+def _key_of(options: PredictOptions) -> Callable[[], bytes]:
+    return lru_cache(partial(site_key, options.runs))
 
 
 def _keeper(out: Path | None, plan: Plan, stack: ExitStack) -> Callable[[Iterable[Row]], None]:
@@ -328,6 +338,8 @@ def prediction_row(
 def _write(rows: list[Row], plan: Plan, out: Path | None) -> None:
     """To --out, to a terminal as something readable, or to standard output as Parquet."""
     if out is None and sys.stdout is not None and sys.stdout.isatty():
+        from magsd_cli.inference.show import show_predictions
+
         show_predictions(rows, plan.model.classes)
         return
     schema = table_schema(PREDICTION, plan.model.classes)
@@ -366,33 +378,3 @@ def _conclude(rows: list[Row], watch_once: bool) -> int:
     if failed and len(failed) == len(rows) and not watch_once:
         raise NoInputError(f"{len(rows)} files: none is an image that can be used; see the column error")
     return 3 if failed else 0
-
-
-def show_predictions(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> None:
-    """Print the rows of a prediction table: file, result, probabilities in percent, what to know about it."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("file", overflow="fold")
-    table.add_column("result", no_wrap=True)
-    for name in classes:
-        table.add_column(Text(printable(name)), justify="right", no_wrap=True)
-    table.add_column("notes", overflow="fold")
-    for row in rows:
-        table.add_row(Text(printable(row["path"])), *_cells(row, classes))
-    console = Console()
-    console.print(table)
-    console.print("Percent. Not for clinical diagnosis. A table for programs: --out FILE", style="dim")
-
-
-def _cells(row: Mapping[str, Any], classes: Sequence[str]) -> list[Text]:
-    refer = [f"refer: {row['refer_reason']}"] if row.get("refer") else []
-    decision = [row["decision"]] if row.get("decision") else []
-    notes = printable("; ".join([*refer, *decision, *row["warnings"]]))
-    if row["status"] == "error":
-        failed = printable(f"{row['error_code']}: {row['error']}")
-        return [Text("error", style="red"), *(Text("-") for _ in classes), Text(failed, style="red")]
-    values = [row[probability_column(name)] for name in classes]
-    shown = [
-        Text(f"{100 * value:.1f}", style="bold" if name == row["predicted"] else "")
-        for name, value in zip(classes, values, strict=True)
-    ]
-    return [Text(printable(row["predicted"]), style="bold"), *shown, Text(notes, style="yellow")]
