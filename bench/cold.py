@@ -47,10 +47,11 @@ def main() -> None:
     for number, what in enumerate(("wall", "CPU")):
         imports, predicts = zip(*((one[number], two[number]) for one, two in pairs), strict=True)
         ratios = [two / one for one, two in zip(imports, predicts, strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
         print(
-            f"{what}: imports {statistics.median(imports):.2f} s, predict {statistics.median(predicts):.2f} s, "
-            f"ratio {statistics.median(ratios):.2f} (quartiles "
-            f"{', '.join(f'{q:.2f}' for q in statistics.quantiles(ratios, n=4)[::2])})"
+            f"{what}: imports {statistics.median(imports):.2f} s, "
+            f"predict {statistics.median(predicts):.2f} s; "
+            f"ratio {statistics.median(ratios):.2f} (quartiles {low:.2f}, {high:.2f})"
         )
 
 
