@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import ssl
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import orthanc
 import pytest
-from authority import MISSING, Authority
 from films import film, film_model
 
 from magsd_cli.artifacts.tables import PREDICTION, read_table
@@ -152,31 +150,6 @@ def test_more_studies_and_images_than_fit_a_page_are_listed(tmp_path: Path) -> N
         found = pacs.studies(("CR", "DX"), datetime.now() - timedelta(hours=1))
         assert len({one.uid for one in found}) == len(found) == 120
         assert len(pacs.images("1.2.826.0.1.0", ("DX",), 1000)) == 120
-
-
-@pytest.mark.skipif(bool(MISSING), reason=MISSING or "openssl is here")
-def test_over_tls_with_a_certificate_of_ours(tmp_path: Path) -> None:
-    ours = Authority(tmp_path, "ours")
-    certificate, key = ours.issue("server", "serverAuth")
-    both = tmp_path / "both.pem"
-    both.write_bytes(certificate.read_bytes() + key.read_bytes())
-    client = ours.issue("client", "clientAuth", of="DNS:client")
-    context = ssl.create_default_context(cafile=ours.pem)
-    context.load_cert_chain(*client)
-    settings = {
-        "SslEnabled": True, "SslCertificate": str(both), "SslVerifyPeers": True,
-        "SslTrustedClientCertificates": str(ours.pem),
-    }  # fmt: skip
-    film_model(tmp_path)
-    with orthanc.running(tmp_path, settings, context) as server:
-        server.upload(drawn_film(tmp_path, 0, 1))
-        trusting = ["--ca", str(ours.pem), "--retries", "0"]
-        assert start(tmp_path, server, "t.parquet", *trusting).wait(timeout=600) == 8
-        assert server.objects("SR") == []
-        known = ["--client-cert", str(client[0]), "--client-key", str(client[1])]
-        assert start(tmp_path, server, "t.parquet", *trusting, *known).wait(timeout=600) == 0
-        assert len(server.objects("SR")) == 1
-    assert len(rows(tmp_path / "t.parquet")) == 1
 
 
 @pytest.mark.slow
