@@ -97,10 +97,14 @@ class Localized:
 
 @dataclass
 class Gathered:
-    """The results of the pass over the images: a row each, and what waits until thresholds are known."""
+    """The results of the pass over the images: a row each, and what waits until thresholds are known.
+
+    `own`: content hashes of the images of the run.
+    """
 
     rows: dict[Path, LocalizationRow] = field(default_factory=dict)
     pending: dict[Path, PendingImage] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,7 @@ def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
         ask_untrained = None if ask_untrained is None else evidence_of(ask_untrained, model.name)
     patient_of = model.patient_of_content()
     names = picture_names(files)
-    found = Gathered(rows={path: {} for path in files})
+    found = Gathered(rows={path: {} for path in files}, own=frozenset(fold_of or ()))
     hands = hands_for(len(files), max(1, cores() // 2))
     with progress("localize", len(files)) as bar:
         for views in view_files(files, model.preprocessing, hands):
@@ -287,7 +291,7 @@ def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256:
         "left_out_as_training_data": sum(row["unseen"] is False for row in true),
         "possibly_training_data": sum(row["unseen"] is None for row in true),
         "own_data_by_its_unseen_fold": sum(
-            row["unseen"] is True and len(row["folds"]) == 1 and row["folds"] != [REFIT] for row in ok
+            row["unseen"] is True and row["sha256"] in found.own and row["folds"] != [REFIT] for row in ok
         ),
         "controls": _controls(found),
         "area_share": float(np.mean([number_in(row, "area_share") for row in ok])) if ok else None,
