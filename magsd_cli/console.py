@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 LOG_FORMAT_VARIABLE = "MAGSD_LOG_FORMAT"
+LINE_SECONDS = 30.0  # between two lines of progress where stderr is no terminal
 UNITS = ("B", "kB", "MB", "GB", "TB")
 VERBOSITY_VARIABLE = "MAGSD_VERBOSITY"  # what --quiet and --verbose set, for child processes too
 OFFLINE_VARIABLE = "MAGSD_OFFLINE"  # what --offline sets: no first weights are fetched
@@ -102,34 +103,63 @@ def printable(text: object) -> str:
 
 
 #: From what is under way and the number of its steps to a bar that lasts as long as the context.
-OpenBar = Callable[[str, int], AbstractContextManager[Bar]]
+OpenBar = Callable[[str, int | None], AbstractContextManager[Bar]]
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Bar]:
-    """A Rich bar with time left when stderr is a terminal; silent otherwise."""
-    with progress_bars() as add:
+def progress(description: str, total: int | None) -> Iterator[Bar]:
+    """A Rich bar when stderr is a terminal, with the time left where the `total` is known and the time passed
+    where it is not; else a line every 30 seconds.
+    """
+    if not on_terminal():
+        yield _Lines(description, total)
+        return
+    with progress_bars(known=total is not None) as add:
         yield add(description, total)
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int], Bar]]:
-    """One Rich view of several bars: what it yields adds a bar. Silent where stderr is no terminal."""
+def progress_bars(known: bool = True) -> Iterator[Callable[[str, int | None], Bar]]:
+    """One Rich view of several bars, `known`: of known totals. What it yields adds a bar.
+
+    Silent where stderr is no terminal.
+    """
     if not on_terminal():
         yield lambda _description, _total: _Silent()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        MofNCompleteColumn() if known else TextColumn("{task.completed}", markup=False),
+        TimeRemainingColumn() if known else TimeElapsedColumn(),
         TextColumn("{task.fields[text]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         yield lambda description, total: _RichBar(bars, bars.add_task(description, total=total, text=""))
+
+
+class _Lines:
+    """For logs: how far it is, every `LINE_SECONDS`."""
+
+    def __init__(self, description: str, total: int | None) -> None:
+        self._description, self._of = description, "" if total is None else f" of {total}"
+        self._done, self._next = 0, time.monotonic() + LINE_SECONDS
+
+    def update(self, advance: int = 1, text: str | None = None) -> None:
+        self._done += advance
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + LINE_SECONDS
+            say(f"{self._description}: {self._done}{self._of}{f', {text}' if text else ''}")
 
 
 class _Silent:

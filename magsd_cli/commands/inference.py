@@ -35,7 +35,12 @@ def predict(
     null: Annotated[
         bool, typer.Option("-0", "--null", help="The paths in that FILE end in NUL, not lines.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the table to this file.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", metavar="FILE|DIR/", help="Write the table to this file, or in parts to this folder."
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the rows that FILE has and score the rest.")
     ] = False,
@@ -71,7 +76,8 @@ def predict(
 ) -> int:
     """Classify images: a row for every file, on stdout or in --out.
 
-    Parquet, or CSV where FILE ends in .csv; on a terminal without --out a readable table.
+    Parquet, or CSV where FILE ends in .csv; with a / behind its name a folder of Parquet files. On a terminal
+    without --out a readable table.
     """
     from magsd_cli.inference.predict import PredictOptions
     from magsd_cli.inference.predict import predict as run
@@ -87,7 +93,8 @@ def predict(
         runs=context.obj,
         files_from=files_from,
         null=null,
-        out=out,
+        out=None if out is None else Path(out),
+        parts=out is not None and out.endswith("/"),
         resume=resume,
         overwrite=overwrite,
         watch_once=watch_once,

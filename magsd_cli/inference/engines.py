@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,8 +18,17 @@ from magsd_cli.inference.answer import Prediction
 from magsd_cli.inference.decision import appearance_of
 from magsd_cli.inference.model import Model, export_command
 from magsd_cli.inference.out_of_distribution import TrainingDistribution
-from magsd_cli.inference.scoring import FileAnswer, answer_to, crashed_answer, score_files, tasks_for
-from magsd_cli.runtime.worker_pool import even_chunk, run_isolated
+from magsd_cli.inference.scoring import (
+    FileAnswer,
+    answer_to,
+    chunk_of,
+    crashed_answer,
+    files_in_words,
+    hands_for,
+    score_files,
+    tasks_for,
+)
+from magsd_cli.runtime.worker_pool import run_isolated
 from magsd_cli.settings import Engine
 
 Images = npt.NDArray[np.uint8]
@@ -68,17 +77,17 @@ def _has_nvidia() -> bool:
 
 
 def score_with_onnx(
-    model: Model, files: Sequence[Path], workers: int | None, gpus: int | None = None
+    model: Model, files: Iterable[Path], workers: int | None, gpus: int | None = None
 ) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order: worker processes that each decode and infer, and share nothing.
 
     Their number is `workers`, else `gpus` (which stands for processes on a CPU), else that of the cores.
     """
     assert model.model_file is not None
-    hands = min(workers or gpus or os.cpu_count() or 1, len(files))
+    hands = hands_for(files, workers or gpus or os.cpu_count() or 1)
     how = f"ONNX Runtime ({model.model_file.precision})"
-    say(f"{len(files)} files with {how} in {hands} {'process' if hands == 1 else 'processes'}")
-    chunk = even_chunk(len(files), hands, CHUNK)
+    say(f"{files_in_words(files)} with {how} in {hands} {'process' if hands == 1 else 'processes'}")
+    chunk = chunk_of(files, hands, CHUNK)
     tasks = tasks_for(files, model.preprocessing)
     arguments = (model.model_file.path, appearance_of(model))
     yield from run_isolated(onnx_worker, arguments, tasks, crashed_answer, hands, chunk)
@@ -113,7 +122,7 @@ def _one_by_one(
 
 def score_with_torch(
     model: Model,
-    files: Sequence[Path],
+    files: Iterable[Path],
     device: str,
     gpus: int | None,
     batch_size: int | None,
@@ -129,13 +138,13 @@ def score_with_torch(
     devices = choose_devices(device, gpus)
     cores = os.cpu_count() or 1
     if devices[0].type == "cpu" and len(devices) > 1:
-        yield from _score_in_processes(model, files, min(len(devices), len(files)))
+        yield from _score_in_processes(model, files, hands_for(files, len(devices)))
         return
     # On a CPU one image at a time is as fast as a batch, and then a row is the same bits whatever else is
     # scored beside it, today or when an interrupted run is continued.
     size = batch_size or (1 if devices[0].type == "cpu" else 16)
     hands = workers or (max(1, cores // 2) if devices[0].type == "cpu" else cores)
-    say(f"{len(files)} files on {', '.join(describe(device) for device in devices)}")
+    say(f"{files_in_words(files)} on {', '.join(describe(device) for device in devices)}")
     replicas = [(load_ensemble(model.run, model.folds, device), device) for device in devices]
 
     with ThreadPoolExecutor(len(devices)) as threads:
@@ -150,16 +159,16 @@ def score_with_torch(
 
         together = size * len(devices)
         yield from score_files(
-            files, model.preprocessing, score, min(hands, len(files)), together, appearance_of(model)
+            files, model.preprocessing, score, hands_for(files, hands), together, appearance_of(model)
         )
 
 
 def _score_in_processes(
-    model: Model, files: Sequence[Path], hands: int
+    model: Model, files: Iterable[Path], hands: int
 ) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order, from `hands` processes on the CPU that each decode and run torch."""
     assert model.run is not None
-    say(f"{len(files)} files on the CPU in {hands} processes")
+    say(f"{files_in_words(files)} on the CPU in {hands} processes")
     arguments = (model.run.path, model.folds, appearance_of(model))
     tasks = tasks_for(files, model.preprocessing)
     yield from run_isolated(torch_worker, arguments, tasks, crashed_answer, hands, CHUNK)

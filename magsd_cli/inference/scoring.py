@@ -6,7 +6,8 @@ stays flat however long the list is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class FileAnswer:
 
 
 def score_files(
-    files: Sequence[Path],
+    files: Iterable[Path],
     preprocessing: Preprocessing,
     score: Score,
     workers: int,
@@ -66,20 +67,39 @@ def score_pictures(
 
 
 def prepare_files(
-    files: Sequence[Path], preprocessing: Preprocessing, workers: int, chunk: int = CHUNK
+    files: Iterable[Path], preprocessing: Preprocessing, workers: int, chunk: int = CHUNK
 ) -> Generator[tuple[list[Path], list[Ingested]], None, None]:
     """Decode and prepare `files` in worker processes; yield (files, pictures) in order, `chunk` at a time."""
-    tasks = tasks_for(files, preprocessing)
-    chunk = even_chunk(len(tasks), workers, chunk)
-    done = 0
-    for pictures in run_isolated(plain, (ingest,), tasks, _crashed, workers, chunk):
-        yield list(files[done : done + len(pictures)]), pictures
-        done += len(pictures)
+    under_way: deque[Path] = deque()
+
+    def tasks() -> Iterator[IngestTask]:
+        for task in tasks_for(files, preprocessing):
+            under_way.append(task.path)
+            yield task
+
+    together = chunk_of(files, workers, chunk)
+    for pictures in run_isolated(plain, (ingest,), tasks(), _crashed, workers, together):
+        yield [under_way.popleft() for _ in pictures], pictures
 
 
-def tasks_for(files: Sequence[Path], preprocessing: Preprocessing) -> list[IngestTask]:
+def tasks_for(files: Iterable[Path], preprocessing: Preprocessing) -> Iterator[IngestTask]:
     """What to do with each of `files`."""
-    return [IngestTask(path, preprocessing, fingerprints=False) for path in files]
+    return (IngestTask(path, preprocessing, fingerprints=False) for path in files)
+
+
+def hands_for(files: Iterable[Path], most: int) -> int:
+    """How many of `most` processes get work: no more than there are files, where their number is known."""
+    return min(most, len(files)) if isinstance(files, Sized) else most
+
+
+def chunk_of(files: Iterable[Path], workers: int, most: int) -> int:
+    """How many of `files` travel together; see `even_chunk`."""
+    return even_chunk(len(files), workers, most) if isinstance(files, Sized) else most
+
+
+def files_in_words(files: Iterable[Path]) -> str:
+    """The number of files where it is known."""
+    return f"{len(files)} files" if isinstance(files, Sized) else "files as they are found"
 
 
 def _crashed(_task: IngestTask, crash: Crash) -> Ingested:

@@ -133,8 +133,8 @@ def test_a_file_named_again_is_counted(tmp_path: Path, capsys: pytest.CaptureFix
     list_inputs([tmp_path, tmp_path])
     err = capsys.readouterr().err.splitlines()
     assert err == [
-        "1 file was named twice; it has one row",
-        "2 files were named more than once; each has one row",
+        "left out: 1 input that had been reached before; each file has one row",
+        "left out: 2 inputs that had been reached before; each file has one row",
     ]
 
 
@@ -153,12 +153,12 @@ def test_a_list_names_paths_from_its_own_folder(
     data: bytes, null: bool, names: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "list.txt").write_bytes(data)
-    assert read_list(tmp_path / "list.txt", null) == [tmp_path / name for name in names]
+    assert list(read_list(tmp_path / "list.txt", null)) == [tmp_path / name for name in names]
 
 
 def test_absolute_paths_of_a_list_stay(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("/films/a.png\n")
-    assert read_list(tmp_path / "list.txt") == [Path("/films/a.png")]
+    assert list(read_list(tmp_path / "list.txt")) == [Path("/films/a.png")]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_list_that_cannot_be_read(data: bytes | None, words: str, tmp_path: Pa
     if data is not None:
         (tmp_path / "list.txt").write_bytes(data)
     with pytest.raises(UsageError, match=words):
-        read_list(tmp_path / "list.txt")
+        list(read_list(tmp_path / "list.txt"))
 
 
 def test_the_order_is_by_the_parts_of_a_path(tmp_path: Path) -> None:
