@@ -15,7 +15,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -87,23 +87,24 @@ def read_list(source: Path, null: bool = False) -> Iterator[Path]:
 
     Names are taken as they stand but for the end of the line: blanks and bytes that are no UTF-8 are kept.
     Relative ones are meant from the list's folder. Empty lines are passed over. Raises `UsageError` where the
-    list cannot be read or is UTF-16, as soon as it is called.
+    list cannot be read or is UTF-16, as soon as its first path is asked for.
     """
     try:
-        file = sys.stdin.buffer if str(source) == "-" else source.open("rb")
-        start = file.read(PIECE)
+        with nullcontext(sys.stdin.buffer) if str(source) == "-" else source.open("rb") as file:
+            yield from _names_in(source, file, null)
     except OSError as error:
         raise UsageError(
             f"--files-from {source}: {error.strerror}; give a file with a path a line"
         ) from error
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UsageError(f"--files-from {source}: is UTF-16; save it as UTF-8")
+
+
+def _names_in(source: Path, file: BinaryIO, null: bool) -> Iterator[Path]:
     folder = Path() if str(source) == "-" else source.parent
-    return _listed(source, file, start.removeprefix(codecs.BOM_UTF8), folder, null)
-
-
-def _listed(source: Path, file: BinaryIO, start: bytes, folder: Path, null: bool) -> Iterator[Path]:
-    end, piece, rest = b"\0" if null else b"\n", start, b""
+    end, rest = b"\0" if null else b"\n", b""
+    piece = file.read(PIECE)
+    if piece.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UsageError(f"--files-from {source}: is UTF-16; save it as UTF-8")
+    piece = piece.removeprefix(codecs.BOM_UTF8)
     while piece:
         if not null and b"\0" in piece:
             raise UsageError(f"--files-from {source}: its paths end in NUL bytes; add -0")
@@ -112,8 +113,6 @@ def _listed(source: Path, file: BinaryIO, start: bytes, folder: Path, null: bool
         piece = file.read(PIECE)
     if last := _name(null, rest):
         yield folder / os.fsdecode(last)
-    if file is not sys.stdin.buffer:
-        file.close()
 
 
 def _name(null: bool, line: bytes) -> bytes:
