@@ -127,10 +127,10 @@ def answer_files(
             _write(plan, options)
             if options.watch_once:
                 _warn_of_empty(options.inputs, plan.store)
-            plan.store.finish()
             rows = dict(plan.store.answers()) if keep_answers else {}
-            code = _conclude(plan.store.counts(options.watch_once, MOST_NAMED), options.watch_once)
-            return Answered(code, plan.model, plan.rules, rows)
+            counts = plan.store.counts(options.watch_once, MOST_NAMED)
+            plan.store.finish()
+            return Answered(_conclude(counts, options.watch_once), plan.model, plan.rules, rows)
 
 
 def _refuse_existing(options: PredictOptions) -> None:

@@ -40,7 +40,7 @@ def arrive(site: Path, name: str, seed: int) -> Path:
     path = site / "in" / name
     path.parent.mkdir(exist_ok=True)
     rng = np.random.default_rng(seed)
-    cv2.imwrite(str(path), rng.integers(0, 90 + 10 * seed, (70, 70), dtype=np.uint8))
+    cv2.imwrite(str(path), rng.integers(0, 90 + 10 * seed % 160, (70, 70), dtype=np.uint8))
     return path
 
 

@@ -33,7 +33,8 @@ class Index:
     def each(self, sql: str, values: Iterable[Any] = ()) -> Iterator[Any]:
         """The rows of an answer, one at a time."""
         with _said():
-            yield from self._database.execute(sql, tuple(values))
+            for row in self._database.execute(sql, tuple(values)):  # noqa: UP028 (it would close the cursor)
+                yield row
 
     def close(self) -> None:
         """Let go of the database and its temporary file."""
