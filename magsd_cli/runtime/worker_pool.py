@@ -129,6 +129,11 @@ def run_isolated(
         pool.close()
 
 
+def worker_environment() -> dict[str, str]:
+    """The environment variables of a worker: those of this process, one thread, memory that is kept."""
+    return _KEEP_MEMORY | os.environ | dict.fromkeys(_SINGLE_THREAD, "1")
+
+
 def plain(handler: Any) -> Any:
     """The setup of a worker that needs none."""
     return handler
@@ -184,7 +189,7 @@ class _Pool(Generic[Item, Result]):
         ours, theirs = Pipe()
         # -P: a file named like a library in the current folder must not be imported.
         command = [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno())]
-        environment = _KEEP_MEMORY | os.environ | dict.fromkeys(_SINGLE_THREAD, "1")
+        environment = worker_environment()
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         try:
             process = subprocess.Popen(  # noqa: S603 (our own interpreter and code)

@@ -77,7 +77,7 @@ class TableFolder:
             self._write(len(self._starts), self._tail, self._tail + PART_ROWS, {})
             self._starts.append(self._tail)
             self._tail += PART_ROWS
-            self._store.settle(self._tail)
+            self._store.settle(self._starts[-1], self._tail)
             self._finished = False
 
     def finish(self) -> None:

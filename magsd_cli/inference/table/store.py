@@ -263,9 +263,10 @@ class RowStore:
         given, known = self._index.first(sql, (self.earlier.count, len(inside), inside))
         return int(given), int(known)
 
-    def settle(self, position: int) -> None:
-        """Rows before `position` are in the table as it is now: the journal need not keep them any more."""
-        self._index.run("UPDATE row SET place = -1 - position WHERE position < ? AND place >= 0", (position,))
+    def settle(self, start: int, stop: int) -> None:
+        """Rows `start` to `stop` are in the table as it is now: the journal need not keep them any more."""
+        sql = "UPDATE row SET place = -1 - position WHERE place >= 0 AND position >= ? AND position < ?"
+        self._index.run(sql, (start, stop))
         kept = list(self._index.each("SELECT position, place FROM row WHERE place >= 0"))
         spare = list(self._index.each("SELECT rowid, place FROM spare"))
         places = [place for _, place in (*kept, *spare)]
