@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from magsd_cli.errors import UsageError
-from magsd_cli.inference.inputs import list_inputs, read_list
+from magsd_cli.inference import inputs
+from magsd_cli.inference.inputs import Inputs, list_inputs, read_list
 from magsd_cli.settings import REPORT_MARK
 
 
@@ -190,3 +191,13 @@ def test_the_order_is_by_the_parts_of_a_path(tmp_path: Path) -> None:
     found = list_inputs([tmp_path])
     assert found == sorted(found, key=lambda path: [os.fsencode(part) for part in path.parts])
     assert len(found) == 10  # with the folder b.png, which has a row
+
+
+def test_files_beyond_the_first_are_listed_as_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "AHEAD", 2)
+    given = iter([Path(f"{number}") for number in range(9)])
+    found = Inputs(given)
+    assert found.total is None
+    assert next(given) == Path("3")
+    assert list(found) == [Path(f"{number}") for number in (0, 1, 2, 4, 5, 6, 7, 8)]
+    assert Inputs([Path("0"), Path("1")]).total == 2

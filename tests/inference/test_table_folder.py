@@ -17,6 +17,7 @@ from magsd_cli.artifacts.sealed.parts import part_files, part_path, read_parts, 
 from magsd_cli.artifacts.tables import PREDICTION, read_table
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.hospital.reports import predict_with_reports
+from magsd_cli.inference import inputs
 from magsd_cli.inference import predict as stage
 from magsd_cli.inference.predict import PredictOptions, predict
 from magsd_cli.inference.resume import journal_path
@@ -211,3 +212,17 @@ def test_rows_of_another_model_are_refused(site: Path) -> None:
         run(site, resume=True)
     run(site, overwrite=True)
     assert {row["model_sha256"] for row in rows(site / "t")} == {"b" * 64}
+
+
+def test_more_files_than_are_listed_at_once(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their number is not known when the first is scored; the table is the same, and known rows are kept."""
+    run(site, "whole.parquet")
+    monkeypatch.setattr(inputs, "AHEAD", 3)
+    assert run(site, "t.parquet") == 3
+    assert "files as they are found with ONNX Runtime" in capsys.readouterr().err
+    assert (site / "t.parquet").read_bytes() == (site / "whole.parquet").read_bytes()
+    assert run(site, "t.parquet", resume=True) == 3
+    assert "9 of 10 files were scored already and unchanged" in capsys.readouterr().err
+    assert (site / "t.parquet").read_bytes() == (site / "whole.parquet").read_bytes()
