@@ -30,16 +30,19 @@ def main() -> None:
     parser.add_argument("--links", type=int, default=1_000_000)
     parser.add_argument("--films", type=int, default=50)
     parser.add_argument("--folder", type=Path, help="where to work (default: the temporary folder)")
+    parser.add_argument("--model", type=Path, help="a model file (default: a small random network)")
     parser.add_argument("--parts", action="store_true", help="write a folder of parts; no rates")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         lay(folder / "films", given.films)
         link(sorted((folder / "films").rglob("*.png")), folder / "xrays", given.links)
-        export(folder / "model.magsd")
+        model = given.model or folder / "model.magsd"
+        if given.model is None:
+            export(model)
         out = folder / ("table/" if given.parts else "table.parquet")
         print(f"{given.links} links, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
-        samples = run(folder, out, "/" if given.parts else "")
+        samples = run(folder / "xrays", model, out, "/" if given.parts else "")
         print(in_words(samples, given.links, rates=not given.parts))
         size = sum(path.stat().st_size for path in (out.iterdir() if given.parts else [out]))
         print(f"table: {size / 2**20:.1f} MiB, {size / given.links:.0f} bytes a row")
@@ -53,10 +56,10 @@ def link(films: list[Path], folder: Path, count: int) -> None:
         os.link(films[number % len(films)], place / f"{number:08}.png")
 
 
-def run(folder: Path, out: Path, end: str) -> list[tuple[float, int, float]]:
+def run(xrays: Path, model: Path, out: Path, end: str) -> list[tuple[float, int, float]]:
     """Predict; return seconds, bytes of the journal and MiB of all processes at each sample."""
-    command = [sys.executable, "-m", "magsd_cli", "predict", str(folder / "xrays")]
-    command += ["--model", str(folder / "model.magsd"), "--out", f"{out}{end}", "--device", "cpu"]
+    command = [sys.executable, "-m", "magsd_cli", "predict", str(xrays)]
+    command += ["--model", str(model.absolute()), "--out", f"{out}{end}", "--device", "cpu"]
     journal = out.with_name(f".{out.name}.partial")
     start, samples = time.monotonic(), []
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
