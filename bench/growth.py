@@ -5,7 +5,8 @@ fall and the peak memory must not rise with the set. Each stage is a process of 
 its time, so the smallest set looks slow; train's rate is that of its steps alone. The exponent is that of the
 time against the size, from the set before to this one, less the time of a set of four; 1 is proportional.
 The leak gate, all pairs of as many random hashes, grows with the square: it is measured apart as well, and
-its seconds are taken off prepare's before the exponent. `--images 1000 --times 1 10 100 --stages prepare predict`
+its seconds are taken off prepare's before the exponent.
+`--images 1000 --times 1 10 100 --stages prepare predict`
 goes to 100,000 different pictures (about 4 GB in the temporary folder, an hour on two idle cores).
 """
 
@@ -100,7 +101,7 @@ def work(folder: Path, count: int, model: Path, steps: int, stages: Sequence[str
     if "predict" in stages:
         table = str(folder / "out.parquet")
         show("predict", count, [*magsd, "predict", source, "--model", str(model), "--out", table])
-    if "train" in stages:
+    if "train" in stages and count > FEW:
         (cache,) = (runs / "cache").glob("*.h5")
         show("train", count, [sys.executable, "-c", TRAIN, str(cache), str(steps)])
     shutil.rmtree(folder)
