@@ -143,6 +143,7 @@ class RowStore:
         self.given += 1
         if place is not None and other is not None:
             self._set(position, content, place, other[1:])
+            self._index.run("DELETE FROM spare WHERE path = ? AND sha256 = ?", (text, content))
         return bool(unchanged or place is not None)
 
     def _content(self, path: Path, text: str, stamp: object, mine: object) -> str | None:
