@@ -214,7 +214,7 @@ def read_parquet(path: Path, remedy: str) -> pd.DataFrame:
 
 
 def table_metadata(table: pa.Table) -> dict[str, Any]:
-    """What a table says of itself: table, schema_version, version, classes, model_sha256 and the rest."""
+    """Return a table's own metadata: table, schema_version, version, classes, model_sha256 and the rest."""
     metadata: dict[str, Any] = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
     return metadata
 
@@ -271,7 +271,7 @@ def check_rows(table: pa.Table, head: Mapping[str, Any], where: str) -> None:
 
 
 def _validate_probabilities(scored: pa.Table, classes: list[str], where: str) -> None:
-    """In [0, 1], summing to 1, and `predicted` the class of the largest."""
+    """Check that probabilities are in [0, 1] and sum to 1, and `predicted` is the class of the largest."""
     values = class_probabilities(scored, classes)
     inside = np.isfinite(values) & (values >= 0) & (values <= 1)
     _require(bool(inside.all()), where, "a probability is outside [0, 1]")

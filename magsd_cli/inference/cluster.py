@@ -18,7 +18,7 @@ from magsd_cli.inference.decision import appearance_of
 from magsd_cli.inference.engines import onnx_worker, score_with_onnx, score_with_torch
 from magsd_cli.inference.model import Model
 from magsd_cli.inference.out_of_distribution import TrainingDistribution
-from magsd_cli.inference.scoring import FileAnswer, files_in_words, score_pictures, tasks_for
+from magsd_cli.inference.scoring import FileAnswer, count_of, files_in_words, score_pictures, tasks_for
 from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, in_order, task_resources
 from magsd_cli.runtime.worker_pool import Wire, from_wire, to_wire
 from magsd_cli.settings import Engine
@@ -39,7 +39,7 @@ def score_on_cluster(
         needs = {"num_cpus": 1} if engine == Engine.onnxruntime else task_resources(ray, device, 1)
         task = ray.remote(shard_task).options(max_retries=RETRIES, **needs)
         known = ray.put((_anywhere(model), engine, appearance_of(model), batch_size, device_kind(needs)))
-        say(f"{files_in_words(files)} on the cluster {address}")
+        say(f"{files_in_words(files)} on the cluster {address}", files=count_of(files), cluster=address)
 
         def submit(shard: list[Path]) -> Any:
             tasks = tasks_for([path.absolute() for path in shard], model.preprocessing)
@@ -77,7 +77,7 @@ def _score_here(
 
 
 def shard_task(known: Any, tasks: list[IngestTask]) -> tuple[list[FileAnswer], Wire | None]:
-    """In a worker: the answers for one shard."""
+    """Answer one shard, in a worker."""
     model, engine, appearance, batch_size, kind = known
     key = f"{model.sha256} {engine} {batch_size}"
     try:

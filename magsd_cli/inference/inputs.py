@@ -1,4 +1,4 @@
-"""Which files a line of inputs means.
+"""The files that the inputs of a command mean.
 
 A file that is named is an input, whatever it is; one that is missing too. A folder means every file under it,
 sorted by path, images or not, because a file that is left out in silence is a patient who is left out. Left
@@ -73,9 +73,10 @@ def each_input(inputs: Iterable[Path], own: Iterable[Path | None] = ()) -> Itera
                     again += 1
     del left_out[HIDDEN]  # whoever hides a file means it
     if left_out:
-        say(in_words(left_out))
+        say(in_words(left_out), left_out=dict(left_out))
     if again:
-        say(f"left out: {counted(again, 'input')} that had been reached before; each file has one row")
+        words = f"left out: {counted(again, 'input')} that had been reached before; each file has one row"
+        say(words, files=again)
 
 
 def _place(path: Path) -> bytes:
@@ -85,7 +86,7 @@ def _place(path: Path) -> bytes:
 def read_list(source: Path, null: bool = False) -> Iterator[Path]:
     """The paths that a list names, one a line, or with `null` ended by NUL bytes; "-" is standard input.
 
-    Names are taken as they stand but for the end of the line: blanks and bytes that are no UTF-8 are kept.
+    Names are taken as they stand but for the end of the line: blanks and bytes that are not UTF-8 are kept.
     Relative ones are meant from the list's folder. Empty lines are passed over. Raises `UsageError` where the
     list cannot be read or is UTF-16, as soon as its first path is asked for.
     """
@@ -94,7 +95,7 @@ def read_list(source: Path, null: bool = False) -> Iterator[Path]:
             yield from _names_in(source, file, null)
     except OSError as error:
         raise UsageError(
-            f"--files-from {source}: {error.strerror}; give a file with a path a line"
+            f"--files-from {source}: {error.strerror}; give a file with one path per line"
         ) from error
 
 

@@ -17,7 +17,7 @@ from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.sealed.parts import is_finished, part_files, read_parts, strangers
 from magsd_cli.artifacts.site_key import site_key
 from magsd_cli.artifacts.tables import IN_TRAINING_DATA, path_text
-from magsd_cli.console import counted, progress, say
+from magsd_cli.console import counted, detail, is_verbose, noted, progress, say
 from magsd_cli.errors import NoInputError, UsageError
 from magsd_cli.inference.decision import DecisionRules, decide, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_with_onnx, score_with_torch
@@ -37,7 +37,7 @@ TABLE_SUFFIXES = (".parquet", ".csv")
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What is asked for: files or folders, the model (None: the newest run under `runs`), and the table."""
+    """The options of predict: inputs, the model (None: the newest run under `runs`), and the table."""
 
     inputs: Sequence[Path]
     model: Path | None
@@ -61,13 +61,13 @@ class PredictOptions:
     other_outputs: Sequence[Path] = ()  #: more places that are written to, and so are never inputs
 
     def keeps_rows(self) -> bool:
-        """Whether rows that `out` has stay."""
+        """Return whether rows that `out` has stay."""
         return self.resume or self.watch_once
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be scored with what, and the rows that are known already.
+    """The files to score, the model, and the rows that are known already.
 
     `final`: the table; where it goes to standard output, a name in a temporary folder. `folder`: its parts,
     where it is a folder.
@@ -90,7 +90,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Answered:
-    """What came of a prediction: its exit code and, where that was asked for, each file's row, in order."""
+    """The result of a prediction: its exit code and, where that was asked for, each file's row, in order."""
 
     code: int
     model: Model
@@ -128,9 +128,10 @@ def answer_files(
             if options.watch_once:
                 _warn_of_empty(options.inputs, plan.store)
             rows = dict(plan.store.answers()) if keep_answers else {}
-            counts = plan.store.counts(options.watch_once, MOST_NAMED)
+            counts = plan.store.counts(options.watch_once, None if is_verbose() else MOST_NAMED)
             plan.store.finish()
-            return Answered(_conclude(counts, options.watch_once), plan.model, plan.rules, rows)
+            code = _conclude(counts, options.watch_once, options.out)
+            return Answered(code, plan.model, plan.rules, rows)
 
 
 def _refuse_existing(options: PredictOptions) -> None:
@@ -156,13 +157,15 @@ def plan_of(options: PredictOptions, writes: bool = True) -> Iterator[Plan]:
     files = each_input(chain(options.inputs, listed), own)
     if options.watch_once:  # an empty folder that is named like an image is no file
         files = (path for path in files if path not in options.inputs or not path.is_dir())
-    inputs = Inputs(files)
+    with noted("predict: listing the files"):
+        inputs = Inputs(files)
     if inputs.total == 0 and not options.watch_once:
         named = [*options.inputs, *([] if options.files_from is None else [options.files_from])]
         raise NoInputError(f"{_names(named)}: no files there; name images or folders of images")
     model = open_model(options.model, options.runs, options.network)
     engine = choose_engine(model, options.engine, options.device, options.gpus)
     rules = rules_of(model, options.raw_probabilities)
+    detail(f"predict: settings: {_settings_in_words(model, engine, rules)}")
     about = in_metadata(model, rules) | {"precision": precision_of(model, engine)}
     with ExitStack() as stack:
         final = options.out or Path(stack.enter_context(TemporaryDirectory(prefix="magsd-"))) / "table"
@@ -177,6 +180,18 @@ def plan_of(options: PredictOptions, writes: bool = True) -> Iterator[Plan]:
         if options.parts:
             folder = TableFolder(final, Form(model.metadata() | about), store, known.finished)
         yield Plan(inputs, model, engine, rules, about, final, store, folder)
+
+
+def _settings_in_words(model: Model, engine: str, rules: DecisionRules) -> str:
+    """Name the networks that answer, and how their answers are calibrated, decided and referred."""
+    values: dict[str, Any] = {
+        "model": model.name, "networks": len(model.folds), "engine": engine, "size": model.preprocessing.size,
+        "clahe": model.preprocessing.clahe, "temperature": rules.temperature,
+        "positive class": rules.positive,
+        "threshold": rules.threshold if rules.positive else None, "least confidence": rules.least_confidence,
+        "limit of unlikeness": rules.limit,
+    }  # fmt: skip
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 
 
 def check_options(options: PredictOptions) -> None:
@@ -229,7 +244,7 @@ def _check_folder(options: PredictOptions, out: Path) -> None:
 
 
 def _check_watched(inputs: Sequence[Path]) -> None:
-    """Raise `NoInputError` for what is watched and not there: an unmounted share is no input and no row."""
+    """Raise `NoInputError` for what is watched and not there: an unmounted share is no input, no row."""
     for path in inputs:
         try:
             if not path.exists():
@@ -252,6 +267,8 @@ def _warn_of_empty(inputs: Sequence[Path], store: RowStore) -> None:
                     f"{folder}: is empty, and the table has {counted(known, 'row')} of files in it; is the "
                     "share mounted? The rows stay",
                     level="warning",
+                    folder=folder,
+                    rows=known,
                 )
 
 
@@ -276,8 +293,8 @@ def _score_missing(plan: Plan, options: PredictOptions) -> None:
     missing = (path for path in plan.inputs if not store.keep(path))
     files: Iterable[Path] = list(missing) if total is not None else _peeked(missing)
     count = len(files) if isinstance(files, list) else None
-    if total is not None and count is not None and count < total:
-        say(f"{total - count} of {total} files are scored already and unchanged; their rows are kept")
+    if total is not None and count is not None:
+        _say_kept(total - count, total)
     if files == []:
         return
     trained_on = plan.model.fold_of_content() or {}
@@ -293,13 +310,18 @@ def _score_missing(plan: Plan, options: PredictOptions) -> None:
                 plan.folder.advance()
             done += len(some)
             bar.update(len(some), f"{done / (time.monotonic() - started):.1f} images/s")
-    if count is None and done < store.given:
-        kept = store.given - done
-        say(f"{kept} of {store.given} files were scored already and unchanged; their rows are kept")
+    if count is None:
+        _say_kept(store.given - done, store.given)
+
+
+def _say_kept(kept: int, files: int) -> None:
+    if kept:
+        words = f"{kept} of {counted(files, 'file')} scored already and unchanged"
+        say(f"{words}; their rows are kept", kept=kept, files=files)
 
 
 def _peeked(files: Iterator[Path]) -> Iterable[Path]:
-    """`files`, an empty list where there are none."""
+    """Return `files`, or an empty list where there are none."""
     first = next(files, None)
     return [] if first is None else chain([first], files)
 
@@ -362,20 +384,24 @@ def _write(plan: Plan, options: PredictOptions) -> None:
         write_file(store.rows(), out, form)
 
 
-def _conclude(counts: Counts, watch_once: bool) -> int:
-    """Say what came of it; the exit code."""
+def _conclude(counts: Counts, watch_once: bool, out: Path | None) -> int:
+    """Say how it ended; return the exit code."""
     for row in counts.failed:
         say(f"{row['path']}: {row['error_code']}: {row['error']}", level="warning")
-    if counts.errors > MOST_NAMED:
-        say(f"... and {counts.errors - MOST_NAMED} more files with an error", level="warning")
+    if more := counts.errors - len(counts.failed):
+        say(f"... and {more} more; --verbose names them all", level="warning", more=more)
     if counts.trained:
         say(
-            f"{counts.trained} of the files are the model's own training data; their rows are no test of it",
+            f"{counted(counts.trained, 'file')} of the model's own training data: their rows say nothing "
+            "about how good it is",
             level="warning",
+            training_files=counts.trained,
         )
-    what = "new files" if watch_once else "files"
+    files = counted(counts.all, "new file" if watch_once else "file")
     ok = counts.all - counts.errors
-    say(f"predict: {counts.all} {what}, {ok} ok, {counts.errors} with an error")
+    where = {} if out is None else {"out": out}
+    words = f"predict: {files}, {ok} ok, {counts.errors} with an error"
+    say(words, files=counts.all, ok=ok, errors=counts.errors, **where)
     if counts.errors and not ok and not watch_once:
-        raise NoInputError(f"{counts.all} files: none is an image that can be used; see the column error")
+        raise NoInputError(f"{files}: none is an image that can be used; see the column error")
     return 3 if counts.errors else 0

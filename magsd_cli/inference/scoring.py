@@ -1,4 +1,4 @@
-"""From files to scores: every file gets exactly one answer, in the order of the files.
+"""Files become scores: every file gets exactly one answer, in the order of the files.
 
 Worker processes decode ahead of the network; what they hand over is small (the prepared picture), so memory
 stays flat however long the list is.
@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.console import counted
 from magsd_cli.data.ingest import Ingested, IngestTask, ingest
 from magsd_cli.inference.out_of_distribution import TrainingDistribution, appearance_features, distance
-from magsd_cli.runtime.worker_pool import Crash, even_chunk, plain, run_isolated
+from magsd_cli.runtime.worker_pool import Crash, cores, even_chunk, hands_for, plain, run_isolated
 from magsd_cli.settings import Preprocessing
 
 #: uint8 [N,1,S,S] -> the probabilities of each network [N,M,K]
@@ -83,23 +84,28 @@ def prepare_files(
 
 
 def tasks_for(files: Iterable[Path], preprocessing: Preprocessing) -> Iterator[IngestTask]:
-    """What to do with each of `files`."""
+    """Give the task of each of `files`."""
     return (IngestTask(path, preprocessing, fingerprints=False) for path in files)
 
 
-def hands_for(files: Iterable[Path], most: int) -> int:
-    """How many of `most` processes get work: no more than there are files, where their number is known."""
-    return min(most, len(files)) if isinstance(files, Sized) else most
+def count_of(files: Iterable[Path]) -> int | None:
+    """The number of files where it is known."""
+    return len(files) if isinstance(files, Sized) else None
+
+
+def processes_for(files: Iterable[Path], workers: int | None) -> int:
+    """The number of processes for `files`: `workers` (None: one a core), but no more than files."""
+    return hands_for(len(files), workers) if isinstance(files, Sized) else workers or cores()
 
 
 def chunk_of(files: Iterable[Path], workers: int, most: int) -> int:
-    """How many of `files` travel together; see `even_chunk`."""
+    """Return how many of `files` travel together; see `even_chunk`."""
     return even_chunk(len(files), workers, most) if isinstance(files, Sized) else most
 
 
 def files_in_words(files: Iterable[Path]) -> str:
-    """The number of files where it is known."""
-    return f"{len(files)} files" if isinstance(files, Sized) else "files as they are found"
+    """The number of files in words, where it is known."""
+    return counted(len(files), "file") if isinstance(files, Sized) else "files as they are found"
 
 
 def _crashed(_task: IngestTask, crash: Crash) -> Ingested:
@@ -117,7 +123,7 @@ def answer_to(
     members: npt.NDArray[np.floating] | None,
     appearance: TrainingDistribution | None = None,
 ) -> FileAnswer:
-    """The answer for one file from what came of reading it and, if that went well, each network's [M,K]."""
+    """The answer for one file from the result of reading it and, if that went well, each network's [M,K]."""
     far = None
     if appearance is not None and picture.image is not None:
         far = float(distance(appearance, appearance_features(picture.image[None, None]))[0])

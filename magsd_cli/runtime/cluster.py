@@ -18,7 +18,7 @@ from magsd_cli.errors import DeviceError, UsageError
 RETRIES = 3
 PATIENCE = 5.0  # seconds between two looks at the cluster while a task is awaited
 LOOKS = 3  # in vain, and the cluster is gone
-GONE = "--cluster: the Ray cluster went away; run it again to continue, with or without --cluster"
+GONE = "--cluster: the Ray cluster is gone; run it again to continue, with or without --cluster"
 Item = TypeVar("Item")
 
 
@@ -48,7 +48,9 @@ def connected(address: str) -> Iterator[Any]:
 
 
 def task_resources(ray: Any, device: str, threads: int) -> dict[str, float]:
-    """What a task asks for: a GPU where the cluster has any and `device` is not cpu, otherwise cores."""
+    """Return the resources of a task: a GPU where the cluster has any and `device` is not cpu, otherwise
+    cores.
+    """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = sum(node.get("GPU", 0) for node in nodes)
     if device.startswith("cuda") and not gpus:
@@ -119,7 +121,9 @@ def is_there(ray: Any) -> bool:
 
 
 def task_result(ray: Any, reference: Any, what: str) -> Any:
-    """What a task returned. Raises `DeviceError` where it failed for good; `what` names it in the message."""
+    """Return what a task returned. Raises `DeviceError` where it failed for good; `what` names it in the
+    message.
+    """
     try:
         return _awaited(ray, reference)
     except ray.exceptions.RayError as error:

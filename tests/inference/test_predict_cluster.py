@@ -125,7 +125,7 @@ def test_a_head_that_goes_away_is_said_and_the_rest_is_done_without_ray(cluster:
     for node in list(cluster.worker_nodes):  # they would go on for a minute without it
         node.kill_all_processes(check_alive=False, allow_graceful=False)
     errors = finish(process, 8)
-    assert "went away; run it again to continue, with or without --cluster" in errors
+    assert "is gone; run it again to continue, with or without --cluster" in errors
     assert journal_path(site / "t.parquet").exists()
     finish(start(site, "t.parquet", "--workers", "1"))
     assert (site / "t.parquet").read_bytes() == (site / "one.parquet").read_bytes()

@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from magsd_cli.artifacts.sealed.parts import PART, PART_ROWS, PARTS, part_path
 from magsd_cli.artifacts.sealed.row_groups import copy_to_stream, write_csv, write_rows
-from magsd_cli.artifacts.tables import PREDICTION, probability_column
-from magsd_cli.console import printable
+from magsd_cli.artifacts.tables import PREDICTION
 from magsd_cli.errors import OutputError
+from magsd_cli.inference.show import show_predictions
 from magsd_cli.inference.table.store import RowStore
 
 Row = Mapping[str, Any]
@@ -99,33 +96,3 @@ class TableFolder:
         metadata = {**self._form.metadata, PART: number, **more}
         write_rows(self._store.rows(start, end), path, PREDICTION, metadata, self._form.further)
         self._store.earlier.put(path, start, end)
-
-
-def show_predictions(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> None:
-    """Print the rows of a prediction table: file, result, probabilities in percent, what to know about it."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("file", overflow="fold")
-    table.add_column("result", no_wrap=True)
-    for name in classes:
-        table.add_column(Text(printable(name)), justify="right", no_wrap=True)
-    table.add_column("notes", overflow="fold")
-    for row in rows:
-        table.add_row(Text(printable(row["path"])), *_cells(row, classes))
-    console = Console()
-    console.print(table)
-    console.print("Percent. Not for clinical diagnosis. A table for programs: --out FILE", style="dim")
-
-
-def _cells(row: Mapping[str, Any], classes: Sequence[str]) -> list[Text]:
-    refer = [f"refer: {row['refer_reason']}"] if row.get("refer") else []
-    decision = [row["decision"]] if row.get("decision") else []
-    notes = printable("; ".join([*refer, *decision, *row["warnings"]]))
-    if row["status"] == "error":
-        failed = printable(f"{row['error_code']}: {row['error']}")
-        return [Text("error", style="red"), *(Text("-") for _ in classes), Text(failed, style="red")]
-    values = [row[probability_column(name)] for name in classes]
-    shown = [
-        Text(f"{100 * value:.1f}", style="bold" if name == row["predicted"] else "")
-        for name, value in zip(classes, values, strict=True)
-    ]
-    return [Text(printable(row["predicted"]), style="bold"), *shown, Text(notes, style="yellow")]

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from magsd_cli.artifacts.files import sha256_bytes
 from magsd_cli.artifacts.tables import IN_TRAINING_DATA, path_text
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.errors import UsageError
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.inference.resume import (
     Row,
     append,
@@ -248,13 +248,13 @@ class RowStore:
             self._reader = journal_path(self._final).open("rb")
         return row_at(self._reader, place)
 
-    def counts(self, fresh: bool, most: int) -> Counts:
-        """What came of the inputs, `fresh`: of those that were scored now; `most` failed ones are named."""
+    def counts(self, fresh: bool, most: int | None) -> Counts:
+        """What came of the inputs, `fresh`: of those that were scored now; `most` failed ones (None: all)."""
         where = "WHERE given IS NOT NULL" + (" AND fresh" if fresh else "")
         sql = f"SELECT count(*), total(error), total(trained) FROM row {where}"  # noqa: S608 (two constants)
         number, errors, trained = self._index.first(sql)
         sql = f"SELECT place FROM row {where} AND error ORDER BY given LIMIT ?"  # noqa: S608
-        failed = [self._row(place) for (place,) in self._index.each(sql, (most,))]
+        failed = [self._row(place) for (place,) in self._index.each(sql, (-1 if most is None else most,))]
         return Counts(number, int(errors), int(trained), failed)
 
     def count_below(self, folder: Path) -> tuple[int, int]:
