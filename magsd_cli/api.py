@@ -28,8 +28,8 @@ from magsd_cli.inference import model as models
 from magsd_cli.inference.decision import appearance_of, rules_of
 from magsd_cli.inference.engines import AttentionEngine, choose_engine, open_attention_engine
 from magsd_cli.inference.inputs import list_inputs
-from magsd_cli.inference.predict import prediction_row
 from magsd_cli.inference.scoring import FileAnswer, Score, score_files, score_pictures
+from magsd_cli.inference.table.row import prediction_row
 from magsd_cli.runtime.worker_pool import hands_for
 from magsd_cli.settings import Engine
 
