@@ -143,7 +143,7 @@ def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def iou_histogram(rows: Sequence[LocalizationRow]) -> Drawing | None:
-    """How the IoU is distributed over the images of each kind of truth, as PNG; None without any."""
+    """Draw the distribution of the IoU over the images of each kind of truth, as PNG; None without any."""
     charts = {}
     for kind, iou in IOU.items():
         part = [
@@ -200,7 +200,7 @@ def overlay_of(
 
 
 def panel_row(overlay: Overlay, row: LocalizationRow, lungs: Mask | None) -> PanelRow:
-    """The same image as a row of the Fig. 7 panel; where only the lungs are known they are the truth."""
+    """Make a row of the Fig. 7 panel from the image; where only the lungs are known they are the truth."""
     name = printable(Path(row["path"]).name)
     short = name if len(name) <= 60 else f"{name[:29]}…{name[-30:]}"
     if row["truth"] is None:

@@ -106,7 +106,7 @@ def coverage_figure(coverage: Floats, error: Floats, overall: float) -> Drawing:
 
 
 def iou_figure(distributions: Mapping[str, Mapping[str, Floats]]) -> Drawing:
-    """How many images reach which IoU; a chart for each kind of truth, in it a line for each control.
+    """Draw how many images reach which IoU: a chart for each kind of truth, in it a line for each control.
 
     distributions: title -> name -> IoU of each image [N]; the first name is drawn as bars.
     """

@@ -1,4 +1,4 @@
-"""What a report is made of: a list of frozen blocks, which Markdown and HTML both render in full."""
+"""The parts of a report: a list of frozen blocks, which Markdown and HTML both render in full."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Gallery:
     with_attention: bool = False
 
     def head(self) -> str:
-        """How many of how many are shown."""
+        """Say how many of how many are shown."""
         wrong = sum(case.truth != case.predicted for case in self.cases)
         return f"Shown are {len(self.cases)} of {self.total} tested images, {wrong} of them called wrong."
 

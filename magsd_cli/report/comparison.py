@@ -124,13 +124,13 @@ def _cautions(runs: Sequence[ComparedRun]) -> list[Block]:
 
 
 def _images(run: ComparedRun) -> tuple[str, ...]:
-    """What a run was tested on: its images, or, where its predictions are gone, its cache."""
+    """Return the images a run was tested on, or, where its predictions are gone, its cache."""
     first = run.runs[0]
     return (first.digest,) if first.predictions is None else first.predictions.image_ids
 
 
 def _have_other_folds(rows: Sequence[ComparedRun]) -> bool:
-    """Whether runs of the same seed have other folds; where the rows share no seed, their first runs."""
+    """Return whether runs of one seed have other folds; where the rows share no seed, their first runs."""
     shared = set.intersection(*({run.seed for run in row.runs} for row in rows))
     if not shared:
         return len({_folds(row.runs[0]) for row in rows}) > 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from magsd_cli.artifacts.files import lock, write_bytes, write_hashed
 from magsd_cli.artifacts.runs import find_newest_run, open_run
-from magsd_cli.console import say
+from magsd_cli.console import counted, noted, say
 from magsd_cli.errors import UsageError
 from magsd_cli.evaluation.comparison import rows_of_suites
 from magsd_cli.evaluation.facts import Facts, gather_facts
@@ -87,7 +87,7 @@ def report(
     given = list(dict.fromkeys(Path(path) for path in runs_given))
     if not given:
         given = [find_newest_run(runs)]
-        say(f"report: {given[0]} (the newest run; name another one behind `magsd report`)")
+        say(f"report: {given[0]} (the newest run; choose another one with `magsd report RUN`)", run=given[0])
     paths, rows, commands = rows_of_suites(given)
     several = len(paths) > 1 or paths != given
     if not several and reference is not None:
@@ -105,9 +105,11 @@ def report(
     with lock(folder / ".report.lock"):
         found = [read_results(path) for path in paths]
         if several:
-            return _write(compare_runs(found, rows, commands, reference), place)
-        facts = gather_facts(found[0], runs, external, truth, prevalence)
-        return _write(describe_run(facts), place)
+            with noted(f"report: comparing {counted(len(paths), 'run')}"):
+                return _write(compare_runs(found, rows, commands, reference), place)
+        with noted(f"report: working out and drawing the figures of {paths[0]}"):
+            facts = gather_facts(found[0], runs, external, truth, prevalence)
+            return _write(describe_run(facts), place)
 
 
 def _short_hash(paths: Sequence[Path]) -> str:

@@ -115,7 +115,7 @@ def test_only_what_was_touched_is_read_again(site: Path, monkeypatch: pytest.Mon
 def test_rows_in_int8_are_not_mixed_with_others(site: Path) -> None:
     assert watch(site) == 0
     write_model_file(site / "model.magsd", HEAD | {"precision": "int8"}, {0: tiny_onnx(3.0)})
-    with pytest.raises(ArtifactError, match="computed, calibrated or decided otherwise"):
+    with pytest.raises(ArtifactError, match="computed, calibrated or decided differently"):
         watch(site)
 
 
@@ -125,7 +125,7 @@ def test_an_empty_folder_is_no_error_and_another_model_is(site: Path) -> None:
     assert watch(site) == 0
     assert rows(site) == {}
     write_model_file(site / "model.magsd", HEAD | {"model_sha256": "b" * 64}, {0: tiny_onnx(1.0)})
-    with pytest.raises(ArtifactError, match="rows are of the model"):
+    with pytest.raises(ArtifactError, match="rows are from model"):
         watch(site)
 
 

@@ -28,7 +28,7 @@ COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 
 def abstention_section(facts: Facts) -> list[Block]:
-    """What the stored operating point refers, and coverage against error, calibrated by the other folds."""
+    """Show what the operating point refers, and coverage against error, calibrated by the other folds."""
     found, stored = facts.calibrated, facts.operating_point
     if facts.scored is None or found is None:
         return []

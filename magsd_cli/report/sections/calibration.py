@@ -1,4 +1,4 @@
-"""Whether the probabilities mean what they say, before and after temperature scaling."""
+"""The calibration of the probabilities, before and after temperature scaling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well attention finds the lesions: IoU and pointing game against truth, next to two kinds of chance."""
+"""The localization of lesions: IoU and pointing game against truth, next to two kinds of chance."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def _line(name: str, figure: Score) -> tuple[str, ...]:
 def localization_blocks(
     name: str, rows: Sequence[LocalizationRow], panel: bytes | None, number: int
 ) -> list[Block]:
-    """What `magsd localize` found in its folder `name`: sentences, the table, the histogram and the panel."""
+    """Show what `magsd localize` found in its folder `name`: sentences, the table, the histogram and the
+    panel.
+    """
     ok = [row for row in rows if row["status"] == "ok"]
     blocks: list[Block] = [Paragraph(f"From the localization called {name}: {len(ok)} images.")]
     seen = sum(row["unseen"] is False for row in ok)
@@ -104,7 +106,7 @@ def localization_blocks(
 
 
 def _histogram_in_words(rows: Sequence[LocalizationRow]) -> str:
-    """How the IoU is distributed, for those who cannot see it."""
+    """Describe the distribution of the IoU, for those who cannot see it."""
     words = []
     for kind, figures in figures_by_kind(rows).items():
         over = [
@@ -118,7 +120,7 @@ def _histogram_in_words(rows: Sequence[LocalizationRow]) -> str:
 
 
 def localization_section(facts: Facts) -> list[Block]:
-    """What `magsd localize` found with the networks of this run."""
+    """Show what `magsd localize` found with the networks of this run."""
     results = facts.results
     model = results.hashes.get("networks that predicted", "")
     blocks: list[Block] = [Heading("Localization")]
@@ -129,7 +131,8 @@ def localization_section(facts: Facts) -> list[Block]:
             part = localization_blocks(found.name, found.rows, found.panel, number)
             if found.map == Map.evidence:
                 part.insert(
-                    1, Paragraph(f"M{EVIDENCE[1:]}. Where this section says attention, that is meant.")
+                    1,
+                    Paragraph(f"W{EVIDENCE[1:]}. Where this section says attention, it means this evidence."),
                 )
             blocks += part
     if len(blocks) == 1:

@@ -70,7 +70,7 @@ def operating_point_section(facts: Facts) -> list[Block]:
 
 
 def frozen_threshold_table(decision: Decision, outside: Predictions) -> Table:
-    """What the stored threshold achieves on other images, as it is: nothing is chosen on them."""
+    """Show what the stored threshold achieves on other images, as it is: nothing is chosen on them."""
     name = decision.positive
     number = outside.classes.index(name)
     positive, scores = outside.truth == number, outside.probabilities[:, number]

@@ -29,7 +29,7 @@ CARD = "model_card.md"
 
 @dataclass(frozen=True)
 class Grouping:
-    """How well patients were kept together: images without a patient, all images, patients in two folds."""
+    """The grouping of patients: images without a patient, all images, patients in two folds."""
 
     unknown: int
     images: int
@@ -37,7 +37,7 @@ class Grouping:
 
 
 def grouping_cautions(grouping: Grouping) -> list[Caution]:
-    """Whether a network may have been tested on patients that it was trained on."""
+    """Warn where a network may have been tested on patients that it was trained on."""
     found = []
     if grouping.split_patients:
         found.append(
@@ -81,7 +81,7 @@ def source_caution(labels: Sequence[str], sources: Sequence[str]) -> Caution | N
 
 
 def _comes_alone(label: np.ndarray, source: np.ndarray, name: str) -> bool:
-    """Whether nearly all images of class `name` come from sources that hold nearly nothing else."""
+    """Return whether nearly all images of class `name` come from sources that hold nearly nothing else."""
     own = [s for s in set(source) if np.mean(label[source == s] == name) >= ONE_CLASS]
     return bool(own) and float(np.mean(np.isin(source[label == name], own))) >= ONE_CLASS
 
@@ -120,7 +120,7 @@ def system_name(run: Run) -> str:
 
 
 def summary_section(facts: Facts) -> list[Block]:
-    """What this is, what it is not, and every warning, before any figure."""
+    """Say what this is, what it is not, and every warning, before any figure."""
     run = facts.results.run
     tested = (
         "leave-one-source-out cross-validation: the images of each source are tested by a network that was "
@@ -142,7 +142,7 @@ def summary_section(facts: Facts) -> list[Block]:
 
 
 def _refit(facts: Facts) -> list[Block]:
-    """Of a run with a network on all images: that every figure is of the others."""
+    """Say of a run with a network on all images that every figure is of the others."""
     images = facts.results.refit_images
     if images is None:
         return []
