@@ -36,10 +36,22 @@ class Network(StrEnum):
 
 
 class Map(StrEnum):
-    """What localize marks: where the network attends, or its evidence for the predicted class."""
+    """What localize marks: where the network attends, or its evidence for the predicted class.
+
+    `chosen`: whichever of the two fits the truth of the other folds' images better.
+    """
 
     attention = "attention"
     evidence = "class"
+    chosen = "chosen"
+
+
+class BoxRule(StrEnum):
+    """Which connected part of the marked region the box encloses; `chosen` as for a map."""
+
+    largest = "largest"
+    maximum = "maximum"
+    chosen = "chosen"
 
 
 class LogFormat(StrEnum):

@@ -19,7 +19,7 @@ from magsd_cli.commands.options import (
     share,
 )
 from magsd_cli.errors import UsageError
-from magsd_cli.settings import By, Engine, Map
+from magsd_cli.settings import BoxRule, By, Engine, Map
 
 
 def predict(
@@ -126,6 +126,10 @@ def localize(
     lungs: Annotated[
         Path | None, typer.Option(help="Folder of lung masks: how much of the attention is inside?")
     ] = None,
+    zones: Annotated[
+        Path | None,
+        typer.Option(help="With --lungs: CSV of severity in six lung zones: path,A,B,C,D,E,F."),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -135,8 +139,16 @@ def localize(
     name: NameOption = None,
     device: DeviceOption = "auto",
     map_: Annotated[
-        Map, typer.Option("--map", help="Mark the attention, or the evidence for the predicted class.")
+        Map,
+        typer.Option(
+            "--map",
+            help="Mark the attention, the evidence for the predicted class, or what fits the other folds.",
+        ),
     ] = Map.attention,
+    box: Annotated[
+        BoxRule,
+        typer.Option(help="Box the largest part, the part with the maximum, or what fits the other folds."),
+    ] = BoxRule.largest,
     network: NetworkOption = None,
     dicom_seg: Annotated[
         Path | None,
@@ -149,7 +161,7 @@ def localize(
 ) -> int:
     """Show where the network looked: overlays, masks, boxes, IoU.
 
-    IoU where the truth is given by --boxes or --masks. Prints the folder's path.
+    Measured against --boxes, --masks or --zones, and against controls. Prints the folder's path.
     """
     from magsd_cli.localization.localize import LocalizeOptions
     from magsd_cli.localization.localize import localize as run
@@ -161,11 +173,13 @@ def localize(
         boxes=boxes,
         masks=masks,
         lungs=lungs,
+        zones=zones,
         threshold=threshold,
         name=name,
         device=device,
         network=network,
         map=map_,
+        box=box,
     )
     folders = {"seg": dicom_seg, "sc": dicom_sc}
     wanted = {kind: folder for kind, folder in folders.items() if folder is not None}

@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
+from typing import TypedDict, cast
 
 from magsd_cli.artifacts.files import check_hash, read_json
 from magsd_cli.artifacts.runs import write_json_hashed
 from magsd_cli.artifacts.tables import LOCALIZATION, read_table, table_metadata
 from magsd_cli.errors import ArtifactError, UsageError
-from magsd_cli.localization.measure import LocalizationRow
+from magsd_cli.localization.row import LocalizationRow
 from magsd_cli.localization.scores import KindFigures
-from magsd_cli.settings import Map
+from magsd_cli.settings import BoxRule, Map
 
 
 class Summary(TypedDict):
@@ -24,7 +24,8 @@ class Summary(TypedDict):
     model: str
     model_sha256: str
     threshold: float | None
-    map: NotRequired[str]  # of earlier versions: the attention
+    map: str
+    box: str
     version: str
     files: int
     ok: int
@@ -35,8 +36,11 @@ class Summary(TypedDict):
     possibly_training_data: int
     own_data_by_its_unseen_fold: int
     controls: dict[str, str]
+    missing_controls: dict[str, str]
     area_share: float | None
+    choices: dict[str, str]
     thresholds: dict[str, str]
+    zones: dict[str, int]
     kinds: dict[str, KindFigures]
 
 
@@ -52,6 +56,7 @@ class Localization:
     rows: tuple[LocalizationRow, ...] = field(default=(), repr=False)
     panel: bytes | None = field(default=None, repr=False)
     map: str = Map.attention
+    box: str = BoxRule.largest
     problem: str | None = None
 
 
@@ -65,6 +70,21 @@ def localization_path(runs: Path, name: str) -> Path:
 def table_path(folder: Path) -> Path:
     """The localization table."""
     return folder / "localization.parquet"
+
+
+def csv_path(folder: Path) -> Path:
+    """The localization table as CSV."""
+    return folder / "localization.csv"
+
+
+def figures_path(folder: Path) -> Path:
+    """The figures: a row for each kind of truth, measure and control."""
+    return folder / "figures.csv"
+
+
+def zones_path(folder: Path) -> Path:
+    """Severity, map and brightness in each zone of each image."""
+    return folder / "zones.csv"
 
 
 def summary_path(folder: Path) -> Path:
@@ -108,8 +128,8 @@ def finished_summary(folder: Path, request: str) -> Summary | None:
     summary = cast("Summary", read_json(summary_path(folder)))
     if summary.get("request") != request:
         raise UsageError(
-            f"{folder}: holds the answer to another question (model, images, truth or threshold differ); "
-            "choose another --name"
+            f"{folder}: holds the answer to another question (model, images, truth or options differ, or "
+            "an earlier magsd measured less); choose another --name"
         )
     read_table(table_path(folder), LOCALIZATION)
     return summary
@@ -136,4 +156,5 @@ def read_localizations(folders: Iterable[Path]) -> Iterator[Localization]:
             tuple(cast("list[LocalizationRow]", table.to_pylist())),
             panel.read_bytes() if panel.is_file() else None,
             str(table_metadata(table).get("map", Map.attention)),
+            str(table_metadata(table).get("box", BoxRule.largest)),
         )

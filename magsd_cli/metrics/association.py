@@ -1,4 +1,4 @@
-"""How strongly two labels go together."""
+"""How strongly two labels, or two orders, go together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.metrics.roc import mid_ranks
+
 Floats = npt.NDArray[np.float64]
+
+
+def rank_correlation(one: npt.ArrayLike, other: npt.ArrayLike) -> float | None:
+    """Spearman's rank correlation of two series [N], in -1..1; equal values share the mean of their ranks.
+
+    None where either has one value only, or is not finite: then it has no order.
+    """
+    first, second = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return None
+    ranks = [values - values.mean() for values in (mid_ranks(first), mid_ranks(second))]
+    lengths = [float(np.sqrt(values @ values)) for values in ranks]
+    if min(lengths) == 0:
+        return None
+    return float(np.clip(ranks[0] @ ranks[1] / (lengths[0] * lengths[1]), -1, 1))
 
 
 def cramers_v(one: Sequence[str], other: Sequence[str]) -> float | None:

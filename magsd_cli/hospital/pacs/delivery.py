@@ -26,8 +26,8 @@ from magsd_cli.inference.decision import DecisionRules
 from magsd_cli.inference.engines import open_attention_engine
 from magsd_cli.inference.model import Model
 from magsd_cli.inference.resume import Row, Values
+from magsd_cli.localization.choice import DEFAULT_THRESHOLD
 from magsd_cli.localization.regions import find_region
-from magsd_cli.localization.threshold import DEFAULT_THRESHOLD
 
 
 class Delivery:
