@@ -27,11 +27,13 @@ def control_engines(model: Model) -> tuple[dict[str, AttentionEngine], dict[str,
 
     `UNTRAINED`: random weights; `START`: the weights that training began with, of a recipe that names any.
     """
+    pretrained = recipe_from_values(model.recipe, model.name).model.weights != "none"
     if find_spec("torch") is None:  # a host that only screens is without it
-        return {}, {UNTRAINED: "they need torch, which is not installed"}
+        names = (UNTRAINED, START) if pretrained else (UNTRAINED,)
+        return {}, dict.fromkeys(names, "networks in training need torch, which is not installed")
     engines = {UNTRAINED: _engine(model, first_weights=False)}
     missing = {}
-    if recipe_from_values(model.recipe, model.name).model.weights != "none":
+    if pretrained:
         try:
             engines[START] = _engine(model, first_weights=True)
         except (ArtifactError, UsageError) as error:

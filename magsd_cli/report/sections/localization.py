@@ -45,15 +45,15 @@ CAPTION = (
 CONTROL_WORDS = (
     "The controls: the whole film; one box for all films, the best on the images of the other folds (for "
     "zones: their mean severity); the gray of the film itself; the attention of other patients' images laid "
-    "on the same truth; the same networks with random weights; and, of a recipe with pretrained weights, with "
-    "those before training. Controls with maps have map, box and threshold chosen as the attention has, each "
-    "for itself and on other folds."
+    "on the same truth; the same networks with random weights; and, of a recipe with pretrained weights, "
+    "with those before training. Controls with maps have map, box and threshold chosen as the attention has, "
+    "each for itself and on other folds."
 )
 
 ZONE_WORDS = (
     "Zones: of each film the rank correlation of the attention with the readers' mean severity over six "
-    "zones. Each lung's mask is cut into three equal heights; the Brixia score's own lines are anatomical, so "
-    "that a zone here is not quite the zone that was scored."
+    "zones. Each lung's mask is cut into three equal heights; the Brixia score's own lines are anatomical, "
+    "so that a zone here is not quite the zone that was scored."
 )
 
 HISTOGRAM = (
