@@ -29,7 +29,7 @@ BOXES, MASK, ZONES, LUNGS = "boxes", "mask", "zones", "lungs"
 #: The IoU (eq. 12) that counts for each kind of truth: of the enclosing box for boxes, else of the mask.
 IOU = {BOXES: "iou_box", MASK: "iou_mask"}
 SHARES = (0.25, 0.5)  # the paper speaks of IoU over 0.25
-AUC_SIDE = 256  # pixels a side, at most, among which the pixel AUC compares
+AUC_SIDE = 128  # pixels a side, at most, among which the pixel AUC compares
 
 
 @dataclass(frozen=True)

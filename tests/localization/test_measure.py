@@ -53,7 +53,7 @@ def test_the_pixel_auc_of_a_large_image_is_that_of_a_grid() -> None:
     mask[100:300, 50:200] = True
     large[mask] += 0.5
     assert pixel_auc(large, mask) == pytest.approx(0.638, abs=0.02)  # Phi(0.5 / sqrt(2))
-    assert pixel_auc(large, mask) == pixel_auc(large[::3, ::3], mask[::3, ::3])
+    assert pixel_auc(large, mask) == pixel_auc(large[::5, ::5], mask[::5, ::5])
     assert pixel_auc(large, np.ones_like(mask)) == 0.5
 
 
