@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from magsd_cli.localization.folder import Summary
 from magsd_cli.localization.measure import BOXES, IOU, LUNGS, MASK, ZONES, kind_of
 from magsd_cli.localization.row import LocalizationRow, number_in
-from magsd_cli.localization.scores import KindFigures, Score, verdict
+from magsd_cli.localization.scores import KindFigures, figure_of, verdict
 from magsd_cli.localization.zones import MEASURED, NO_MASK, NOT_TWO_LUNGS, SAME_SCORES
 from magsd_cli.render.document import percent
 from magsd_cli.settings import BoxRule, Map
@@ -104,7 +104,8 @@ def control_name(kind: str, control: str) -> str:
 def sentence(kind: str, figures: KindFigures) -> str:
     """Whether the attention is better than chance for one kind of truth, in a sentence or a few."""
     measure, what = MAIN[kind]
-    main: Score = figures[measure]  # type: ignore[literal-required]
+    main = figure_of(figures, measure)
+    assert main is not None
     sign = "" if measure == "correlation" else "%"
     answers = {control_name(kind, name): verdict(gain) for name, gain in main["controls"].items()}
     words = [
@@ -119,8 +120,8 @@ def sentence(kind: str, figures: KindFigures) -> str:
     if not words:
         return f"{text}; too few images for a comparison with chance."
     text += f", against {', '.join(words)}. {_conclusion(answers)}"
-    for further, words in FURTHER.items() if kind in IOU else ():
-        text += _further(kind, figures, further, words)
+    if kind in IOU:
+        text += "".join(_further(kind, figures, name, begin) for name, begin in FURTHER.items())
     if kind == ZONES and "readers" in figures:
         text += (
             f" Two readers of the same zones have a rank correlation of {figures['readers']:.2f} "
@@ -142,7 +143,7 @@ def _conclusion(answers: Mapping[str, str]) -> str:
 
 def _further(kind: str, figures: KindFigures, measure: str, begin: str) -> str:
     """A further measure of findings, in short; "" in tables of earlier versions that have it not."""
-    score: Score | None = figures.get(measure)  # type: ignore[assignment]
+    score = figure_of(figures, measure)
     if score is None:
         return ""
     answers = {verdict(gain) for gain in score["controls"].values()}

@@ -20,11 +20,9 @@ def rank_correlation(one: npt.ArrayLike, other: npt.ArrayLike) -> float | None:
     first, second = np.asarray(one, np.float64), np.asarray(other, np.float64)
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return None
-    ranks = [values - values.mean() for values in (mid_ranks(first), mid_ranks(second))]
-    lengths = [float(np.sqrt(values @ values)) for values in ranks]
-    if min(lengths) == 0:
-        return None
-    return float(np.clip(ranks[0] @ ranks[1] / (lengths[0] * lengths[1]), -1, 1))
+    ranks, others = (values - values.mean() for values in (mid_ranks(first), mid_ranks(second)))
+    squares = float((ranks @ ranks) * (others @ others))
+    return float(np.clip(ranks @ others / np.sqrt(squares), -1, 1)) if squares > 0 else None
 
 
 def cramers_v(one: Sequence[str], other: Sequence[str]) -> float | None:

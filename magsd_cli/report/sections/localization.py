@@ -88,11 +88,15 @@ def _lines(words: str, measure: str, score: Score) -> list[tuple[str, ...]]:
     for name, found in score["controls"].items():
         gain = f"{number(measure, found['gain'], sign=True)} "
         gain += interval_words(found["gain_interval95"], measure)
-        p = "n/a" if found["p_holm"] is None else f"{found['p_holm']:.3f}"
+        p = _p_words(found["p_holm"])
         control = "mean severity of others" if (measure, name) == ("correlation", "constant") else SHORT[name]
         lines.append((words, mean, control, number(measure, found["mean"]), gain, p))
         words = mean = ""
     return lines or [(words, mean, "n/a", "n/a", "n/a", "n/a")]
+
+
+def _p_words(p: float | None) -> str:
+    return "n/a" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 SHORT = CHANCES | {"constant": "one box for all films", "start": "first weights"}
