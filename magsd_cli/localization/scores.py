@@ -152,8 +152,8 @@ def figure(values: Floats, controls: Mapping[str, Floats], patients: Sequence[st
     values: [N]; controls: name -> [N], what the control reaches on the same images; patients: the patient of
     each image, "" a patient of its own. All intervals are of the same bootstrap samples of patients; a share
     of none or all gets Wilson's bound. Returns mean, interval95 and controls: name -> mean, gain,
-    gain_interval95, p (of no difference, two-sided) and p_holm; intervals and p are None for fewer than two
-    patients.
+    gain_interval95, p (of no difference, two-sided, at least 2^(1 - n) of n patients) and p_holm; intervals
+    and p are None for fewer than two patients.
     """
     columns = np.column_stack([values, *(values - control for control in controls.values())])
     several = _count(patients) >= 2
@@ -162,7 +162,9 @@ def figure(values: Floats, controls: Mapping[str, Floats], patients: Sequence[st
     if several and bool((values == values[0]).all()) and values[0] in (0, 1):
         count = _count(patients)
         bounds[0] = list(wilson(count if values[0] else 0, count))
-    p_values = [one.p for one in found[1:]] or [None] * len(controls)
+    # All of n patients on one side is what chance alone does with this p; a bootstrap of few knows no better.
+    least = 2.0 ** (1 - _count(patients))
+    p_values = [None if one.p is None else max(one.p, least) for one in found[1:]] or [None] * len(controls)
     adjusted = holm(p_values)
     return {
         "mean": float(values.mean()),

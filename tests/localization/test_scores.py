@@ -102,6 +102,14 @@ def test_controls_are_compared_on_the_same_samples_and_by_holms_rule() -> None:
     assert verdict(found["whole"]) == "better"
 
 
+def test_few_patients_show_nothing_however_alike_they_are() -> None:
+    for count, expected in ((3, 0.25), (6, 1 / 32), (20, 2 / 20_001)):
+        values = np.linspace(0.5, 1, count)
+        control = figure(values, {"whole": values - 0.2}, [""] * count)["controls"]["whole"]
+        assert control["p"] == pytest.approx(expected)
+    assert verdict(figure(np.ones(3), {"whole": np.zeros(3)}, [""] * 3)["controls"]["whole"]) != "better"
+
+
 def test_a_measure_that_equals_its_control_has_no_gain() -> None:
     values = np.array([0.2, 0.4, 0.9])
     control = figure(values, {"whole": values}, [""] * 3)["controls"]["whole"]

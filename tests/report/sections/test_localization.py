@@ -47,19 +47,19 @@ def words(rows: list[dict[str, Any]]) -> str:
 
 
 def test_better_worse_and_not_shown_are_said_so() -> None:
-    better = words([box_row(0.6, 0.1), box_row(0.7, 0.1), box_row(0.65, 0.1)])
+    better = words(4 * [box_row(0.6, 0.1), box_row(0.7, 0.1), box_row(0.65, 0.1)])
     assert "mean IoU 65.0% [" in better
     assert "10.0% for other patients' attention" in better
     assert "The attention is better than chance." in better
     assert "100.0% [" in better  # the pointing game, with Wilson's bound
-    worse = words([box_row(0.1, 0.6), box_row(0.2, 0.6), box_row(0.15, 0.6)])
+    worse = words(4 * [box_row(0.1, 0.6), box_row(0.2, 0.6), box_row(0.15, 0.6)])
     assert "NOT better than chance: it is worse than" in worse
     level = words([box_row(0.1, 0.6), box_row(0.6, 0.1), box_row(0.15, 0.2)])
     assert "NOT shown to be better than chance" in level
 
 
 def test_one_control_that_is_not_beaten_is_enough_to_doubt() -> None:
-    rows = [box_row(iou, 0.1, untrained_iou_box=iou + 0.1) for iou in (0.5, 0.6, 0.7)]
+    rows = 4 * [box_row(iou, 0.1, untrained_iou_box=iou + 0.1) for iou in (0.5, 0.6, 0.7)]
     assert "worse than untrained networks" in words(rows)
 
 
@@ -123,18 +123,18 @@ def test_histogram_and_panel_are_in_the_report() -> None:
 
 
 def test_zones_are_told_in_correlations_not_in_percent() -> None:
-    rows = [zone_row(value, 0.5, patient_id=str(k)) for k, value in enumerate((0.1, 0.3, 0.2))]
+    rows = [zone_row(value, 0.5, patient_id=str(k)) for k, value in enumerate(4 * (0.1, 0.3, 0.2))]
     text = words(rows)
     assert "over the six zones 0.20 [0.1" in text
     assert "against 0.50 for the mean severity of other patients' zones (difference -0.30 [" in text
     assert "it is worse than the mean severity of other patients' zones and the film's own brightness" in text
-    assert "Two readers of the same zones have a rank correlation of 0.75 (3 images)." in text
+    assert "Two readers of the same zones have a rank correlation of 0.75 (12 images)." in text
     table = localization_table(rows)
     assert table is not None
     assert table.rows[0][2:4] == ("mean severity of others", "0.50")
     more = [*rows, zone_row(0, 0, zones=None, zones_status="no_lung_mask")]
     said = " ".join(str(block) for block in localization_blocks("x", more, None, 0))
-    assert "4 images have scores, 3 of them are measured; left out are 1 for no lung mask." in said
+    assert "13 images have scores, 12 of them are measured; left out are 1 for no lung mask." in said
     assert "three equal heights" in said
     assert zones_words({"measured": 2}).endswith("2 of them are measured.")
 
