@@ -1,4 +1,4 @@
-"""What is marked of an image: its map, box rule and threshold, as given or as chosen on other folds."""
+"""The choice of map, box rule and threshold: as given, or on other folds."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from magsd_cli.artifacts.files import check_hash, read_json
 from magsd_cli.artifacts.runs import write_json_hashed
@@ -23,6 +23,7 @@ class Summary(TypedDict):
     request: str
     model: str
     model_sha256: str
+    networks: NotRequired[int]  # not in those of earlier versions
     threshold: float | None
     map: str
     box: str
@@ -36,11 +37,11 @@ class Summary(TypedDict):
     possibly_training_data: int
     own_data_by_its_unseen_fold: int
     controls: dict[str, str]
-    missing_controls: dict[str, str]
+    missing_controls: NotRequired[dict[str, str]]
     area_share: float | None
-    choices: dict[str, str]
+    choices: NotRequired[dict[str, str]]
     thresholds: dict[str, str]
-    zones: dict[str, int]
+    zones: NotRequired[dict[str, int]]
     kinds: dict[str, KindFigures]
 
 
@@ -61,7 +62,9 @@ class Localization:
 
 
 def localization_path(runs: Path, name: str) -> Path:
-    """Where the localization called `name` is kept. Raises `UsageError` for a name that is no folder name."""
+    """Return the folder of the localization called `name`. Raises `UsageError` for a name that is not a
+    folder name.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", name):
         raise UsageError(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
     return runs / "localize" / name
@@ -73,22 +76,22 @@ def table_path(folder: Path) -> Path:
 
 
 def csv_path(folder: Path) -> Path:
-    """The localization table as CSV."""
+    """Return the path of the localization table as CSV."""
     return folder / "localization.csv"
 
 
 def figures_path(folder: Path) -> Path:
-    """The figures: a row for each kind of truth, measure and control."""
+    """Return the path of the figures: a row for each kind of truth, measure and control."""
     return folder / "figures.csv"
 
 
 def zones_path(folder: Path) -> Path:
-    """Severity, map and brightness in each zone of each image."""
+    """Return the path of the zones: severity, map and brightness in each of each image."""
     return folder / "zones.csv"
 
 
 def summary_path(folder: Path) -> Path:
-    """What was asked for, and the figures."""
+    """Return the path of ``summary.json``: the request, and the figures."""
     return folder / "summary.json"
 
 
@@ -108,7 +111,7 @@ def panel_path(folder: Path) -> Path:
 
 
 def histogram_path(folder: Path) -> Path:
-    """How the IoU is distributed over the images."""
+    """Return the path of the histogram of the IoU over the images."""
     return folder / "iou.png"
 
 
@@ -128,8 +131,8 @@ def finished_summary(folder: Path, request: str) -> Summary | None:
     summary = cast("Summary", read_json(summary_path(folder)))
     if summary.get("request") != request:
         raise UsageError(
-            f"{folder}: holds the answer to another question (model, images, truth or options differ, or "
-            "an earlier magsd measured less); choose another --name"
+            f"{folder}: holds a localization with another model, images, truth or options, or of an earlier "
+            "magsd, which measured less; choose another --name"
         )
     read_table(table_path(folder), LOCALIZATION)
     return summary

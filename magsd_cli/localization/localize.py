@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from magsd_cli import __version__
-from magsd_cli.artifacts.files import lock, sha256_bytes, sweep_orphans
+from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.runs import REFIT
 from magsd_cli.artifacts.tables import (
     LOCALIZATION,
@@ -22,9 +21,10 @@ from magsd_cli.artifacts.tables import (
     write_plain_csv,
     write_table,
 )
-from magsd_cli.console import progress, say
+from magsd_cli.console import counted, noted, progress, say, say_each
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.errors import NoInputError, UsageError
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.inference.decision import rules_of
 from magsd_cli.inference.engines import open_attention_engine
 from magsd_cli.inference.inputs import list_inputs
@@ -59,6 +59,7 @@ from magsd_cli.localization.scores import controls_in, figures_by_kind, zone_cou
 from magsd_cli.localization.truth import Truth, read_truth
 from magsd_cli.localization.views import View, view_files
 from magsd_cli.localization.words import choice_words, in_words, threshold_words
+from magsd_cli.runtime.worker_pool import cores, hands_for
 from magsd_cli.settings import BoxRule, Map, Network
 
 CONTROLS = {
@@ -74,7 +75,8 @@ MEASURES = 2  # another number: what is measured is not what it was, and a finis
 
 @dataclass(frozen=True)
 class LocalizeOptions:
-    """What is asked for: images, the model (None: the newest run under `runs`), and what is known of them.
+    """The options of localize: images, the model (None: the newest run under `runs`), and what is known of
+    them.
 
     `boxes` and `zones` are CSVs, `masks` and `lungs` folders (see `localization.truth`); `threshold` a share
     of the map's range (None: chosen on other folds, see `choice.choices`); `name` that of the folder; `map`
@@ -100,7 +102,7 @@ class LocalizeOptions:
 
 @dataclass(frozen=True)
 class Localized:
-    """What came of a localization: its folder, the exit code, and the files in the order of its rows."""
+    """The result of a localization: its folder, the exit code, and the files in the order of its rows."""
 
     folder: Path
     code: int
@@ -110,7 +112,7 @@ class Localized:
 
 @dataclass
 class Gathered:
-    """What the pass over the images gathers: a row each, and what waits until the choices are made."""
+    """The results of the pass over the images: a row each, and what waits until the choices are made."""
 
     candidates: Candidates
     rows: dict[Path, LocalizationRow] = field(default_factory=dict)
@@ -121,7 +123,7 @@ class Gathered:
 
 @dataclass(frozen=True)
 class LocalizationRequest:
-    """Which model is asked about which images, with which truth; `threshold` None: choose it."""
+    """A model, the images it is asked about, and their truth; `threshold` None: choose it."""
 
     model: Model
     files: Sequence[Path]
@@ -166,22 +168,28 @@ def localize_files(options: LocalizeOptions) -> Localized:
     truth = read_truth(files, options.boxes, options.masks, options.lungs, options.zones)
     model = open_model(options.model, options.runs, options.network)
     request = LocalizationRequest(model, files, truth, options.threshold, options.map, options.box)
-    sha256 = request.sha256
+    with noted(f"localize: reading {counted(len(files), 'file')} to identify them"):
+        sha256 = request.sha256
     folder = localization_path(options.runs, options.name or f"{request.model.name[:100]}-{sha256[:8]}")
     with lock(lock_path(folder)):
         summary = finished_summary(folder, sha256)
         if summary is None:
             for part in (folder, folder / "overlays", folder / "masks"):
                 sweep_orphans(part)
-            say(f"{len(files)} files, {len(truth)} of them with truth")
+            words = f"{counted(len(files), 'file')}, {len(truth)} of them with truth"
+            say(f"localize: {words}", files=len(files), with_truth=len(truth), folder=folder)
             summary = _finish(request, _look(request, folder, options.device), folder, sha256)
             write_summary(folder, summary)
         else:
-            say(f"{folder}: is finished, nothing is left to do")
-    for line in in_words(summary):
+            say(f"localize: {folder}: finished already, nothing left to do", folder=folder)
+    headline, *figures = in_words(summary)
+    say(headline, folder=folder, **{name: summary[name] for name in ("files", "ok", "errors", "with_truth")})
+    for line in figures:
         say(line)
     if summary["ok"] == 0:
-        raise NoInputError(f"{len(files)} files: none is an image that can be used; see {table_path(folder)}")
+        raise NoInputError(
+            f"{counted(len(files), 'file')}: none is an image that can be used; see {table_path(folder)}"
+        )
     return Localized(folder, 3 if summary["errors"] else 0, request.model, files)
 
 
@@ -209,7 +217,7 @@ def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
     names = picture_names(files)
     found = Gathered(Candidates((), box_rules(request.box), request.threshold), missing=missing)
     found.rows = {path: {} for path in files}
-    hands = min(max(1, (os.cpu_count() or 1) // 2), len(files))
+    hands = hands_for(len(files), max(1, cores() // 2))
     with progress("localize", len(files)) as bar:
         for views in view_files(files, model.preprocessing, hands):
             for answer in attend(views, model, ask, fold_of, patient_of, request.map):
@@ -228,24 +236,32 @@ def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
                     continue
                 choice = default_choice(found.candidates)
                 found.rows[path] = finish_image(answer, known, choice, model.classes, folder, names[path])
-    found.chosen = choices(found.pending, found.candidates)
-    for path, choice in found.chosen.items():
-        one = found.pending[path]
-        found.rows[path] = finish_image(one.attended, one.known, choice, model.classes, folder, names[path])
+    with noted("localize: choosing thresholds, drawing the images with truth"):
+        found.chosen = choices(found.pending, found.candidates)
+        for path, choice in found.chosen.items():
+            one = found.pending[path]
+            found.rows[path] = finish_image(
+                one.attended, one.known, choice, model.classes, folder, names[path]
+            )
     return found
 
 
 def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256: str) -> Summary:
     """Add the controls, draw the panel, write the tables; return the summary."""
-    for path, columns in control_columns(found.pending, found.candidates, found.chosen).items():
-        found.rows[path] = with_columns(found.rows[path], columns)
+    with noted("localize: comparing with chance"):
+        for path, columns in control_columns(found.pending, found.candidates, found.chosen).items():
+            found.rows[path] = with_columns(found.rows[path], columns)
     model = request.model
     schema = table_schema(LOCALIZATION, model.classes)
     empty = with_columns({}, dict.fromkeys(schema.names) | {"model_sha256": model.sha256})
     whole = {path: with_columns(empty, row) for path, row in found.rows.items()}
-    draw_overview(folder, whole, found.pending, model.classes)
+    with noted("localize: drawing the overview"):
+        draw_overview(folder, whole, found.pending, model.classes)
     rows = list(whole.values())
-    summary = _summary(request, found, rows, sha256)
+    failed = [row for row in rows if row["status"] == "error"]
+    say_each([f"{row['path']}: {row['error_code']}: {row['error']}" for row in failed])
+    with noted("localize: working out intervals"):
+        summary = _summary(request, found, rows, sha256)
     metadata = model.metadata() | {"threshold": request.threshold}
     metadata |= {} if request.map == Map.attention else {"map": request.map.value}
     metadata |= {} if request.box == BoxRule.largest else {"box": request.box.value}
@@ -263,7 +279,7 @@ def _summary(
     request: LocalizationRequest, found: Gathered, rows: Sequence[LocalizationRow], sha256: str
 ) -> Summary:
     ok = [row for row in rows if row["status"] == "ok"]
-    counted = [row for row in ok if row["unseen"] is not False]
+    unseen = [row for row in ok if row["unseen"] is not False]
     true = [row for row in ok if row["truth"] is not None or row["lungs_share"] is not None]
     kinds = figures_by_kind(rows)
     there = {name for figures in kinds.values() for name in controls_in(figures)}
@@ -271,6 +287,7 @@ def _summary(
         "request": sha256,
         "model": request.model.name,
         "model_sha256": request.model.sha256,
+        "networks": len(request.model.folds),
         "threshold": request.threshold,
         "map": request.map.value,
         "box": request.box.value,
@@ -288,8 +305,8 @@ def _summary(
         "controls": {name: words for name, words in CONTROLS.items() if name in there},
         "missing_controls": found.missing,
         "area_share": float(np.mean([number_in(row, "area_share") for row in ok])) if ok else None,
-        "choices": choice_words(counted, request.map, request.box),
-        "thresholds": threshold_words(counted),
-        "zones": zone_counts(counted),
+        "choices": choice_words(unseen, request.map, request.box),
+        "thresholds": threshold_words(unseen),
+        "zones": zone_counts(unseen),
         "kinds": kinds,
     }

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -39,6 +40,7 @@ from magsd_cli.settings import Map
 
 #: Which images the panel shows, as quantiles of the measure of their kind: the best, the worst, two between.
 SHOWN = (1.0, 2 / 3, 1 / 3, 0.0)
+_T = TypeVar("_T")
 IN_HISTOGRAM = ("constant", "brightness", "shuffled", "untrained")
 
 
@@ -94,9 +96,20 @@ def _goodness(kind: str, row: LocalizationRow) -> float:
     return number_in(row, "zones" if kind == ZONES else IOU[kind])
 
 
-def _quantiles(paths: Sequence[Path]) -> list[Path]:
-    places = dict.fromkeys(round(quantile * (len(paths) - 1)) for quantile in SHOWN)
-    return [paths[place] for place in places]
+def shown_ious(rows: Sequence[LocalizationRow]) -> dict[str, list[float]]:
+    """The IoU of the images that the panel shows, from top to bottom, of each kind of truth that has one."""
+    found = {}
+    for kind, iou in IOU.items():
+        own = [row for row in rows if row["unseen"] is not False and kind_of(row["truth"]) == kind]
+        values = sorted(number_in(row, iou) for row in own if row.get(iou) is not None)
+        if values:
+            found[kind] = _quantiles(values)
+    return found
+
+
+def _quantiles(ordered: Sequence[_T]) -> list[_T]:
+    places = dict.fromkeys(round(quantile * (len(ordered) - 1)) for quantile in SHOWN)
+    return [ordered[place] for place in places]
 
 
 def _panel_row(row: LocalizationRow, one: PendingImage, classes: Sequence[str]) -> PanelRow:
@@ -126,7 +139,7 @@ def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def iou_histogram(rows: Sequence[LocalizationRow]) -> Drawing | None:
-    """How the IoU is distributed over the images of each kind of truth, as PNG; None without any."""
+    """Draw the distribution of the IoU over the images of each kind of truth, as PNG; None without any."""
     charts = {}
     for kind, iou in IOU.items():
         part = [
@@ -156,9 +169,9 @@ def overlay_of(
     assert attended.view.shown is not None
     shares = sorted(zip(attended.probabilities, classes, strict=True), reverse=True)
     (first, best), *others = shares
-    title = f"{printable(best)} {100 * first:.1f} %"
+    title = f"{printable(best)} {100 * first:.1f}%"
     if others:
-        title += "   (" + ", ".join(f"{printable(label)} {100 * p:.1f} %" for p, label in others) + ")"
+        title += "   (" + ", ".join(f"{printable(label)} {100 * p:.1f}%" for p, label in others) + ")"
     lines = [printable(attended.view.path.name)]
     finding, zones = known.finding, known.zones
     if row.get("lungs_inside") is not None:
@@ -193,7 +206,7 @@ def overlay_of(
 def _panel_row_of(
     overlay: Overlay, row: LocalizationRow, known: KnownTruth, values: npt.NDArray[np.float32]
 ) -> PanelRow:
-    """The same image as a row of the Fig. 7 panel; where only the lungs are known they are the truth."""
+    """Make a row of the Fig. 7 panel from the image; where only the lungs are known they are the truth."""
     name = printable(Path(row["path"]).name)
     short = name if len(name) <= 60 else f"{name[:29]}…{name[-30:]}"
     if row["truth"] is None and known.zones is not None:
@@ -222,5 +235,5 @@ def _networks(attended: AttendedImage) -> str:
     if attended.unseen is False:
         return "the networks were trained on this image"
     if len(attended.folds) == 1 and attended.unseen:
-        return f"network of fold {attended.folds[0] + 1}, which never saw this image"
+        return f"network of fold {attended.folds[0]}, which never saw this image"
     return f"mean of {len(attended.folds)} networks"

@@ -1,4 +1,4 @@
-"""How good a localization is, and whether it is better than chance; section 4.4.6.
+"""The quality of a localization, and whether it is better than chance; section 4.4.6.
 
 Chance is not zero: a blob in the middle of a chest overlaps many findings. Beside every figure stand what
 reaches something without having learned to look for disease: `CONTROLS`. Patients, not images, are the unit
@@ -34,7 +34,7 @@ LEVEL = 0.05  # of a p that speaks against a difference of none
 
 
 class Gain(TypedDict):
-    """What a control reaches in the mean, and how much more the attention does, with its interval.
+    """The mean of a control, and by how much the attention exceeds it, with its interval.
 
     `p` is that of no difference, `p_holm` the same by Holm's rule over the controls of the measure.
     """
@@ -99,7 +99,7 @@ def figures_by_kind(rows: Sequence[LocalizationRow]) -> dict[str, KindFigures]:
 
 
 def zone_counts(rows: Sequence[LocalizationRow]) -> dict[str, int]:
-    """How many scored images are measured, and how many are not for which reason (`zones.zones_of`)."""
+    """Count the scored images that are measured, and those that are not by reason (`zones.zones_of`)."""
     return dict(Counter(status for row in rows if (status := row.get("zones_status")) is not None))
 
 
@@ -192,7 +192,7 @@ def _sampled(columns: Floats, patients: Sequence[str], seed: int) -> list[Sample
 
 
 def verdict(gain: Gain) -> str:
-    """What a gain says of its control: "better", "worse", or that neither is shown.
+    """Name what a gain says of its control: "better", "worse", or that neither is shown.
 
     Better or worse is what has 0 outside its interval and p, by Holm's rule, below `LEVEL`.
     """

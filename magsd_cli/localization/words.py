@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from magsd_cli.console import counted
 from magsd_cli.localization.folder import Summary
 from magsd_cli.localization.measure import BOXES, IOU, LUNGS, MASK, ZONES, kind_of
 from magsd_cli.localization.row import LocalizationRow, number_in
-from magsd_cli.localization.scores import KindFigures, figure_of, verdict
+from magsd_cli.localization.scores import Gain, KindFigures, figure_of, verdict
 from magsd_cli.localization.zones import MEASURED, NO_MASK, NOT_TWO_LUNGS, SAME_SCORES
-from magsd_cli.render.document import percent
+from magsd_cli.render.document import interval_text, percent
 from magsd_cli.settings import BoxRule, Map
 
 KINDS = {BOXES: "Boxes", MASK: "Masks", LUNGS: "Lungs", ZONES: "Zones"}
-EVIDENCE = "marked is the evidence for the predicted class, the part of its logit from each pixel"
+EVIDENCE = "what is marked is the evidence for the predicted class: the part of its logit from each pixel"
+UNSEEN = "each was shown only to the network of its fold, which was not trained on it"
 MEASURES = {
     "iou": "IoU",
     "over_0.25": "IoU over 0.25",
@@ -56,33 +58,35 @@ LEFT_OUT = {
 
 def in_words(summary: Summary) -> list[str]:
     """The figures for people: with chance beside them, and what they are not of."""
-    lines = [f"localize: {summary['files']} files, {summary['ok']} ok, {summary['errors']} with an error"]
-    if summary["own_data_by_its_unseen_fold"]:
-        lines.append(
-            f"{summary['own_data_by_its_unseen_fold']} images are the run's own: each was shown only to the "
-            "network of its fold, which never saw it"
-        )
-    if summary["left_out_as_training_data"]:
-        lines.append(
-            f"{summary['left_out_as_training_data']} images with truth are left out of the figures: "
-            "every network was trained on them"
-        )
+    files, alone = counted(summary["files"], "file"), summary.get("networks") == 1
+    lines = [f"localize: {files}, {summary['ok']} ok, {summary['errors']} with an error"]
+    own, left_out = summary["own_data_by_its_unseen_fold"], summary["left_out_as_training_data"]
+    if own:
+        held_out = f"held out, so that the network was not trained on {_them(own)}"
+        lines.append(f"{counted(own, 'image')} of the run's own data: {held_out if alone else UNSEEN}")
+    if left_out:
+        trained = f"{'the' if alone else 'every'} network was trained on {_them(left_out)}"
+        lines.append(f"{counted(left_out, 'image')} with truth left out of the figures: {trained}")
     if summary["possibly_training_data"]:
         lines.append(
-            f"{summary['possibly_training_data']} images with truth are in the figures and may be training "
-            "data: the run's cache is gone"
+            f"{counted(summary['possibly_training_data'], 'image')} with truth in the figures may be "
+            "training data: the run's cache is missing"
         )
     if summary["with_truth"]:
         lines += [
-            f"the comparison with {CHANCES[name]} is left out of the figures: {reason}"
-            for name, reason in summary["missing_controls"].items()
+            f"no comparison with {CHANCES[name]}: {reason}"
+            for name, reason in summary.get("missing_controls", {}).items()
         ]
     if summary["map"] == Map.evidence:
         lines.append(EVIDENCE)
-    lines += [*summary["choices"].values(), *summary["thresholds"].values()]
-    if summary["zones"]:
+    lines += [*summary.get("choices", {}).values(), *summary["thresholds"].values()]
+    if summary.get("zones"):
         lines.append(zones_words(summary["zones"]))
     return lines + [sentence(kind, figures) for kind, figures in summary["kinds"].items()]
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"
 
 
 def number(measure: str, value: float, sign: bool = False) -> str:
@@ -91,9 +95,16 @@ def number(measure: str, value: float, sign: bool = False) -> str:
     return f"{value:{plus}.2f}" if measure == "correlation" else f"{100 * value:{plus}.1f}"
 
 
-def interval_words(bounds: Sequence[float] | None, measure: str = "") -> str:
-    """An interval of a measure, as `number` writes its bounds."""
-    return "[n/a]" if bounds is None else f"[{number(measure, bounds[0])}, {number(measure, bounds[1])}]"
+def interval_words(bounds: Sequence[float] | None, measure: str = "", signed: bool = False) -> str:
+    """Write an interval of a measure, its bounds as `number` does."""
+    plain = measure == "correlation"
+    return interval_text(bounds, digits=2 if plain else 1, scale=1 if plain else 100, signed=signed)
+
+
+def gain_words(measure: str, gain: Gain) -> str:
+    """Write a gain and its interval, with their signs."""
+    bounds = interval_words(gain["gain_interval95"], measure, signed=True)
+    return f"{number(measure, gain['gain'], sign=True)} {bounds}"
 
 
 def control_name(kind: str, control: str) -> str:
@@ -102,20 +113,20 @@ def control_name(kind: str, control: str) -> str:
 
 
 def sentence(kind: str, figures: KindFigures) -> str:
-    """Whether the attention is better than chance for one kind of truth, in a sentence or a few."""
+    """Say whether the attention is better than chance for one kind of truth."""
     measure, what = MAIN[kind]
     main = figure_of(figures, measure)
     assert main is not None
     sign = "" if measure == "correlation" else "%"
     answers = {control_name(kind, name): verdict(gain) for name, gain in main["controls"].items()}
     words = [
-        f"{number(measure, gain['mean'])}{sign} for {control_name(kind, name)} (difference "
-        f"{number(measure, gain['gain'], sign=True)} {interval_words(gain['gain_interval95'], measure)})"
+        f"{number(measure, gain['mean'])}{sign} for {control_name(kind, name)} "
+        f"(difference {gain_words(measure, gain)})"
         for name, gain in main["controls"].items()
     ]
     text = (
-        f"{KINDS[kind]}, {figures['n']} images of {figures['patients']} patients: {what} "
-        f"{number(measure, main['mean'])}{sign} {interval_words(main['interval95'], measure)}"
+        f"{KINDS[kind]}, {counted(figures['n'], 'image')} of {counted(figures['patients'], 'patient')}: "
+        f"{what} {number(measure, main['mean'])}{sign} {interval_words(main['interval95'], measure)}"
     )
     if not words:
         return f"{text}; too few images for a comparison with chance."
@@ -125,7 +136,7 @@ def sentence(kind: str, figures: KindFigures) -> str:
     if kind == ZONES and "readers" in figures:
         text += (
             f" Two readers of the same zones have a rank correlation of {figures['readers']:.2f} "
-            f"({figures['readers_n']} images)."
+            f"({counted(figures['readers_n'], 'image')})."
         )
     return text
 
@@ -159,14 +170,15 @@ def _further(kind: str, figures: KindFigures, measure: str, begin: str) -> str:
 
 
 def zones_words(counts: Mapping[str, int]) -> str:
-    """How many films with scores are measured, and why the others are not."""
+    """Say how many images with scores are measured, and why the others are not."""
     left = [f"{counts[why]} for {words}" for why, words in LEFT_OUT.items() if counts.get(why)]
-    text = f"Zones: {sum(counts.values())} images have scores, {counts.get(MEASURED, 0)} of them are measured"
-    return text + (f"; left out are {', '.join(left)}." if left else ".")
+    scored = counted(sum(counts.values()), "image")
+    text = f"Zones: {scored} with scores, {counts.get(MEASURED, 0)} of them measured"
+    return text + (f"; left out: {', '.join(left)}." if left else ".")
 
 
 def choice_words(rows: Sequence[LocalizationRow], chosen_map: str, chosen_box: str) -> dict[str, str]:
-    """For each kind of truth which map and box rule its images have, where these were chosen; a sentence."""
+    """Say for each kind of truth which map and box rule its images have, where these were chosen."""
     found = {}
     for kind in (*IOU, ZONES, LUNGS):
         part = [row for row in rows if choosing_kind(row) == kind]
@@ -194,7 +206,7 @@ def choosing_kind(row: LocalizationRow) -> str | None:
 def _counted(words: Iterable[str | None]) -> str:
     names = MAPS | RULES
     counts = Counter(words).most_common()
-    return " or ".join(f"{names.get(word or '', word)} ({count} images)" for word, count in counts)
+    return " or ".join(f"{names.get(word or '', word)} ({counted(count, 'image')})" for word, count in counts)
 
 
 def _chosen_on(counts: Sequence[int | None], some_default: bool) -> str:
@@ -207,7 +219,7 @@ def _chosen_on(counts: Sequence[int | None], some_default: bool) -> str:
 
 
 def threshold_words(rows: Sequence[LocalizationRow]) -> dict[str, str]:
-    """For each kind of truth where its thresholds are from, in a sentence."""
+    """Say for each kind of truth where its thresholds come from."""
     found = {}
     for kind in IOU:
         part = [row for row in rows if kind_of(row["truth"]) == kind]

@@ -169,7 +169,7 @@ def test_the_same_question_again_has_nothing_to_do(
 
 
 def test_another_question_under_the_same_name_is_refused(made: Path, done: Path) -> None:
-    with pytest.raises(UsageError, match="another question"):
+    with pytest.raises(UsageError, match="another model, images, truth or options"):
         run(made, made / "new", runs=done.parents[1], threshold=0.4)
 
 
@@ -282,7 +282,7 @@ def test_zones_are_measured_and_the_films_left_out_are_counted(
         np.mean([rows[name]["control_zones"] for name in ("z0.png", "z1.png")])
     )
     said = capsys.readouterr().err
-    assert "4 images have scores, 2 of them are measured" in said
+    assert "4 images with scores, 2 of them measured" in said
     assert "1 for no lung mask" in said
     assert "the default: too few images of other folds" in said
     assert "the mean severity of other patients" not in said  # two images choose no order
@@ -294,7 +294,7 @@ def test_zones_without_lungs_and_the_options_of_another_question(made: Path, tmp
     with pytest.raises(UsageError, match=r"--zones: .* --lungs DIR"):
         run(made, made / "zoned" / "z0.png", runs=tmp_path, zones=made / "zoned" / "zones.csv")
     run(made, made / "new" / "0.png", runs=tmp_path)
-    with pytest.raises(UsageError, match="another question"):
+    with pytest.raises(UsageError, match="another model, images, truth or options"):
         run(made, made / "new" / "0.png", runs=tmp_path, box=BoxRule.maximum)
 
 
@@ -338,7 +338,7 @@ def test_the_evidence_for_the_predicted_class(made: Path, tmp_path: Path) -> Non
     assert any(rows[name]["area_share"] != others[name]["area_share"] for name in ("0.png", "1.png", "2.png"))
     assert json.loads((folder / "summary.json").read_text())["map"] == "class"
     assert read_table(folder / "localization.parquet", LOCALIZATION).schema.metadata
-    with pytest.raises(UsageError, match="another question"):
+    with pytest.raises(UsageError, match="another model, images, truth or options"):
         run(made, new, name="evidence", **given)
 
 
@@ -364,7 +364,7 @@ def test_bad_questions(made: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NoInputError, match="no files there"):
         run(made, tmp_path / "empty", runs=tmp_path)
-    with pytest.raises(NoInputError, match="1 files: none"):
+    with pytest.raises(NoInputError, match="1 file: none"):
         run(made, made / "new" / "notes.txt", runs=tmp_path)
     with pytest.raises(UsageError, match="--name"):
         run(made, made / "new" / "0.png", runs=tmp_path, name="../x")

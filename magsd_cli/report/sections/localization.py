@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from magsd_cli.evaluation.facts import Facts
-from magsd_cli.localization.pictures import iou_histogram
+from magsd_cli.localization.pictures import iou_histogram, shown_ious
 from magsd_cli.localization.row import LocalizationRow
 from magsd_cli.localization.scores import Score, figure_of, figures_by_kind, zone_counts
 from magsd_cli.localization.words import (
@@ -15,6 +15,7 @@ from magsd_cli.localization.words import (
     KINDS,
     MEASURES,
     choice_words,
+    gain_words,
     interval_words,
     number,
     sentence,
@@ -32,12 +33,13 @@ from magsd_cli.render.document import (
     Paragraph,
     Table,
     not_available,
+    percent,
 )
 from magsd_cli.settings import BoxRule, Map
 
 CAPTION = (
     "Attention against truth (eq. 12; boxes: the box around the attended region, masks: the region itself), "
-    "in percent; rank correlations from -1 to 1. 95 % intervals and p by bootstrap over patients, all of the "
+    "in percent; rank correlations from -1 to 1. 95% intervals and p by bootstrap over patients, all of the "
     "same samples; p by Holm's rule over the controls of a measure. A gain whose interval is above 0 and "
     "whose p is below 0.05 is better than that control."
 )
@@ -77,7 +79,7 @@ def localization_table(rows: Sequence[LocalizationRow]) -> Table | None:
         if (found := figure_of(figures, name)) is not None
         for line in _lines(f"{KINDS[kind]} ({figures['n']}), {MEASURES[name]}", name, found)
     ]
-    head = ("truth (images), measure", "mean [95 % interval]", "control", "its mean", "gain [95 % interval]")
+    head = ("truth (images), measure", "mean [95% interval]", "control", "its mean", "gain [95% interval]")
     return Table(CAPTION, (*head, "p (Holm)"), tuple(lines)) if lines else None
 
 
@@ -86,9 +88,7 @@ def _lines(words: str, measure: str, score: Score) -> list[tuple[str, ...]]:
     mean = f"{number(measure, score['mean'])} {interval_words(score['interval95'], measure)}"
     lines = []
     for name, found in score["controls"].items():
-        gain = f"{number(measure, found['gain'], sign=True)} "
-        gain += interval_words(found["gain_interval95"], measure)
-        p = _p_words(found["p_holm"])
+        gain, p = gain_words(measure, found), _p_words(found["p_holm"])
         control = "mean severity of others" if (measure, name) == ("correlation", "constant") else SHORT[name]
         lines.append((words, mean, control, number(measure, found["mean"]), gain, p))
         words = mean = ""
@@ -110,21 +110,25 @@ def localization_blocks(
     chosen_map: str = Map.attention,
     box: str = BoxRule.largest,
 ) -> list[Block]:
-    """What `magsd localize` found in its folder `name`: sentences, the table, the histogram and the panel."""
+    """Show what `magsd localize` found in its folder `name`: sentences, the table, the histogram and the
+    panel.
+    """
     ok = [row for row in rows if row["status"] == "ok"]
     blocks: list[Block] = [Paragraph(f"From the localization called {name}: {len(ok)} images.")]
     if chosen_map == Map.evidence:
-        blocks.append(Paragraph(f"M{EVIDENCE[1:]}. Where this section says attention, that is meant."))
+        blocks.append(
+            Paragraph(f"W{EVIDENCE[1:]}. Where this section says attention, it means this evidence.")
+        )
     if chosen_map == Map.chosen:
         blocks.append(
-            Paragraph("Where this section says attention, the map is meant that was chosen as said below.")
+            Paragraph("Where this section says attention, it means the map that was chosen, as said below.")
         )
     seen = sum(row["unseen"] is False for row in ok)
     unknown = sum(row["unseen"] is None for row in ok)
     if seen:
         blocks.append(Paragraph(f"{seen} of them were trained on, and do not count below."))
     if unknown:
-        blocks.append(Caution(f"{unknown} of them may have been trained on (the run's cache is gone)."))
+        blocks.append(Caution(f"{unknown} of them may have been trained on (the run's cache is missing)."))
     counted = [row for row in ok if row["unseen"] is not False]
     zones = zone_counts(counted)
     table = localization_table(rows)
@@ -139,16 +143,35 @@ def localization_blocks(
     blocks.append(table)
     histogram = iou_histogram(ok)
     if histogram is not None:
-        title = "Distribution of the IoU over the images"
-        blocks.append(Figure(f"localization-{place + 1}-iou", histogram, title, HISTOGRAM))
+        alt = _histogram_in_words(rows)
+        blocks.append(Figure(f"localization-{place + 1}-iou", histogram, alt, HISTOGRAM))
     if panel is not None:
-        title = "Image, truth, attention and prediction of some images"
-        blocks.append(Figure(f"localization-{place + 1}-panel", Drawing(panel), title, PANEL))
+        words = [
+            f"{KINDS[kind]}, IoU from top to bottom {', '.join(f'{value:.2f}' for value in values)}"
+            for kind, values in shown_ious(ok).items()
+        ]
+        alt = "Chest X-rays in rows: the image, its truth, its attention and what was marked."
+        alt = f"{alt} {'; '.join(words)}." if words else alt
+        blocks.append(Figure(f"localization-{place + 1}-panel", Drawing(panel), alt, PANEL))
     return blocks
 
 
+def _histogram_in_words(rows: Sequence[LocalizationRow]) -> str:
+    """How the IoU is distributed, for those who cannot see it."""
+    words = []
+    for kind, figures in figures_by_kind(rows).items():
+        over = [
+            f"{percent(found['mean'], digits=0)}% {MEASURES[name].removeprefix('IoU ')}"
+            for name in ("over_0.25", "over_0.5")
+            if (found := figure_of(figures, name)) is not None
+        ]
+        if over:
+            words.append(f"{KINDS[kind]}, {figures['n']} images: {' and '.join(over)}")
+    return f"How many images reach which IoU. {'; '.join(words)}."
+
+
 def localization_section(facts: Facts) -> list[Block]:
-    """What `magsd localize` found with the networks of this run."""
+    """Show what `magsd localize` found with the networks of this run."""
     results = facts.results
     model = results.hashes.get("networks that predicted", "")
     blocks: list[Block] = [Heading("Localization")]

@@ -134,9 +134,9 @@ def test_zones_are_told_in_correlations_not_in_percent() -> None:
     assert table.rows[0][2:4] == ("mean severity of others", "0.50")
     more = [*rows, zone_row(0, 0, zones=None, zones_status="no_lung_mask")]
     said = " ".join(str(block) for block in localization_blocks("x", more, None, 0))
-    assert "13 images have scores, 12 of them are measured; left out are 1 for no lung mask." in said
+    assert "13 images with scores, 12 of them measured; left out: 1 for no lung mask." in said
     assert "three equal heights" in said
-    assert zones_words({"measured": 2}).endswith("2 of them are measured.")
+    assert zones_words({"measured": 2}).endswith("2 of them measured.")
 
 
 def test_what_was_chosen_is_said() -> None:
@@ -146,7 +146,8 @@ def test_what_was_chosen_is_said() -> None:
     ]
     said = choice_words(rows, "chosen", "chosen")["boxes"]
     assert (
-        "marked is the evidence for the predicted class (2 images) or the mean attention (1 images)" in said
+        "marked is the evidence for the predicted class (2 images) or the mean attention (1 image) (1 images)"
+        in said
     )
     assert "the box is around the part with the maximum (3 images)" in said
     assert "chosen for each fold on the 20 to 24 images of the other folds alone" in said
@@ -154,4 +155,4 @@ def test_what_was_chosen_is_said() -> None:
     few = [box_row(0.5, 0.1, map="attention", box_rule="largest", chosen_on=None)]
     assert "the default: too few" in choice_words(few, "chosen", "largest")["boxes"]
     text = " ".join(str(block) for block in localization_blocks("x", rows, None, 0, "chosen", "chosen"))
-    assert "the map is meant that was chosen" in text
+    assert "it means the map that was chosen" in text
