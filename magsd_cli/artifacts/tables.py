@@ -70,7 +70,13 @@ _LOCALIZED = (
     ("mask", pa.string()),
 )
 
-_MEASURED = ("iou_box", "iou_mask", "over_0.25", "over_0.5", "pointing", "lungs")
+#: What a localization measures, and what is measured in the same way beside the networks' map: the columns
+#: ``<control>_<measure>``. control: other patients' maps.
+LOCALIZATION_MEASURES = (
+    "iou_box", "iou_mask", "over_0.25", "over_0.5", "pointing", "pixel_auc", "lungs", "zones",
+)  # fmt: skip
+LOCALIZATION_CONTROLS = ("control", "untrained", "start", "brightness", "constant", "whole")
+_FIRST_CONTROLS = ("control_iou_box", "control_iou_mask", "control_pointing")
 
 #: Columns of localization tables that the first of them had not.
 _LOCALIZED_LATER = (
@@ -79,8 +85,19 @@ _LOCALIZED_LATER = (
     ("threshold_images", pa.int32()),
     ("lungs_inside", pa.float32()),
     ("lungs_share", pa.float32()),
-    *((f"control_{name}", pa.float32()) for name in ("over_0.25", "over_0.5", "lungs")),
-    *((f"untrained_{name}", pa.float32()) for name in _MEASURED),
+    ("map", pa.string()),
+    ("box_rule", pa.string()),
+    ("chosen_on", pa.int32()),
+    ("pixel_auc", pa.float32()),
+    ("zones", pa.float32()),
+    ("zones_status", pa.string()),
+    ("readers_zones", pa.float32()),
+    *(
+        (f"{control}_{name}", pa.float32())
+        for control in LOCALIZATION_CONTROLS
+        for name in LOCALIZATION_MEASURES
+        if f"{control}_{name}" not in _FIRST_CONTROLS
+    ),
 )
 
 PARQUET: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}  # how tables are written

@@ -22,7 +22,7 @@ from magsd_cli.commands.options import (
 )
 from magsd_cli.console import noted
 from magsd_cli.errors import UsageError
-from magsd_cli.settings import By, Engine, Map
+from magsd_cli.settings import BoxRule, By, Engine, Map
 
 #: What a worker of predict imports.
 WORKER_MODULES = ("magsd_cli.inference.onnx_engine", "onnxruntime", "magsd_cli.data.dicom.read")
@@ -157,6 +157,12 @@ def localize(
             callback=existing_folder, help="Folder of lung masks: measure the attention inside them."
         ),
     ] = None,
+    zones: Annotated[
+        Path | None,
+        typer.Option(
+            callback=existing_file, help="With --lungs: CSV of severity in six zones: path,A,B,C,D,E,F."
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -167,8 +173,15 @@ def localize(
     device: DeviceOption = "auto",
     map_: Annotated[
         Map,
-        typer.Option("--map", help="Mark the attention, or (class) the evidence for the predicted class."),
+        typer.Option(
+            "--map",
+            help="Mark the attention, the evidence for the predicted class, or what fits the other folds.",
+        ),
     ] = Map.attention,
+    box: Annotated[
+        BoxRule,
+        typer.Option(help="Box the largest part, the part with the maximum, or what fits the other folds."),
+    ] = BoxRule.largest,
     network: NetworkOption = None,
     dicom_seg: Annotated[
         Path | None,
@@ -183,7 +196,7 @@ def localize(
 ) -> int:
     """Show where the network looked: overlays, masks, boxes, IoU.
 
-    IoU where the truth is given by --boxes or --masks. Prints the folder's path.
+    Measured against --boxes, --masks or --zones, and against controls. Prints the folder's path.
     """
     with noted("localize: loading libraries"):
         from magsd_cli.localization.localize import LocalizeOptions
@@ -196,11 +209,13 @@ def localize(
         boxes=boxes,
         masks=masks,
         lungs=lungs,
+        zones=zones,
         threshold=threshold,
         name=name,
         device=device,
         network=network,
         map=map_,
+        box=box,
     )
     folders = {"seg": dicom_seg, "sc": dicom_sc}
     wanted = {kind: folder for kind, folder in folders.items() if folder is not None}

@@ -71,14 +71,14 @@ def localize_with_objects(options: LocalizeOptions, folders: Mapping[str, Path])
     for kind, folder in folders.items():
         with ExitStack() as stack:
             results = stack.enter_context(open_result_folder(folder, key))
-            outcomes[kind] = write_objects(done, KINDS[kind], results, options.map)
+            outcomes[kind] = write_objects(done, KINDS[kind], results)
     for kind, folder in folders.items():
         code = outcomes[kind].conclude(KINDS[kind].words, folder, code)
     return done.folder, code
 
 
-def write_objects(done: Localized, kind: Kind, results: ResultFolder, marked: Map) -> Outcome:
-    """The objects of a kind for each image of a finished localization of the map `marked` with an answer."""
+def write_objects(done: Localized, kind: Kind, results: ResultFolder) -> Outcome:
+    """The objects of a kind for each image of a finished localization with an answer."""
     model, outcome = done.model, Outcome()
     algorithm = algorithm_of(model, rules_of(model), class_codes(model.classes, model.recipe))
     rows = read_table(table_path(done.folder), LOCALIZATION).to_pylist()
@@ -86,7 +86,7 @@ def write_objects(done: Localized, kind: Kind, results: ResultFolder, marked: Ma
         if row["status"] != "ok":
             continue
         try:
-            rule = RegionRule(float(row["threshold"]), marked)
+            rule = RegionRule(float(row["threshold"]), Map(row.get("map") or Map.attention))
             made = _object(path, row, done.folder, kind, rule, algorithm, results)
         except SourceError as error:
             outcome.refused[path] = error.reason

@@ -13,7 +13,7 @@ from magsd_cli.hospital import codes
 from magsd_cli.hospital.algorithm import MAKER, Algorithm
 from magsd_cli.hospital.sources import UNICODE, Source, SourceError, quiet
 from magsd_cli.hospital.structured_report import equipment
-from magsd_cli.localization.threshold import DEFAULT_THRESHOLD
+from magsd_cli.localization.choice import DEFAULT_THRESHOLD
 from magsd_cli.settings import Map
 
 SERIES_NUMBER = 9902

@@ -10,7 +10,7 @@ from pathlib import Path
 from magsd_cli.errors import UsageError
 from magsd_cli.hospital.pacs.http_session import HttpLimits
 from magsd_cli.hospital.pacs.tls import check_pem_files
-from magsd_cli.localization.threshold import DEFAULT_THRESHOLD
+from magsd_cli.localization.choice import DEFAULT_THRESHOLD
 from magsd_cli.settings import Map
 
 
