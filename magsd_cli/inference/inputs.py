@@ -14,7 +14,7 @@ import codecs
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext, suppress
 from functools import partial
 from itertools import chain, islice
@@ -25,8 +25,9 @@ from magsd_cli.console import counted, say
 from magsd_cli.data.folders.own_outputs import OWN
 from magsd_cli.data.folders.tree import HIDDEN, IMAGE_SUFFIXES, entries, in_words
 from magsd_cli.data.unicode_forms import on_disk
-from magsd_cli.errors import UsageError
+from magsd_cli.errors import NoInputError, UsageError
 from magsd_cli.inference.table.index import Index
+from magsd_cli.inference.table.store import RowStore
 
 AHEAD = 20_000  # inputs that are listed before the first one is read, so that their number is known
 PIECE = 2**16  # bytes of a list that are read at a time
@@ -81,6 +82,35 @@ def each_input(inputs: Iterable[Path], own: Iterable[Path | None] = ()) -> Itera
 
 def _place(path: Path) -> bytes:
     return os.fsencode(os.path.abspath(path))  # noqa: PTH100 (links stay what they are)
+
+
+def check_watched(inputs: Sequence[Path]) -> None:
+    """Raise `NoInputError` for what is watched and not there: an unmounted share is no input, no row."""
+    for path in inputs:
+        try:
+            if not path.exists():
+                raise NoInputError(f"{path}: not there; is the share mounted?")
+            if path.is_dir():
+                os.scandir(path).close()
+        except OSError as error:
+            raise NoInputError(
+                f"{path}: cannot be listed ({error.strerror}); is the share mounted and readable?"
+            ) from error
+
+
+def warn_of_empty(inputs: Sequence[Path], store: RowStore) -> None:
+    """Say that a watched folder is empty where the table knows files of it: a share may have come loose."""
+    for folder in inputs:
+        if folder.is_dir():
+            given, known = store.count_below(folder)
+            if known and not given:
+                say(
+                    f"{folder}: is empty, and the table has {counted(known, 'row')} of files in it; is the "
+                    "share mounted? The rows stay",
+                    level="warning",
+                    folder=folder,
+                    rows=known,
+                )
 
 
 def read_list(source: Path, null: bool = False) -> Iterator[Path]:

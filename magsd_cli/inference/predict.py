@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -20,7 +19,7 @@ from magsd_cli.console import counted, detail, is_verbose, noted, progress, say
 from magsd_cli.errors import NoInputError, UsageError
 from magsd_cli.inference.decision import DecisionRules, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_with_onnx, score_with_torch
-from magsd_cli.inference.inputs import Inputs, each_input, read_list
+from magsd_cli.inference.inputs import Inputs, check_watched, each_input, read_list, warn_of_empty
 from magsd_cli.inference.model import Model, open_model
 from magsd_cli.inference.resume import Row
 from magsd_cli.inference.scoring import FileAnswer
@@ -126,7 +125,7 @@ def answer_files(
             _score_missing(plan, options)
             _write(plan, options)
             if options.watch_once:
-                _warn_of_empty(options.inputs, plan.store)
+                warn_of_empty(options.inputs, plan.store)
             rows = dict(plan.store.answers()) if keep_answers else {}
             counts = plan.store.counts(options.watch_once, None if is_verbose() else MOST_NAMED)
             plan.store.finish()
@@ -151,7 +150,7 @@ def plan_of(options: PredictOptions, writes: bool = True) -> Iterator[Plan]:
     writes: False where nothing may be written or removed.
     """
     if options.watch_once:
-        _check_watched(options.inputs)
+        check_watched(options.inputs)
     listed: Iterable[Path] = () if options.files_from is None else read_list(options.files_from, options.null)
     own = [options.runs, options.out, *options.other_outputs]
     files = each_input(chain(options.inputs, listed), own)
@@ -241,35 +240,6 @@ def _check_folder(options: PredictOptions, out: Path) -> None:
         raise UsageError(f"{out}: is a file; omit the / behind its name, or name another folder")
     if others := strangers(out):
         raise UsageError(f"{out}: has other files in it, such as {others[0].name}; name a folder of its own")
-
-
-def _check_watched(inputs: Sequence[Path]) -> None:
-    """Raise `NoInputError` for what is watched and not there: an unmounted share is no input, no row."""
-    for path in inputs:
-        try:
-            if not path.exists():
-                raise NoInputError(f"{path}: not there; is the share mounted?")
-            if path.is_dir():
-                os.scandir(path).close()
-        except OSError as error:
-            raise NoInputError(
-                f"{path}: cannot be listed ({error.strerror}); is the share mounted and readable?"
-            ) from error
-
-
-def _warn_of_empty(inputs: Sequence[Path], store: RowStore) -> None:
-    """Say that a watched folder is empty where the table knows files of it: a share may have come loose."""
-    for folder in inputs:
-        if folder.is_dir():
-            given, known = store.count_below(folder)
-            if known and not given:
-                say(
-                    f"{folder}: is empty, and the table has {counted(known, 'row')} of files in it; is the "
-                    "share mounted? The rows stay",
-                    level="warning",
-                    folder=folder,
-                    rows=known,
-                )
 
 
 @contextmanager

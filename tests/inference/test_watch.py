@@ -147,7 +147,7 @@ def test_a_folder_that_cannot_be_listed_is_no_row(site: Path, monkeypatch: pytes
         raise OSError(116, "Stale file handle")
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage.os, "scandir", stale)
+        patch.setattr(os, "scandir", stale)
         with pytest.raises(NoInputError, match="Stale file handle"):
             watch(site)
     assert not (site / "t.parquet").exists()
