@@ -83,7 +83,7 @@ class Plan:
     folder: TableFolder | None = field(repr=False)
 
     def form(self, by_study: bool) -> Form:
-        """What the table says of itself, and its further columns."""
+        """The head of the table, and its further columns."""
         studies = by_study or STUDY in self.store.earlier.columns()
         return Form(self.model.metadata() | self.about, COLUMNS if studies else ())
 
@@ -325,7 +325,7 @@ def _say_kept(kept: int, files: int) -> None:
 
 
 def _ids_of(options: PredictOptions) -> Callable[[FileAnswer], dict[str, str]]:
-    """What `--by study` adds to the row of an answer whose worker read the file's header."""
+    """Return a function that gives what `--by study` adds to the row of an answer whose header was read."""
     key = _key_of(options)
     if not options.by_study:
         return lambda _answer: {}
