@@ -379,7 +379,8 @@ def _write(plan: Plan, options: PredictOptions) -> None:
 def _conclude(counts: Counts, watch_once: bool, out: Path | None) -> int:
     """Say how it ended; return the exit code."""
     for row in counts.failed:
-        say(f"{row['path']}: {row['error_code']}: {row['error']}", level="warning")
+        words = f"{row['path']}: {row['error_code']}: {row['error']}"
+        say(words, level="warning", path=row["path"], error_code=row["error_code"])
     if more := counts.errors - len(counts.failed):
         say(f"... and {more} more; --verbose names them all", level="warning", more=more)
     if counts.trained:
