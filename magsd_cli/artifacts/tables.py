@@ -160,7 +160,7 @@ def table_bytes(table: pa.Table | pd.DataFrame, kind: str, metadata: Mapping[str
 
 
 def table_head(kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What a table of `kind` that is written now says of itself."""
+    """Return the head of a table of `kind` that is written now."""
     return {"table": kind, "schema_version": SCHEMA_VERSION, "version": __version__, **metadata}
 
 
@@ -196,7 +196,7 @@ def read_table(path: Path, kind: str) -> pa.Table:
 
 
 def head_of(metadata: Mapping[bytes, bytes], kind: str, path: Path) -> dict[str, Any]:
-    """What the table `path`, of this key-value metadata, says of itself.
+    """Return the head of the table `path` from its key-value metadata.
 
     Raises `ArtifactError` where it is of another kind than `kind`, or of another schema.
     """

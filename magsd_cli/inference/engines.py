@@ -97,7 +97,7 @@ def score_with_onnx(
 
 
 def _spare_cores(hands: int) -> int:
-    """How many cores each of `hands` processes has for itself."""
+    """Return how many cores each of `hands` processes has for itself."""
     return max(1, cores() // max(1, hands))
 
 

@@ -82,7 +82,7 @@ class Plan:
     folder: TableFolder | None = field(repr=False)
 
     def form(self, by_study: bool) -> Form:
-        """What the table says of itself, and its further columns."""
+        """The head of the table, and its further columns."""
         studies = by_study or STUDY in self.store.earlier.columns()
         return Form(self.model.metadata() | self.about, COLUMNS if studies else ())
 
@@ -295,7 +295,7 @@ def _say_kept(kept: int, files: int) -> None:
 
 
 def _ids_of(options: PredictOptions) -> Callable[[FileAnswer], dict[str, str]]:
-    """What `--by study` adds to the row of an answer whose worker read the file's header."""
+    """Return a function that gives what `--by study` adds to the row of an answer whose header was read."""
     key = _key_of(options)
     if not options.by_study:
         return lambda _answer: {}
@@ -349,7 +349,8 @@ def _write(plan: Plan, options: PredictOptions) -> None:
 def _conclude(counts: Counts, watch_once: bool, out: Path | None) -> int:
     """Say how it ended; return the exit code."""
     for row in counts.failed:
-        say(f"{row['path']}: {row['error_code']}: {row['error']}", level="warning")
+        words = f"{row['path']}: {row['error_code']}: {row['error']}"
+        say(words, level="warning", path=row["path"], error_code=row["error_code"])
     if more := counts.errors - len(counts.failed):
         say(f"... and {more} more; --verbose names them all", level="warning", more=more)
     if counts.trained:

@@ -263,5 +263,5 @@ def write_seen(final: Path, entries: Iterable[tuple[str, str, Stamp]]) -> None:
 
 
 def seen_key(path: Path) -> str:
-    """What a file is called in the list of those that were seen."""
+    """Return the name of a file in the list of those that were seen."""
     return os.fsencode(os.path.abspath(path)).hex()  # noqa: PTH100 (links must stay what they are)

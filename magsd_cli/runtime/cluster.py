@@ -94,7 +94,7 @@ def in_order(
 
 
 def _awaited(ray: Any, reference: Any) -> Any:
-    """What a task returned; meanwhile it is asked now and then whether the cluster is still there.
+    """Return a task's result; meanwhile ask now and then whether the cluster is still there.
 
     A minute after its head is gone Ray would end this process without a word.
     """
@@ -107,7 +107,7 @@ def _awaited(ray: Any, reference: Any) -> Any:
 
 
 def is_there(ray: Any) -> bool:
-    """Whether the cluster's head still answers; True where its address is not known (ray://)."""
+    """Return whether the cluster's head still answers; True where its address is not known (ray://)."""
     try:
         host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
         place = (host.strip("[]"), int(port))

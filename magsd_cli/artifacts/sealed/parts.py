@@ -34,7 +34,7 @@ class Part:
 
 
 def part_path(folder: Path, number: int) -> Path:
-    """Where part `number` of the table `folder` stands."""
+    """Return the path of part `number` of the table `folder`."""
     return folder / f"part-{number:05}.parquet"
 
 
@@ -47,7 +47,7 @@ def part_files(folder: Path) -> list[Path]:
 
 
 def strangers(folder: Path) -> list[Path]:
-    """What is in `folder` that is no part; hidden files may be there."""
+    """List what is in `folder` and not a part; hidden files may be there."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -80,7 +80,7 @@ def read_parts(folder: Path) -> list[Part]:
 
 
 def is_finished(parts: list[Part]) -> bool:
-    """Whether the last part is there."""
+    """Return whether the last part is there."""
     return bool(parts) and PARTS in parts[-1].head
 
 
@@ -106,7 +106,7 @@ def read_predictions(path: Path) -> pa.Table:
 
 
 def problems_of_parts(folder: Path) -> list[str]:
-    """What is wrong with the folder as a whole; its parts' own seals are not looked at. A line each."""
+    """List the problems of the folder as a whole, a line each; its parts' own seals are not looked at."""
     try:
         parts = read_parts(folder)
     except ArtifactError as error:
@@ -117,5 +117,5 @@ def problems_of_parts(folder: Path) -> list[str]:
 
 
 def _shared(head: Mapping[str, Any]) -> dict[str, Any]:
-    """What all parts of a table say alike."""
+    """Return what all parts of a table have in common."""
     return {name: head.get(name) for name in ("classes", "model_sha256", "operating_sha256", "precision")}

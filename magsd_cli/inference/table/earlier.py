@@ -29,7 +29,7 @@ class EarlierRows:
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return max((end for _, end in self._parts.values()), default=0)
 
     def starts(self) -> list[int]:
@@ -82,7 +82,7 @@ class EarlierRows:
 
 @dataclass(frozen=True)
 class Known:
-    """What a table has: its rows, the key of the journal that goes on, whether all its parts are there."""
+    """A table as it is: its rows, the key of the journal that goes on, whether all its parts are there."""
 
     rows: EarlierRows
     key: str

@@ -1,4 +1,4 @@
-"""Where a prediction table ends: a file, a folder of parts, standard output, a terminal."""
+"""The end of a prediction table: a file, a folder of parts, standard output, a terminal."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Form:
-    """What a table says of itself, and its columns behind those of every prediction table."""
+    """The head of a table, and its columns behind those of every prediction table."""
 
     metadata: Mapping[str, Any] = field(repr=False)
     further: Sequence[pa.Field] = ()
 
 
 def is_csv(out: Path) -> bool:
-    """Whether a table of this name is written as CSV."""
+    """Return whether a table of this name is written as CSV."""
     return out.suffix.lower() == ".csv"
 
 

@@ -178,7 +178,7 @@ class RowStore:
         return found
 
     def _moved(self, text: str, place: int, *_facts: int) -> int:
-        """Where the row at `place` lies under the path `text`."""
+        """Return the row at `place` under the path `text`."""
         if not self._writes:
             return place
         row = self._row(place)
@@ -215,12 +215,12 @@ class RowStore:
         return self._next
 
     def scored(self) -> int:
-        """How many rows, from the first, are known without a gap."""
+        """The number of rows, from the first, that are known without a gap."""
         (first,) = self._index.first("SELECT min(position) FROM row WHERE place IS NULL")
         return self._next if first is None else int(first)
 
     def has_moved(self, start: int, stop: int) -> bool:
-        """Whether a row of positions `start` to `stop` is not in the table as it is."""
+        """Return whether a row of positions `start` to `stop` is not in the table as it is."""
         sql = "SELECT 1 FROM row WHERE place >= 0 AND position >= ? AND position < ? LIMIT 1"
         return self._index.first(sql, (start, stop)) is not None
 
@@ -249,7 +249,7 @@ class RowStore:
         return row_at(self._reader, place)
 
     def counts(self, fresh: bool, most: int | None) -> Counts:
-        """What came of the inputs, `fresh`: of those that were scored now; `most` failed ones (None: all)."""
+        """Count the results; with `fresh`, of the inputs scored now; `most` failed ones (None: all)."""
         where = "WHERE given IS NOT NULL" + (" AND fresh" if fresh else "")
         sql = f"SELECT count(*), total(error), total(trained) FROM row {where}"  # noqa: S608 (two constants)
         number, errors, trained = self._index.first(sql)
@@ -258,7 +258,7 @@ class RowStore:
         return Counts(number, int(errors), int(trained), failed)
 
     def count_below(self, folder: Path) -> tuple[int, int]:
-        """How many inputs of this call lie in `folder`, and how many rows of the earlier table."""
+        """Count the inputs of this call in `folder`, and the rows of the earlier table there."""
         inside = f"{path_text(folder).rstrip('/')}/"
         sql = "SELECT total(given IS NOT NULL), total(position < ?) FROM row WHERE substr(path, 1, ?) = ?"
         given, known = self._index.first(sql, (self.earlier.count, len(inside), inside))
@@ -311,12 +311,12 @@ class RowStore:
 
 
 def _facts(row: Mapping[str, Any]) -> tuple[bool, bool]:
-    """Whether a row is an error's, and whether its image was trained on."""
+    """Return whether a row is an error's, and whether its image was trained on."""
     return row["status"] == "error", IN_TRAINING_DATA in (row["warnings"] or ())
 
 
 def _same(before: Row, row: Row) -> bool:
-    """Whether a table that has the row `before` need not be written for `row`."""
+    """Return whether a table that has the row `before` need not be written for `row`."""
     return all(before.get(name) == value for name, value in row.items())
 
 
