@@ -43,7 +43,7 @@ def test_a_name_that_two_rows_share_is_not_guessed(tmp_path: Path) -> None:
 
 def test_a_row_that_fits_two_images_is_refused(tmp_path: Path) -> None:
     table = _boxes(tmp_path / "elsewhere", "x.png,P,1,2,3,4")
-    with pytest.raises(UsageError, match=r"row 2: x\.png fits 2 of the images"):
+    with pytest.raises(UsageError, match=r"row 2: x\.png matches 2 of the images"):
         read_truth([tmp_path / "a" / "x.png", tmp_path / "b" / "x.png"], table, None)
 
 
@@ -75,7 +75,7 @@ def test_masks_by_the_name_of_the_image(tmp_path: Path) -> None:
 
 def test_masks_that_fit_two_images_are_refused(tmp_path: Path) -> None:
     _mask(tmp_path / "masks" / "x.png", np.zeros((2, 2), np.uint8))
-    with pytest.raises(UsageError, match="2 images and 1 masks"):
+    with pytest.raises(UsageError, match="2 images and 1 mask;"):
         read_truth([tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg"], None, tmp_path / "masks")
     with pytest.raises(UsageError, match="is not a folder"):
         read_truth([tmp_path / "x.jpg"], None, tmp_path / "nowhere")
@@ -87,7 +87,7 @@ def test_a_mask_is_what_is_bright(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the mask is 2x2, its image 5x4 pixels"):
         read_mask(path, (4, 5))
     (tmp_path / "bad.png").write_text("no")
-    with pytest.raises(UsageError, match="no picture"):
+    with pytest.raises(UsageError, match="not a picture"):
         read_mask(tmp_path / "bad.png", (2, 2))
     with pytest.raises(UsageError, match="cannot be read"):
         read_mask(tmp_path / "gone.png", (2, 2))
