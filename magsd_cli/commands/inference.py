@@ -24,6 +24,9 @@ from magsd_cli.console import noted
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import BoxRule, By, Engine, Map
 
+#: What a worker of predict imports.
+WORKER_MODULES = ("magsd_cli.inference.onnx_engine", "onnxruntime", "magsd_cli.data.dicom.read")
+
 
 def predict(
     context: typer.Context,
@@ -85,12 +88,17 @@ def predict(
 
     Parquet, or CSV where FILE ends in .csv; on a terminal without --out a readable table.
     """
+    if codes is not None and dicom_sr is None:
+        raise UsageError("--codes: is used in DICOM reports only; add --dicom-sr DIR")
+    if model is not None and model.is_file() and cluster is None and not dry_run:
+        from magsd_cli.runtime.worker_pool import early_worker
+
+        # A model file is run by workers: the first begins while the imports below go on.
+        context.with_resource(early_worker(*WORKER_MODULES))
+
     with noted("predict: loading libraries"):
         from magsd_cli.inference.predict import PredictOptions
         from magsd_cli.inference.predict import predict as run
-
-    if codes is not None and dicom_sr is None:
-        raise UsageError("--codes: is used in DICOM reports only; add --dicom-sr DIR")
 
     options = PredictOptions(
         inputs=inputs or [],

@@ -14,8 +14,9 @@ from magsd_cli.console import counted, say
 from magsd_cli.data.ingest import IngestTask, ingest
 from magsd_cli.errors import MagsdError
 from magsd_cli.inference.decision import appearance_of
-from magsd_cli.inference.engines import onnx_worker, score_with_onnx, score_with_torch
+from magsd_cli.inference.engines import score_with_onnx, score_with_torch
 from magsd_cli.inference.model import Model
+from magsd_cli.inference.onnx_engine import onnx_worker
 from magsd_cli.inference.out_of_distribution import TrainingDistribution
 from magsd_cli.inference.scoring import FileAnswer, score_pictures, tasks_for
 from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, in_order, task_resources
@@ -38,7 +39,8 @@ def score_on_cluster(
         needs = {"num_cpus": 1} if engine == Engine.onnxruntime else task_resources(ray, device, 1)
         task = ray.remote(shard_task).options(max_retries=RETRIES, **needs)
         known = ray.put((_anywhere(model), engine, appearance_of(model), batch_size, device_kind(needs)))
-        tasks = tasks_for([path.absolute() for path in files], model.preprocessing)
+        # No identity goes through Ray's store: it is read here where it is asked for.
+        tasks = tasks_for([path.absolute() for path in files], model.preprocessing, identity=False)
         say(f"{counted(len(files), 'file')} on the cluster {address}", files=len(files), cluster=address)
         places = (slice(start, start + SHARD) for start in range(0, len(files), SHARD))
         for place, outcome in in_order(ray, lambda place: task.remote(known, tasks[place]), places):
@@ -75,7 +77,7 @@ def shard_task(known: Any, tasks: list[IngestTask]) -> tuple[list[FileAnswer], W
         if key not in _LOADED:
             _LOADED.clear()
             if engine == Engine.onnxruntime:
-                one = onnx_worker(model.model_file.path, appearance)
+                one = onnx_worker(model.model_file, appearance)
                 _LOADED[key] = lambda tasks: [one(task) for task in tasks]
             else:
                 _LOADED[key] = _torch_handler(model, appearance, batch_size, kind)

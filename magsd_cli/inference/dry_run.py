@@ -9,8 +9,8 @@ from typing import Any
 
 from magsd_cli.console import counted, in_bytes, in_time, say
 from magsd_cli.inference.decision import appearance_of
-from magsd_cli.inference.engines import onnx_worker
 from magsd_cli.inference.model import Model
+from magsd_cli.inference.onnx_engine import onnx_worker
 from magsd_cli.inference.predict import PredictOptions, check_options, plan_of
 from magsd_cli.inference.resume import unchanged
 from magsd_cli.inference.scoring import tasks_for
@@ -51,7 +51,7 @@ def _time_in_words(files: Sequence[Path], model: Model, engine: str, options: Pr
     assert model.model_file is not None
     hands = hands_for(len(files), options.workers or options.gpus)
     start = time.perf_counter()
-    score: Callable[[Any], Any] = onnx_worker(model.model_file.path, appearance_of(model))
+    score: Callable[[Any], Any] = onnx_worker(model.model_file, appearance_of(model))
     opening = time.perf_counter() - start
     chosen = [files[k * len(files) // MEASURED] for k in range(MEASURED)] if len(files) > MEASURED else files
     start = time.perf_counter()

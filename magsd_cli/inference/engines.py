@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.artifacts.model_file import ModelFile, open_model_file, read_network
+from magsd_cli.artifacts.model_file import ModelFile
 from magsd_cli.console import counted, noted, say
-from magsd_cli.data.ingest import IngestTask, ingest
+from magsd_cli.data.ingest import IngestTask
 from magsd_cli.errors import UsageError
 from magsd_cli.inference.answer import Prediction
 from magsd_cli.inference.decision import appearance_of
 from magsd_cli.inference.model import Model, export_command
+from magsd_cli.inference.onnx_engine import onnx_worker, open_ensemble, predict_onnx
 from magsd_cli.inference.out_of_distribution import TrainingDistribution
-from magsd_cli.inference.scoring import FileAnswer, answer_to, crashed_answer, score_files, tasks_for
+from magsd_cli.inference.scoring import FileAnswer, crashed_answer, one_by_one, score_files, tasks_for
 from magsd_cli.runtime.worker_pool import cores, even_chunk, hands_for, run_isolated
 from magsd_cli.settings import Engine
 
@@ -82,35 +82,13 @@ def score_with_onnx(
     say(words, files=len(files), engine=Engine.onnxruntime.value, processes=hands)
     chunk = even_chunk(len(files), hands, CHUNK)
     tasks = tasks_for(files, model.preprocessing)
-    arguments = (model.model_file.path, appearance_of(model))
+    arguments = (model.model_file.networks_alone(), appearance_of(model), _spare_cores(hands))
     yield from run_isolated(onnx_worker, arguments, tasks, crashed_answer, hands, chunk)
 
 
-def onnx_worker(path: Path, appearance: TrainingDistribution | None) -> Callable[[IngestTask], FileAnswer]:
-    """Make a worker's function, which decodes a file and infers at once."""
-    from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
-
-    model = open_model_file(path)
-    folds = tuple(sorted(model.networks))
-    ensemble = OnnxEnsemble(
-        tuple(open_session(read_network(model, fold)) for fold in folds), model.size, folds
-    )
-
-    return _one_by_one(lambda image: predict_onnx(ensemble, image).of_each_network()[0], appearance)
-
-
-def _one_by_one(
-    infer: Callable[[Images], npt.NDArray[np.floating]], appearance: TrainingDistribution | None
-) -> Callable[[IngestTask], FileAnswer]:
-    """Decode a file and `infer` (uint8 [1,1,S,S] -> each network's [M,K]) at once."""
-
-    def score(task: IngestTask) -> FileAnswer:
-        picture = ingest(task)
-        if picture.image is None:
-            return answer_to(task.path, picture, None)
-        return answer_to(task.path, picture, infer(picture.image[None, None]), appearance)
-
-    return score
+def _spare_cores(hands: int) -> int:
+    """How many cores each of `hands` processes has for itself."""
+    return max(1, cores() // max(1, hands))
 
 
 def score_with_torch(
@@ -124,6 +102,8 @@ def score_with_torch(
     """Answers for `files`, in order: worker processes decode, torch infers here, on as many GPUs as are asked
     for; on a CPU `gpus` stands for processes that each do both.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     with noted("loading torch"):
         from magsd_cli.inference.torch_engine import load_ensemble, predict_images
         from magsd_cli.runtime.device import choose_devices, describe
@@ -178,7 +158,7 @@ def torch_worker(
     from magsd_cli.inference.torch_engine import load_ensemble, predict_images
 
     ensemble = load_ensemble(open_run(run), folds)
-    return _one_by_one(lambda image: predict_images(ensemble, image, 1).of_each_network()[0], appearance)
+    return one_by_one(lambda image: predict_images(ensemble, image, 1).of_each_network()[0], appearance)
 
 
 def score_one_by_one(
@@ -193,11 +173,12 @@ def score_one_by_one(
     appearance = appearance_of(model)
     if engine == Engine.onnxruntime:
         assert model.model_file is not None
-        arguments = (model.model_file.path, appearance)
-        yield from run_isolated(onnx_worker, arguments, tasks, crashed_answer, workers, 1)
+        networks = (model.model_file.networks_alone(), appearance, _spare_cores(workers))
+        yield from run_isolated(onnx_worker, networks, tasks, crashed_answer, workers, 1)
         return
     assert model.run is not None
-    yield from run_isolated(torch_worker, (model.run.path, appearance), tasks, crashed_answer, workers, 1)
+    arguments = (model.run.path, model.folds, appearance)
+    yield from run_isolated(torch_worker, arguments, tasks, crashed_answer, workers, 1)
 
 
 def open_attention_engine(model: Model, device: str) -> AttentionEngine:
@@ -223,14 +204,11 @@ def open_attention_engine(model: Model, device: str) -> AttentionEngine:
 
 
 def _onnx_attention_engine(model_file: ModelFile) -> AttentionEngine:
-    from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
-
-    folds = tuple(sorted(model_file.networks))
     threads = cores()
-    sessions = tuple(open_session(read_network(model_file, fold), threads) for fold in folds)
-    ensemble = OnnxEnsemble(sessions, model_file.size, folds)
+    ensemble = open_ensemble(model_file, threads=threads, at_once=threads)
 
     def ask(image: Images, asked: tuple[int, ...]) -> Prediction:
-        return predict_onnx(ensemble if asked == folds else ensemble.only(asked), image, with_attention=True)
+        chosen = ensemble if asked == ensemble.folds else ensemble.only(asked)
+        return predict_onnx(chosen, image, with_attention=True)
 
     return ask

@@ -46,8 +46,7 @@ from magsd_cli.inference.resume import (
     write_seen,
 )
 from magsd_cli.inference.scoring import FileAnswer
-from magsd_cli.inference.show import show_predictions
-from magsd_cli.inference.studies.table import COLUMNS, STUDY, with_studies, write_studies
+from magsd_cli.inference.studies.table import COLUMNS, STUDY, id_columns, with_studies, write_studies
 from magsd_cli.settings import Engine, Network
 
 TABLE_SUFFIXES = (".parquet", ".csv")
@@ -133,7 +132,7 @@ def answer_files(options: PredictOptions, check: Callable[[Model], None] = lambd
         rows, fresh = _all_rows(plan, options)
         table = merged(plan.known_rows, rows)
         if options.by_study:
-            table = with_studies(table, plan.files, lru_cache(partial(site_key, options.runs)))
+            table = with_studies(table, plan.files, _key_of(options))
         if table != plan.known_rows.earlier or out is None or not out.exists():
             _write(table, plan, out)
         if out is not None:
@@ -274,6 +273,7 @@ def _all_rows(plan: Plan, options: PredictOptions) -> tuple[list[Row], set[str]]
     rows = dict(kept)
     if missing:
         trained_on = plan.model.fold_of_content() or {}
+        ids_of = _ids_of(options)
         answers = _score(plan, missing, options)
         started = time.monotonic()
         with ExitStack() as stack:
@@ -282,12 +282,25 @@ def _all_rows(plan: Plan, options: PredictOptions) -> tuple[list[Row], set[str]]
             bar = stack.enter_context(progress("predict", len(missing)))
             for some in answers:
                 fresh = {
-                    answer.path: prediction_row(answer, plan.model, plan.rules, trained_on) for answer in some
+                    answer.path: prediction_row(answer, plan.model, plan.rules, trained_on) | ids_of(answer)
+                    for answer in some
                 }
                 keep(fresh.values())
                 rows |= fresh
                 bar.update(len(some), f"{len(rows) / (time.monotonic() - started):.1f} images/s")
     return [rows[path] for path in plan.files], {path_text(path) for path in missing}
+
+
+def _ids_of(options: PredictOptions) -> Callable[[FileAnswer], dict[str, str]]:
+    """What `--by study` adds to the row of an answer whose worker read the file's header."""
+    key = _key_of(options)
+    if not options.by_study:
+        return lambda _answer: {}
+    return lambda answer: {} if answer.identity is None else id_columns(answer.identity, key)
+
+
+def _key_of(options: PredictOptions) -> Callable[[], bytes]:
+    return lru_cache(partial(site_key, options.runs))
 
 
 def _keeper(out: Path | None, plan: Plan, stack: ExitStack) -> Callable[[Iterable[Row]], None]:
@@ -345,6 +358,8 @@ def prediction_row(
 def _write(rows: list[Row], plan: Plan, out: Path | None) -> None:
     """To --out, to a terminal as something readable, or to standard output as Parquet."""
     if out is None and sys.stdout is not None and sys.stdout.isatty():
+        from magsd_cli.inference.show import show_predictions
+
         show_predictions(rows, plan.model.classes)
         return
     schema = table_schema(PREDICTION, plan.model.classes)

@@ -6,13 +6,14 @@ stays flat however long the list is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.data.identity import Identity
 from magsd_cli.data.ingest import Ingested, IngestTask, ingest
 from magsd_cli.inference.out_of_distribution import TrainingDistribution, appearance_features, distance
 from magsd_cli.runtime.worker_pool import Crash, even_chunk, plain, run_isolated
@@ -29,6 +30,8 @@ class FileAnswer:
     """The answer for one file: `members`, the probabilities of each network [M,K], or None with a reason.
 
     `distance`: how far the picture is from the training images; None where that is not known.
+    `identity`: patient and study as in its header, to be hashed before they are written; None where the
+    file took its worker with it.
     """
 
     path: Path
@@ -38,6 +41,7 @@ class FileAnswer:
     error: str = ""
     warnings: tuple[str, ...] = field(default=())
     distance: float | None = None
+    identity: Identity | None = field(default=None, repr=False)
 
 
 def score_files(
@@ -77,9 +81,24 @@ def prepare_files(
         done += len(pictures)
 
 
-def tasks_for(files: Sequence[Path], preprocessing: Preprocessing) -> list[IngestTask]:
-    """Return the task of each of `files`."""
-    return [IngestTask(path, preprocessing, fingerprints=False) for path in files]
+def one_by_one(
+    infer: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]],
+    appearance: TrainingDistribution | None,
+) -> Callable[[IngestTask], FileAnswer]:
+    """Return a worker's function: decode a file and `infer` (uint8 [1,1,S,S] -> each network's [M,K])."""
+
+    def score(task: IngestTask) -> FileAnswer:
+        picture = ingest(task)
+        if picture.image is None:
+            return answer_to(task.path, picture, None)
+        return answer_to(task.path, picture, infer(picture.image[None, None]), appearance)
+
+    return score
+
+
+def tasks_for(files: Iterable[Path], preprocessing: Preprocessing, identity: bool = True) -> list[IngestTask]:
+    """Return the task of each of `files`. `identity`: whether the answers tell patient and study."""
+    return [IngestTask(path, preprocessing, fingerprints=False, identity=identity) for path in files]
 
 
 def _crashed(_task: IngestTask, crash: Crash) -> Ingested:
@@ -102,5 +121,12 @@ def answer_to(
     if appearance is not None and picture.image is not None:
         far = float(distance(appearance, appearance_features(picture.image[None, None]))[0])
     return FileAnswer(
-        path, picture.sha256, members, picture.error_code, picture.error, tuple(picture.warnings), far
+        path,
+        picture.sha256,
+        members,
+        picture.error_code,
+        picture.error,
+        tuple(picture.warnings),
+        far,
+        picture.identity,
     )

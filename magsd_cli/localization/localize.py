@@ -112,13 +112,17 @@ class Localized:
 
 @dataclass
 class Gathered:
-    """The results of the pass over the images: a row each, and what waits until the choices are made."""
+    """The results of the pass over the images: a row each, and what waits until the choices are made.
+
+    `missing`: the controls that cannot be, and why; `own`: content hashes of the images of the run.
+    """
 
     candidates: Candidates
     rows: dict[Path, LocalizationRow] = field(default_factory=dict)
     pending: dict[Path, PendingImage] = field(default_factory=dict)
     chosen: dict[Path, Choice] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)  # the controls that cannot be, and why
+    missing: dict[str, str] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -215,7 +219,8 @@ def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
     engines, missing = control_engines(model) if request.truth else ({}, {})
     patient_of = model.patient_of_content()
     names = picture_names(files)
-    found = Gathered(Candidates((), box_rules(request.box), request.threshold), missing=missing)
+    candidates = Candidates((), box_rules(request.box), request.threshold)
+    found = Gathered(candidates, missing=missing, own=frozenset(fold_of or ()))
     found.rows = {path: {} for path in files}
     hands = hands_for(len(files), max(1, cores() // 2))
     with progress("localize", len(files)) as bar:
@@ -300,7 +305,7 @@ def _summary(
         "left_out_as_training_data": sum(row["unseen"] is False for row in true),
         "possibly_training_data": sum(row["unseen"] is None for row in true),
         "own_data_by_its_unseen_fold": sum(
-            row["unseen"] is True and len(row["folds"]) == 1 and row["folds"] != [REFIT] for row in ok
+            row["unseen"] is True and row["sha256"] in found.own and row["folds"] != [REFIT] for row in ok
         ),
         "controls": {name: words for name, words in CONTROLS.items() if name in there},
         "missing_controls": found.missing,

@@ -94,7 +94,7 @@ def checklist(guideline: str, sentences: Mapping[str, str]) -> Table:
 
 
 def _answer(facts: str, left_open: str, sentences: Mapping[str, str]) -> str:
-    """What stands beside an item: what is known of its `facts` (keys joined by " + "), and what is not."""
+    """Say what is known of an item's `facts` (keys joined by " + "), and what is not."""
     known = " ".join(found for key in facts.split(" + ") if (found := sentences.get(key, "")))
     if not known:
         return f"{NOT_REPORTED}: {left_open}" if left_open else NOT_REPORTED
@@ -310,7 +310,7 @@ def _use(results: Results, stored: OperatingPoint | None) -> dict[str, str]:
 
 
 def _elsewhere(facts: Facts) -> dict[str, str]:
-    """What other commands added to the run: outside images, localizations, groups of people."""
+    """Say what other commands added to the run: outside images, localizations, groups of people."""
     said = {}
     if facts.external is not None:
         said["external"] = (

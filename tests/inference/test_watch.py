@@ -125,7 +125,7 @@ def test_an_empty_folder_is_no_error_and_another_model_is(site: Path) -> None:
     assert watch(site) == 0
     assert rows(site) == {}
     write_model_file(site / "model.magsd", HEAD | {"model_sha256": "b" * 64}, {0: tiny_onnx(1.0)})
-    with pytest.raises(ArtifactError, match="rows are of the model"):
+    with pytest.raises(ArtifactError, match="rows are from model"):
         watch(site)
 
 

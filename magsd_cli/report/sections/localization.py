@@ -157,7 +157,7 @@ def localization_blocks(
 
 
 def _histogram_in_words(rows: Sequence[LocalizationRow]) -> str:
-    """How the IoU is distributed, for those who cannot see it."""
+    """Describe the distribution of the IoU, for those who cannot see it."""
     words = []
     for kind, figures in figures_by_kind(rows).items():
         over = [
