@@ -56,7 +56,7 @@ def check_screen_options(options: ScreenOptions) -> None:
         raise UsageError("--client-key: needs a certificate too; name it with --client-cert")
     if options.map == Map.chosen:
         raise UsageError(
-            "--map chosen: is chosen where the truth is known, by localize; write attention or class"
+            "--map chosen: needs films with known truth, as localize has; write attention or class"
         )
     if not options.modalities:
         raise UsageError("--modality: is empty; write it as CR,DX")
