@@ -79,8 +79,6 @@ def screen(
     from magsd_cli.localization.choice import DEFAULT_THRESHOLD
 
     limits = HttpLimits(connect_timeout, read_timeout, total_timeout, round(max_mb * 2**20), retries)
-    if map_ == Map.chosen:
-        raise UsageError("--map chosen: needs images with truth, which a PACS does not have; use attention")
     if not store and (threshold is not None or map_ != Map.attention):
         word = "--map" if threshold is None else "--threshold"
         raise UsageError(f"{word}: is of the segmentations that are sent; add --store")

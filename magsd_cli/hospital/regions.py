@@ -78,7 +78,7 @@ def localize_with_objects(options: LocalizeOptions, folders: Mapping[str, Path])
 
 
 def write_objects(done: Localized, kind: Kind, results: ResultFolder) -> Outcome:
-    """The objects of a kind for each image of a finished localization with an answer."""
+    """The objects of a kind for each image of a finished localization that has an answer."""
     model, outcome = done.model, Outcome()
     algorithm = algorithm_of(model, rules_of(model), class_codes(model.classes, model.recipe))
     rows = read_table(table_path(done.folder), LOCALIZATION).to_pylist()

@@ -114,7 +114,7 @@ class Localized:
 class Gathered:
     """The results of the pass over the images: a row each, and what waits until the choices are made.
 
-    `own`: content hashes of the images of the run.
+    `missing`: the controls that cannot be, and why; `own`: content hashes of the images of the run.
     """
 
     candidates: Candidates
@@ -219,9 +219,9 @@ def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
     engines, missing = control_engines(model) if request.truth else ({}, {})
     patient_of = model.patient_of_content()
     names = picture_names(files)
-    found = Gathered(Candidates((), box_rules(request.box), request.threshold), missing=missing)
+    candidates = Candidates((), box_rules(request.box), request.threshold)
+    found = Gathered(candidates, missing=missing, own=frozenset(fold_of or ()))
     found.rows = {path: {} for path in files}
-    found.own = frozenset(fold_of or ())
     hands = hands_for(len(files), max(1, cores() // 2))
     with progress("localize", len(files)) as bar:
         for views in view_files(files, model.preprocessing, hands):

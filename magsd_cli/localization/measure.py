@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -100,9 +100,29 @@ def candidate_maps(maps: Maps, wanted: Map) -> tuple[str, ...]:
     return tuple(name.value for name in asked if name in maps)
 
 
+def evidence_of(ask: AttentionEngine, name: str) -> AttentionEngine:
+    """`ask` with, in place of the attention, the class-aware map of the class that it predicts (`maps_of`).
+
+    The answer raises `ArtifactError` where the network, called `name`, or its model file has none.
+    """
+
+    def asked(image: npt.NDArray[np.uint8], folds: tuple[int, ...]) -> Prediction:
+        answer = ask(image, folds)
+        maps = maps_of(answer)
+        if Map.evidence not in maps:
+            raise ArtifactError(_no_class_maps(name))
+        return replace(answer, attention=maps[Map.evidence][None])
+
+    return asked
+
+
+def _no_class_maps(name: str) -> str:
+    return f"{name}: has no class-aware maps; export its run again, or omit --map"
+
+
 def _missing(model: Model, wanted: Map) -> str:
     if wanted == Map.evidence:
-        return f"{model.name}: has no class-aware maps; export its run again, or omit --map"
+        return _no_class_maps(model.name)
     return (
         f"{model.name}: its network {model.recipe['model']['name']} has no attention maps; choose a magsd run"
     )

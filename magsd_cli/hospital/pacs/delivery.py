@@ -26,8 +26,9 @@ from magsd_cli.inference.decision import DecisionRules
 from magsd_cli.inference.engines import open_attention_engine
 from magsd_cli.inference.model import Model
 from magsd_cli.inference.resume import Row, Values
-from magsd_cli.localization.measure import maps_of
+from magsd_cli.localization.measure import evidence_of
 from magsd_cli.localization.regions import find_region
+from magsd_cli.settings import Map
 
 
 class Delivery:
@@ -36,7 +37,8 @@ class Delivery:
     def __init__(self, pacs: Pacs, model: Model, rules: DecisionRules, region: RegionRule) -> None:
         self._pacs, self._model, self._region = pacs, model, region
         self._algorithm = algorithm_of(model, rules, class_codes(model.classes, model.recipe))
-        self._ask = open_attention_engine(model, "cpu")
+        ask = open_attention_engine(model, "cpu")
+        self._ask = ask if region.map == Map.attention else evidence_of(ask, model.name)
 
     def deliver(self, study: str, scored: Sequence[tuple[Path, Row]]) -> None:
         """Send the report about the `scored` images (file and row, all ok), and a segmentation of each.
@@ -71,13 +73,12 @@ class Delivery:
                 continue
             pixels = read_image(files[source.sha256]).pixels
             image = prepare_pixels(pixels, self._model.preprocessing)
-            marked = maps_of(self._ask(image[None, None], self._model.folds)).get(self._region.map)
-            if marked is None:
-                words = f"{self._model.name}: its networks have no map of the {self._region.map.name}"
-                say(f"{words}: no segmentations", level="warning")
+            attention = self._ask(image[None, None], self._model.folds).attention
+            if attention is None:
+                say(f"{self._model.name}: its network has no attention: no segmentations", level="warning")
                 return
             shape = (pixels.shape[0], pixels.shape[1])
-            region = find_region(marked, shape, self._region.threshold)
+            region = find_region(attention[0], shape, self._region.threshold)
             try:
                 yield build_seg(source, region.mask, self._region, self._algorithm)
             except SourceError:

@@ -54,5 +54,9 @@ def check_screen_options(options: ScreenOptions) -> None:
     check_pem_files(options.ca, options.certificate, options.certificate_key)
     if options.certificate_key is not None and options.certificate is None:
         raise UsageError("--client-key: needs a certificate too; name it with --client-cert")
+    if options.map == Map.chosen:
+        raise UsageError(
+            "--map chosen: needs films with known truth, as localize has; write attention or class"
+        )
     if not options.modalities:
         raise UsageError("--modality: is empty; write it as CR,DX")

@@ -145,10 +145,8 @@ def test_what_was_chosen_is_said() -> None:
         for name, count in (("class", 20), ("class", 24), ("attention", 22))
     ]
     said = choice_words(rows, "chosen", "chosen")["boxes"]
-    assert (
-        "marked is the evidence for the predicted class (2 images) or the mean attention (1 image) (1 images)"
-        in said
-    )
+    assert "marked is the evidence for the predicted class (2 images)" in said
+    assert " or the mean attention (1 image)," in said
     assert "the box is around the part with the maximum (3 images)" in said
     assert "chosen for each fold on the 20 to 24 images of the other folds alone" in said
     assert choice_words(rows, "attention", "largest") == {}
