@@ -12,8 +12,8 @@ import numpy.typing as npt
 from magsd_cli.inference.answer import Prediction
 from magsd_cli.inference.engines import AttentionEngine
 from magsd_cli.inference.model import Model
-from magsd_cli.localization.measure import Finding, measure
-from magsd_cli.localization.regions import find_region, share_inside
+from magsd_cli.localization.measure import AttendedImage, Finding, measure
+from magsd_cli.localization.regions import Mask, find_region, share_inside
 from magsd_cli.localization.threshold import Floats, PendingImage, thresholds, truth_kind
 from magsd_cli.recipe import recipe_from_values
 
@@ -65,9 +65,9 @@ def control_columns(
                 columns |= _named("control_", means)
         if one.lungs is not None:
             if one.untrained is not None:
-                columns["untrained_lungs"] = share_inside(one.untrained, one.lungs)
+                columns["untrained_lungs"] = share_inside(one.untrained, one.lungs, one.attended.view.frame)
             others = _others(path, [p for p in counted if pending[p].lungs is not None], pending, rng)
-            shares = [share_inside(pending[other].attended.attention, one.lungs) for other in others]
+            shares = [_share_of(pending[other].attended, one.lungs) for other in others]
             if shares:
                 columns["control_lungs"] = float(np.mean(shares))
     return found
@@ -76,6 +76,13 @@ def control_columns(
 def _fit(attention: Floats, threshold: float, finding: Finding) -> dict[str, float]:
     shape = (finding.mask.shape[0], finding.mask.shape[1])
     return measure(find_region(attention, shape, threshold), finding)
+
+
+def _share_of(other: AttendedImage, lungs: Mask) -> float:
+    """The share of another image's attention inside `lungs`, as if it were this image's."""
+    frame, view = other.view.frame, other.view
+    there = None if frame is None else frame.on(view.shape, (lungs.shape[0], lungs.shape[1]))
+    return share_inside(other.attention, lungs, there)
 
 
 def _named(prefix: str, values: Mapping[str, float]) -> dict[str, float]:

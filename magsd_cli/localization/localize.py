@@ -46,6 +46,7 @@ from magsd_cli.localization.measure import (
     with_columns,
 )
 from magsd_cli.localization.pictures import draw_overview, finish_image, picture_names
+from magsd_cli.localization.regions import lay_on_film
 from magsd_cli.localization.scores import figures_by_kind
 from magsd_cli.localization.threshold import DEFAULT_THRESHOLD, PendingImage, pending_image, thresholds
 from magsd_cli.localization.truth import Truth, read_truth
@@ -227,7 +228,7 @@ def _with_truth(
     assert view.image is not None
     attention = ask_untrained(view.image[None, None], attended.folds).attention
     assert attention is not None
-    return pending_image(attended, finding, lungs, attention[0])
+    return pending_image(attended, finding, lungs, lay_on_film(attention[0], view.frame, view.shape))
 
 
 def _without_choice(given: float | None) -> Threshold:

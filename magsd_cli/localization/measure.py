@@ -15,7 +15,7 @@ from magsd_cli.inference.answer import Prediction
 from magsd_cli.inference.decision import mean_probabilities, rules_of
 from magsd_cli.inference.engines import AttentionEngine
 from magsd_cli.inference.model import Model
-from magsd_cli.localization.regions import Mask, Region, cut_region, stretch, upsample
+from magsd_cli.localization.regions import Mask, Region, cut_region, lay_on_film, stretch, upsample
 from magsd_cli.localization.truth import Truth, read_mask
 from magsd_cli.localization.views import View
 from magsd_cli.metrics.iou import box_iou, boxes_mask, enclosing_box, mask_iou, pointing_hit
@@ -100,7 +100,7 @@ def kind_of(truth: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class AttendedImage:
-    """One image with what the networks say: `attention` [h,w] as they give it, `folds` that were asked.
+    """One image with what the networks say: `attention` [h,w] over the whole film, `folds` that were asked.
 
     `unseen`: none of them was trained on the image; None where that cannot be known. `home`: the fold of the
     run's own data in which the image lies, `patient` its patient there; None for another image.
@@ -144,7 +144,8 @@ def attend(
         probabilities = mean_probabilities(answer.of_each_network()[0], rules.temperature)
         home = None if fold_of is None else fold_of.get(view.sha256)
         patient = patient_of.get(view.sha256)
-        yield AttendedImage(view, probabilities, answer.attention[0], folds, unseen, home, patient)
+        attention = lay_on_film(answer.attention[0], view.frame, view.shape)
+        yield AttendedImage(view, probabilities, attention, folds, unseen, home, patient)
 
 
 def evidence_of(ask: AttentionEngine, name: str) -> AttentionEngine:

@@ -53,7 +53,7 @@ def finish_image(
     region = find_region(attended.attention, attended.view.shape, threshold.value)
     row = localization_row(attended, region, finding, threshold, classes)
     if lungs is not None:
-        row["lungs_inside"] = share_inside(attended.attention, lungs)
+        row["lungs_inside"] = share_inside(attended.attention, lungs, attended.view.frame)
         row["lungs_share"] = float(lungs.mean())
     row["overlay"], row["mask"] = f"overlays/{name}.png", f"masks/{name}.png"
     write_bytes(mask_path(folder, name), _png(region.mask.astype(np.uint8) * 255))
