@@ -163,7 +163,8 @@ def _workplace(options: PrepareOptions, site: Callable[[], bytes]) -> AbstractCo
 def checked_settings(given: Preprocessing) -> Preprocessing:
     """The settings with the lung network that they mean.
 
-    Raises `UsageError` for what is out of range, `ArtifactError` for a lung network that is missing or damaged.
+    Raises `UsageError` for what is out of range, `ArtifactError` for a lung network that is missing or
+    damaged.
     """
     for option, value, fine in (
         ("--size", given.size, 16 <= given.size <= 4096),

@@ -33,7 +33,7 @@ class LungTile:
 
 
 def draw_lung_panel(tiles: Sequence[LungTile]) -> npt.NDArray[np.uint8]:
-    """All tiles in rows of `COLUMNS`, BGR uint8; outlines green, the box orange, a red frame where none is."""
+    """All tiles in rows of `COLUMNS`, BGR uint8: outlines green, the box orange, without lungs a red frame."""
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     high = TILE + 2 * LINE + GAP

@@ -34,7 +34,7 @@ def check_lungs(
     shown: int = 30,
     workers: int | None = None,
 ) -> Path:
-    """Find the lungs on all films; leave ``films.csv`` and ``panel.jpg`` in `out` and return the panel's path.
+    """Find the lungs on all films; leave ``films.csv`` and ``panel.jpg`` in `out`; return the panel's path.
 
     Films that the network was trained on are given to the fold network that never saw their patient.
     ``films.csv`` has the box around the lungs as shares of the film. The panel has `shown` films, of those

@@ -61,9 +61,9 @@ class Films:
 
 
 def list_films(sources: Sequence[Path], masks: Sequence[Path] = ()) -> list[ListedFilm]:
-    """The films of `sources`, each read by its layout, with lung masks of their own or of the folders `masks`.
+    """The films of `sources`, each read by its layout, with lung masks of their own or from `masks`.
 
-    A picture in `masks` is called as its film, without the suffix. Raises `UsageError` where a mask fits two
+    A picture in the folders `masks` is called as its film, without the suffix. Raises `UsageError` where a mask fits two
     films or a film two masks, `NoInputError` for sources without films.
     """
     pictures = _pictures(masks)
@@ -90,7 +90,7 @@ def list_films(sources: Sequence[Path], masks: Sequence[Path] = ()) -> list[List
 
 
 def people_of(age: str) -> str:
-    """Whether an age in years, as tables and DICOM write it ("4", "057Y", "008M"), is a child's or an adult's."""
+    """Whether an age, as tables and DICOM write it ("4", "057Y", "008M"), is a child's or an adult's."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([YMWD]?)\s*", age.upper())
     if not found:
         return ""
@@ -163,7 +163,7 @@ def _reader() -> Callable[[ListedFilm], tuple[Pixels, Pixels | None, Pixels, str
 
 
 def read_film(film: ListedFilm) -> tuple[Pixels, Pixels | None, Pixels, str] | str:
-    """Film and mask uint8 [S,S] (the mask None without one), the film's looks and hash; or why it has none."""
+    """Film and mask uint8 [S,S] (the mask None without one), looks and hash; or why it has none."""
     try:
         decoded = read_image(film.path)
     except DecodeError as error:

@@ -17,7 +17,7 @@ from magsd_cli.training.lungs.films import SIZE, Films
 
 @dataclass(frozen=True)
 class Figure:
-    """Over `films` of `patients`, `of` some source, class or people; `how` they were kept apart from training.
+    """Over `films` of `patients`, `of` some source, class or people; `how`: in which way not trained on.
 
     `dice`: mean over films at the network's size, with its 95% interval over patients; None where they have
     no masks. `found`: on how many films two lungs are found.
