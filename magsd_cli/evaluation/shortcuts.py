@@ -14,6 +14,7 @@ import pandas as pd
 
 from magsd_cli.artifacts.cache import Cache
 from magsd_cli.artifacts.cache_truth import read_masks
+from magsd_cli.evaluation.lung_frames import FrameShares, frame_features, frames_by_class
 from magsd_cli.evaluation.results import Results
 from magsd_cli.metrics.association import corrected_cramers_v, cramers_v
 from magsd_cli.metrics.intervals import Interval, bootstrap, rate_intervals
@@ -35,6 +36,7 @@ CELLS = 12  # along each side, of what is left when the lungs are removed
 OFTEN = 0.05  # of the lung masks that must have a place, for it to be removed everywhere
 LEFT = 0.25  # of a cell that must be left, for the cell to count
 DRAWS = 500
+FRAME_VIEW = "the place and shape of the box around the lungs alone"
 
 
 def audit_shortcuts(results: Results, cache: Cache | None) -> ShortcutAudit:
@@ -48,12 +50,16 @@ def audit_shortcuts(results: Results, cache: Cache | None) -> ShortcutAudit:
         return ShortcutAudit()
     names = _sources(found, results.tested)
     association = _association(found, results.tested)
+    box = None if results.tested is None else frame_features(results.tested)
+    frames = () if box is None else frames_by_class(box, found.truth, len(found.classes), found.patients)
     if cache is None:
-        return ShortcutAudit(association=association)
+        return ShortcutAudit(association=association, frames=frames)
     views, removed = _views(cache)
     place = {image_id: i for i, image_id in enumerate(cache.image_ids)}
     images = cache.images[[place[image_id] for image_id in found.image_ids]]
     features = {view: (measure(images), lungless) for view, (measure, lungless) in views.items()}
+    if box is not None:
+        features[FRAME_VIEW] = (box, True)
     sources, source = np.unique(names, return_inverse=True)
     by_source = replace(found, truth=source, classes=tuple(str(name) for name in sources))
     return ShortcutAudit(
@@ -62,6 +68,7 @@ def audit_shortcuts(results: Results, cache: Cache | None) -> ShortcutAudit:
         sources=by_source.classes,
         association=association,
         removed=removed,
+        frames=frames,
     )
 
 
@@ -217,13 +224,17 @@ class Association:
 
 @dataclass(frozen=True)
 class ShortcutAudit:
-    """What was found of shortcuts to class and source; `removed` says what "lungs removed" means."""
+    """What was found of shortcuts to class and source; `removed` says what "lungs removed" means.
+
+    `frames`: for each class, where films are cut to their lungs, how often they are not and how they are cut.
+    """
 
     by_class: tuple[Shortcut, ...] = ()
     by_source: tuple[Shortcut, ...] = ()
     sources: tuple[str, ...] = ()
     association: Association | None = None
     removed: str = ""
+    frames: tuple[FrameShares, ...] = ()
 
 
 def measure_association(

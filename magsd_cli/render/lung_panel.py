@@ -33,7 +33,7 @@ class LungTile:
 
 
 def draw_lung_panel(tiles: Sequence[LungTile]) -> npt.NDArray[np.uint8]:
-    """All tiles in rows of `COLUMNS`, BGR uint8: outlines green, the box orange, without lungs a red frame."""
+    """All tiles in rows of `COLUMNS`, BGR uint8: lungs green, the box orange, red without lungs."""
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     high = TILE + 2 * LINE + GAP

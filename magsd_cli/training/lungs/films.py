@@ -63,8 +63,8 @@ class Films:
 def list_films(sources: Sequence[Path], masks: Sequence[Path] = ()) -> list[ListedFilm]:
     """The films of `sources`, each read by its layout, with lung masks of their own or from `masks`.
 
-    A picture in the folders `masks` is called as its film, without the suffix. Raises `UsageError` where a mask fits two
-    films or a film two masks, `NoInputError` for sources without films.
+    A picture in the folders `masks` is called as its film, without the suffix. Raises `UsageError` where a
+    mask fits two films or a film two masks, `NoInputError` for sources without films.
     """
     pictures = _pictures(masks)
     films: list[ListedFilm] = []
