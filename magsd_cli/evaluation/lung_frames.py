@@ -39,7 +39,7 @@ def frame_features(tested: pd.DataFrame) -> Floats | None:
     if FRAME_COLUMNS[0] not in tested:
         return None
     film = tested[["width", "height"]].to_numpy(np.float64)
-    box = tested[list(FRAME_COLUMNS)].to_numpy(np.float64)
+    box = tested[list(FRAME_COLUMNS)].to_numpy(np.float64, copy=True)
     whole = np.isnan(box[:, 0])
     box[whole, :2], box[whole, 2:] = 0, film[whole]
     sides = np.tile(film, 2)
