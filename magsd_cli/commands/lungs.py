@@ -74,6 +74,23 @@ def lungs_check(
     return 0
 
 
+@lungs_app.command("find")
+def lungs_find(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Films or folders of films.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the masks go: DIR/<film>.png.")],
+    network: Annotated[
+        Path | None, typer.Option("--network", help="A .lungs file (default: the one of the tool).")
+    ] = None,
+) -> int:
+    """Write the lungs of films as masks, for `magsd localize --lungs DIR`.
+
+    In each film's own pixels, white is lung. A film without two lungs gets none and is named.
+    """
+    from magsd_cli.tools.lungs_check import find_lungs
+
+    return find_lungs(images, out, network)
+
+
 @lungs_app.command("card")
 def lungs_card(
     network: Annotated[

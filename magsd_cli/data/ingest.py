@@ -63,8 +63,9 @@ def ingest(task: IngestTask) -> Ingested:
         return Ingested(error_code="too_large", error="not enough memory to decode it")
     height, width = decoded.pixels.shape
     how = task.preprocessing
-    resized = resize(decoded.pixels, how.size)
+    # Looks are hashed of the whole film, also where it is cut.
     whole = how.lungs == Lungs.none
+    resized = resize(decoded.pixels, how.size) if whole or task.fingerprints else decoded.pixels
     film = PreparedFilm(prepare_pixels(resized, how)) if whole else prepare_film(decoded.pixels, how)
     return Ingested(
         image=film.image,

@@ -60,14 +60,21 @@ class Lungs:
         left, right = _stretch(int(columns[0]), int(columns[-1]) + 1, side, width)
         return Frame(left, top, right - left, bottom - top)
 
+    def on_film(self) -> Mask:
+        """The lungs in the film's pixels, bool [H,W]."""
+        return self._stretched(self.region.astype(np.uint8))
+
     def outside(self) -> Mask:
         """What of the frame is neither lung nor within `WIDENED` of one, bool [height, width]."""
-        side, (height, width) = self.region.shape[0], self.shape
-        reach = 2 * round(WIDENED * side) + 1
+        reach = 2 * round(WIDENED * self.region.shape[0]) + 1
         shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
         wide = cv2.dilate(self.region.astype(np.uint8), shape)
-        film = cv2.resize(wide.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(film[self.frame.place] < THRESHOLD, bool)
+        return ~self._stretched(np.asarray(wide, np.uint8))[self.frame.place]
+
+    def _stretched(self, region: Pixels) -> Mask:
+        height, width = self.shape
+        film = cv2.resize(region.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(film >= THRESHOLD, bool)
 
 
 def _stretch(first: int, end: int, side: int, pixels: int) -> tuple[int, int]:

@@ -1,11 +1,11 @@
-"""`magsd lungs check`: how a lung network does on films, in figures and on a panel to look at."""
+"""`magsd lungs check` and `find`: how a lung network does on films, in figures and on a panel; its masks."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +14,9 @@ import numpy as np
 
 from magsd_cli.artifacts.files import write_bytes
 from magsd_cli.console import printable, say
-from magsd_cli.data.decode import read_image
+from magsd_cli.data.decode import DecodeError, read_image
+from magsd_cli.errors import NoInputError, UsageError
+from magsd_cli.inference.inputs import list_inputs
 from magsd_cli.lungs.card import figure_words
 from magsd_cli.lungs.geometry import two_lungs
 from magsd_cli.lungs.network import LungNetwork, open_lung_network, shipped
@@ -57,6 +59,38 @@ def check_lungs(
     assert done
     write_bytes(out / "panel.jpg", data.tobytes())
     return out / "panel.jpg"
+
+
+def find_lungs(images: Sequence[Path], out: Path, network: Path | None = None) -> int:
+    """Write a mask for each film with two lungs: ``out/<stem>.png``, uint8 of the film's shape, 255 is lung.
+
+    The exit code: 0, or 3 where a film has none. Raises `UsageError` for two films of one name, which
+    could not be told apart, `NoInputError` where nothing was found.
+    """
+    lungs = open_lung_network(network or shipped())
+    files = list_inputs(images, [out])
+    stems = Counter(path.stem for path in files)
+    twice = next((path for path in files if stems[path.stem] > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice}: another film has its name too; find the lungs of each folder by itself")
+    written = 0
+    for path in files:
+        try:
+            found = lungs.find(read_image(path).pixels)
+        except DecodeError as error:
+            say(f"lungs: {printable(path)}: {error.code}: {error.reason}", level="warning")
+            continue
+        if found is None:
+            say(f"lungs: {printable(path)}: two lungs were not found", level="warning")
+            continue
+        done, data = cv2.imencode(".png", found.on_film().astype(np.uint8) * 255)
+        assert done
+        write_bytes(out / f"{path.stem}.png", data.tobytes())
+        written += 1
+    say(f"lungs: {written} masks of {len(files)} films in {out}")
+    if not written:
+        raise NoInputError(f"{', '.join(map(str, images))}: no film with two lungs; see the lines above")
+    return 0 if written == len(files) else 3
 
 
 def _table(network: LungNetwork, films: Films) -> str:
