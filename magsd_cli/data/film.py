@@ -9,12 +9,13 @@ import numpy.typing as npt
 
 from magsd_cli.data.clahe import equalise, prepare_pixels, resize
 from magsd_cli.errors import ArtifactError
-from magsd_cli.lungs.geometry import Frame
+from magsd_cli.lungs.geometry import MARGIN, Frame
 from magsd_cli.lungs.network import LungNetwork, open_lung_network, shipped
 from magsd_cli.settings import Lungs, Preprocessing
 
 __all__ = [
     "LUNGS_NOT_FOUND",
+    "MARGIN",
     "Frame",
     "PreparedFilm",
     "lung_network_of",
