@@ -34,7 +34,7 @@ def _audit(
     about: pd.DataFrame,
     how: Preprocessing = Preprocessing(SIZE),  # type: ignore[type-arg]
 ) -> ShortcutAudit:
-    """The audit over five folds; about: label, patient_id, source of each image [S,S], and where it is cut."""
+    """The audit over five folds; about: label, patient_id, source of each image [S,S], where it is cut."""
     count = len(images)
     frame = pd.DataFrame({column: [""] * count for column in SAMPLE_COLUMNS})
     frame = frame.assign(
