@@ -15,7 +15,7 @@ from magsd_cli.render.overlays import font, outlines
 TILE = 208  # pixels a side
 COLUMNS = 6
 LINE, GAP = 17, 8
-LUNG, BOX, MISSED = (80, 220, 120), (255, 176, 64), (235, 80, 80)
+LUNG, TRUE, BOX, MISSED = (80, 220, 120), (90, 170, 255), (255, 176, 64), (235, 80, 80)
 PAPER, INK = (24, 26, 30), (225, 228, 232)
 
 
@@ -23,6 +23,8 @@ PAPER, INK = (24, 26, 30), (225, 228, 232)
 class LungTile:
     """A film uint8 [TILE,TILE], squeezed to a square; its lungs bool [S,S] and the box (x, y, width, height)
     that is kept, in the tile's pixels; both None where two lungs were not found; two lines of words.
+
+    `true`: the lungs as a mask that was given has them, bool [S,S], or None.
     """
 
     film: npt.NDArray[np.uint8] = field(repr=False)
@@ -30,10 +32,11 @@ class LungTile:
     box: tuple[int, ...] | None
     title: str
     name: str
+    true: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
 
 
 def draw_lung_panel(tiles: Sequence[LungTile]) -> npt.NDArray[np.uint8]:
-    """All tiles in rows of `COLUMNS`, BGR uint8: lungs green, the box orange, red without lungs."""
+    """All tiles in rows of `COLUMNS`, BGR uint8: lungs green, true ones blue, the box orange, red without lungs."""
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     high = TILE + 2 * LINE + GAP
@@ -50,6 +53,9 @@ def draw_lung_panel(tiles: Sequence[LungTile]) -> npt.NDArray[np.uint8]:
 def _drawn(tile: LungTile) -> Image.Image:
     picture = Image.fromarray(tile.film).convert("RGB")
     draw = ImageDraw.Draw(picture)
+    if tile.true is not None:
+        for line in outlines(tile.true, (TILE, TILE)):
+            draw.line(line, fill=TRUE, width=1)
     if tile.lungs is None or tile.box is None:
         draw.rectangle((0, 0, TILE - 1, TILE - 1), outline=MISSED, width=4)
         return picture

@@ -128,4 +128,5 @@ def _tile(network: LungNetwork, films: Films, place: int) -> LungTile:
         None if found is None else tuple(found.frame),
         printable(film.label or film.source),
         printable(film.path.stem),
+        films.masks[place] > 127 if films.has_mask[place] else None,
     )
