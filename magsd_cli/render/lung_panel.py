@@ -36,7 +36,7 @@ class LungTile:
 
 
 def draw_lung_panel(tiles: Sequence[LungTile]) -> npt.NDArray[np.uint8]:
-    """All tiles in rows of `COLUMNS`, BGR uint8: lungs green, true ones blue, the box orange, red without lungs."""
+    """All tiles in rows of `COLUMNS`, BGR uint8: lungs green (as given: blue), the box orange, red without."""
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     high = TILE + 2 * LINE + GAP
@@ -46,7 +46,7 @@ def draw_lung_panel(tiles: Sequence[LungTile]) -> npt.NDArray[np.uint8]:
         sheet.paste(_drawn(tile), (x, y))
         draw = ImageDraw.Draw(sheet)
         for line, text in enumerate((tile.title, tile.name)):
-            draw.text((x, y + TILE + line * LINE), text[:30], fill=INK, font=font(13))
+            draw.text((x, y + TILE + line * LINE), text[:26], fill=INK, font=font(13))
     return np.asarray(cv2.cvtColor(np.asarray(sheet), cv2.COLOR_RGB2BGR), np.uint8)
 
 
