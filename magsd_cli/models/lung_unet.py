@@ -52,9 +52,10 @@ class LungUNet(nn.Module):
             for number, block in enumerate(blocks):
                 assert isinstance(block, nn.Sequential)
                 for place in (0, 1):
-                    layers[f"{name}.{number}.{place}"] = fuse_conv_bn_eval(
-                        block[3 * place].eval(), block[3 * place + 1].eval()
-                    )
+                    convolution, norm = block[3 * place].eval(), block[3 * place + 1].eval()
+                    assert isinstance(convolution, nn.Conv2d)
+                    assert isinstance(norm, nn.BatchNorm2d)
+                    layers[f"{name}.{number}.{place}"] = fuse_conv_bn_eval(convolution, norm)
         return {
             f"{name}.{kind}": value.detach().half().contiguous()
             for name, layer in sorted(layers.items())

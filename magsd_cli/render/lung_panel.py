@@ -36,7 +36,7 @@ class LungTile:
 
 
 def draw_lung_panel(tiles: Sequence[LungTile]) -> npt.NDArray[np.uint8]:
-    """All tiles in rows of `COLUMNS`, BGR: lungs green (as given: blue), the box orange, red without lungs."""
+    """All tiles in rows of `COLUMNS`, BGR: lungs green (as given: blue), the box orange, red without."""
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     high = TILE + 2 * LINE + GAP

@@ -62,7 +62,7 @@ def fit_lungs(films: Films, masks: Films, seed: int, network: int, steps: int) -
         if not bool(loss.isfinite()):
             raise DivergedError(f"lungs train: the loss is not finite at step {step}; check the masks")
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         optimiser.step()
         schedule.step()
     return safetensors.torch.save(model.eval().plain_weights())

@@ -44,7 +44,7 @@ class _Graph:
             x = self._twice(self._add("Concat", skip, wide, axis=1), f"join.{step}")
         logits = self._layer("Conv", x, "lung", kernel_shape=[1, 1])
         self.nodes.append(helper.make_node("Sigmoid", [logits], [OUTPUT]))
-        return self._model().SerializeToString(deterministic=True)
+        return bytes(self._model().SerializeToString(deterministic=True))
 
     def _model(self) -> Any:
         shape = [1, 1, self.size, self.size]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -133,7 +133,7 @@ def _trained(
     arguments = (films.pixels[masked], films.masks[masked], folds[masked], options.seed, options.steps)
     with progress("networks", len(places)) as bar:
         bar.update(len(found))
-        tasks = run_isolated(
+        tasks: Iterator[list[bytes | str]] = run_isolated(
             _trainer, arguments, missing, _crashed, min(hands, max(1, len(missing))), 1, Limits(7 * DAY)
         )
         for number, (weights,) in zip(missing, tasks, strict=True):
@@ -152,7 +152,7 @@ def _trainer(
     folds: npt.NDArray[np.int8],
     seed: int,
     steps: int,
-) -> Callable[[int], bytes]:
+) -> Callable[[int], bytes | str]:
     return partial(_train_one, films, masks, folds, seed, steps)
 
 
