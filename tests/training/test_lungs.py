@@ -16,10 +16,11 @@ import torch
 from tiny_lungs import draw_film, squeezed, write_lungs
 
 from magsd_cli.artifacts.files import check_hash
-from magsd_cli.errors import ArtifactError, NoInputError, UsageError
+from magsd_cli.errors import ArtifactError, DeviceError, DivergedError, NoInputError, UsageError
 from magsd_cli.lungs.network import EVERYWHERE, INPUT, OUTPUT, open_lung_network
 from magsd_cli.method.zscore import z_score
 from magsd_cli.models.lung_unet import LungUNet
+from magsd_cli.runtime.worker_pool import Crash
 from magsd_cli.tools.lungs_check import check_lungs, find_lungs
 from magsd_cli.training.lungs import fit
 from magsd_cli.training.lungs import train as stage
@@ -193,6 +194,17 @@ def test_what_cannot_be_is_said(source: Path, tmp_path: Path) -> None:
         list_films([source / "films"], [source / "masks", tmp_path / "twice"])
     with pytest.raises(NoInputError):
         list_films([tmp_path / "nothing"])
+
+
+@pytest.mark.parametrize(("cause", "error"), [("DivergedError", DivergedError), ("SIGKILL", DeviceError)])
+def test_a_network_that_cannot_be_trained_ends_the_command(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: str, error: type[Exception]
+) -> None:
+    crash = Crash("unexpected", cause, "it ended")
+    monkeypatch.setattr(stage, "run_isolated", lambda *_arguments: iter([[crash]] * 3))
+    with pytest.raises(error, match="lungs train: "):
+        train_lungs(options(source, tmp_path / "a.lungs"))
+    assert not (tmp_path / "a.lungs").exists()
 
 
 def test_check_draws_a_panel_and_says_how_many(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from magsd_cli import __version__
 from magsd_cli.artifacts.files import lock, write_bytes, write_hashed
 from magsd_cli.console import progress, say
-from magsd_cli.errors import DeviceError, UsageError
+from magsd_cli.errors import DeviceError, DivergedError, UsageError
 from magsd_cli.lungs.card import card_text, figure_words
 from magsd_cli.lungs.network import (
     ALL,
@@ -133,12 +134,16 @@ def _trained(
     arguments = (films.pixels[masked], films.masks[masked], folds[masked], options.seed, options.steps)
     with progress("networks", len(places)) as bar:
         bar.update(len(found))
-        tasks: Iterator[list[bytes | str]] = run_isolated(
+        tasks: Iterator[list[bytes | Crash]] = run_isolated(
             _trainer, arguments, missing, _crashed, min(hands, max(1, len(missing))), 1, Limits(7 * DAY)
         )
         for number, (weights,) in zip(missing, tasks, strict=True):
-            if isinstance(weights, str):
-                raise DeviceError(f"lungs train: {weights}; run it again, with fewer --workers")
+            if isinstance(weights, Crash):
+                if weights.cause == DivergedError.__name__:
+                    raise DivergedError(
+                        "lungs train: the loss is not finite; look at the masks, try another --seed"
+                    )
+                raise DeviceError(f"lungs train: {weights.reason}; run it again, with fewer --workers")
             write_bytes(places[number], weights)
             found[number] = weights
             bar.update(1)
@@ -152,7 +157,7 @@ def _trainer(
     folds: npt.NDArray[np.int8],
     seed: int,
     steps: int,
-) -> Callable[[int], bytes | str]:
+) -> Callable[[int], bytes | Crash]:
     return partial(_train_one, films, masks, folds, seed, steps)
 
 
@@ -168,8 +173,8 @@ def _train_one(
     return fit_lungs(films[seen], masks[seen], seed, number, steps)
 
 
-def _crashed(_number: int, crash: Crash) -> str:
-    return crash.reason
+def _crashed(_number: int, crash: Crash) -> Crash:
+    return crash
 
 
 def _network(
@@ -184,8 +189,6 @@ def _network(
 
 
 def _npy(values: npt.NDArray[Any]) -> bytes:
-    import io
-
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     return buffer.getvalue()
