@@ -140,9 +140,7 @@ def _trained(
         for number, (weights,) in zip(missing, tasks, strict=True):
             if isinstance(weights, Crash):
                 if weights.cause == DivergedError.__name__:
-                    raise DivergedError(
-                        "lungs train: the loss is not finite; look at the masks, try another --seed"
-                    )
+                    raise DivergedError("lungs train: the loss is not finite; check the masks")
                 raise DeviceError(f"lungs train: {weights.reason}; run it again, with fewer --workers")
             write_bytes(places[number], weights)
             found[number] = weights
