@@ -24,7 +24,7 @@ class Lungs(StrEnum):
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What every image goes through before a network: cut to its lungs or not, resized to `size` pixels a
+    """The preparation of every image for a network: cut to its lungs or not, resized to `size` pixels a
     side, then CLAHE or not.
 
     `lung_network`: the SHA-256 of the network that finds the lungs, "" where they are not asked for;
@@ -62,35 +62,35 @@ def preprocessing_from(values: Mapping[str, Any], lung_file: Path | None = None)
 
 
 class Parallel(StrEnum):
-    """What several devices share: the folds, or each network's batches."""
+    """The work that several devices share: the folds, or each network's batches."""
 
     folds = "folds"
     ddp = "ddp"
 
 
 class Network(StrEnum):
-    """Which networks of a run answer: those of its folds, or the one that was trained on all images."""
+    """The networks of a run that answer: those of its folds, or the one that was trained on all images."""
 
     folds = "folds"
     refit = "refit"
 
 
 class Map(StrEnum):
-    """What localize marks: where the network attends, or its evidence for the predicted class."""
+    """The map that localize marks: attention, or the evidence for the predicted class."""
 
     attention = "attention"
     evidence = "class"
 
 
 class LogFormat(StrEnum):
-    """How lines on stderr look."""
+    """The form of lines on stderr."""
 
     text = "text"
     json = "json"
 
 
 class Layout(StrEnum):
-    """How a source folder is laid out."""
+    """The layout of a source folder."""
 
     auto = "auto"
     folder = "folder"
@@ -104,21 +104,21 @@ class Layout(StrEnum):
 
 
 class Group(StrEnum):
-    """What a fold holds out."""
+    """The images that a fold holds out."""
 
     patient = "patient"
     source = "source"
 
 
 class View(StrEnum):
-    """Which views are used."""
+    """The views that are used."""
 
     frontal = "frontal"
     all = "all"
 
 
 class Engine(StrEnum):
-    """What runs the network in predict."""
+    """The library that runs the networks in predict."""
 
     auto = "auto"
     torch = "torch"
@@ -126,6 +126,6 @@ class Engine(StrEnum):
 
 
 class By(StrEnum):
-    """What predict answers about beside each image."""
+    """The unit that predict answers about, beside each image."""
 
     study = "study"

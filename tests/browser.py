@@ -35,19 +35,59 @@ frame.srcdoc = {page};
 </script>"""
 
 
-def drive(page: str, steps: str, folder: Path, width: int = 375) -> Any:
-    """What the JavaScript `steps` return (they see `page`, its document, `view`, its window, and `tick`).
+#: Where `.ci/run` puts axe-core, from npm's registry.
+AXE = Path(__file__).resolve().parents[1] / ".axe/node_modules/axe-core/axe.min.js"
 
-    Skips the test where there is no browser.
-    """
+
+def _browser() -> str:
     browser = next((found for name in NAMES if (found := shutil.which(name))), None)
     if browser is None:
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
-    quoted = json.dumps(page).replace("<", "\\u003c")
+    return browser
+
+
+def axe() -> str:
+    """JavaScript that puts axe-core into the page; skips the test where it is missing."""
+    if not AXE.exists():
+        pytest.skip(f"no axe-core: {AXE} is missing; .ci/run fetches it from npm's registry")
+    return f"""const script = page.createElement("script");
+    script.textContent = {_quoted(AXE.read_text(encoding="utf-8"))};
+    page.head.append(script);"""
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text).replace("<", "\\u003c")
+
+
+def to_pdf(page: str, folder: Path) -> list[str]:
+    """The words of each sheet of the page as it is printed; skips without a browser or pdftotext."""
+    reader = shutil.which("pdftotext")
+    if reader is None:
+        pytest.skip("no pdftotext: poppler-utils is not installed")
+    source, printed = folder / "page.html", folder / "page.pdf"
+    source.write_text(page, encoding="utf-8")
+    command = [_browser(), *QUIET, f"--user-data-dir={folder / 'profile'}", "--no-pdf-header-footer"]
+    subprocess.run(
+        [*command, f"--print-to-pdf={printed}", source.as_uri()], capture_output=True, timeout=240, check=True
+    )
+    read = subprocess.run([reader, printed, "-"], capture_output=True, text=True, timeout=60, check=True)
+    return read.stdout.split("\f")[:-1]
+
+
+def drive(page: str, steps: str, folder: Path, width: int = 375, *, dark: bool = False) -> Any:
+    """What the JavaScript `steps` return (they see `page`, its document, `view`, its window, and `tick`).
+
+    dark: as for those who ask for dark pages. Skips the test where there is no browser.
+    """
+    browser = _browser()
+    quoted = _quoted(page)
     harness = folder / "harness.html"
     harness.write_text(_HARNESS.format(width=width, steps=steps, page=quoted), encoding="utf-8")
-    command = [browser, *QUIET, f"--user-data-dir={folder / 'profile'}", "--dump-dom", harness.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    scheme = [] if not dark else ["--blink-settings=preferredColorScheme=0"]
+    command = [browser, *QUIET, *scheme, f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
+    done = subprocess.run(
+        [*command, harness.as_uri()], capture_output=True, text=True, timeout=240, check=True
+    )
     found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found, done.stdout[:500] + done.stderr[-500:]
     return json.loads(html.unescape(found.group(1)))

@@ -84,7 +84,7 @@ def test_predict_and_localize_do_without_torch(tmp_path: Path) -> None:
         tmp_path / "boxes.csv",
     )
     assert done.returncode == 0, done.stderr
-    assert "untrained networks is left out" in done.stderr
+    assert "no comparison with untrained networks" in done.stderr
     done = magsd(NOT_SCREENING, "--runs", tmp_path, "doctor")
     assert (done.returncode, "all that is needed is here" in done.stdout) == (0, True)
 

@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 
 from magsd_cli import __version__
 from magsd_cli.artifacts.columns import column
-from magsd_cli.artifacts.files import check_hash, hashed_path, sha256_bytes, write_bytes
+from magsd_cli.artifacts.files import check_hash, hashed_path, write_bytes
 from magsd_cli.errors import ArtifactError, OutputError
+from magsd_cli.hashing import sha256_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,7 +233,7 @@ def read_parquet(path: Path, remedy: str) -> pd.DataFrame:
 
 
 def _check_seal(data: bytes, path: Path) -> None:
-    """Before anything parses the bytes: a damaged Parquet file can take its reader down with it."""
+    """Check the seal before anything parses the bytes: a damaged Parquet file can crash its reader."""
     if len(data) < 12 or data[:4] != b"PAR1" or data[-4:] != b"PAR1":
         raise ArtifactError(f"{path}: not a whole Parquet table (no footer); make the table again")
     seals = _ANY_SEAL.findall(data)
@@ -243,7 +244,7 @@ def _check_seal(data: bytes, path: Path) -> None:
 
 
 def table_metadata(table: pa.Table) -> dict[str, Any]:
-    """What a table says of itself: table, schema_version, version, classes, model_sha256 and the rest."""
+    """Return a table's own metadata: table, schema_version, version, classes, model_sha256 and the rest."""
     metadata: dict[str, Any] = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
     return metadata
 
@@ -299,7 +300,7 @@ def _validate(table: pa.Table, head: Mapping[str, Any], where: str) -> None:
 
 
 def _validate_probabilities(scored: pa.Table, classes: list[str], where: str) -> None:
-    """In [0, 1], summing to 1, and `predicted` the class of the largest."""
+    """Check that probabilities are in [0, 1] and sum to 1, and `predicted` is the class of the largest."""
     values = class_probabilities(scored, classes)
     inside = np.isfinite(values) & (values >= 0) & (values <= 1)
     _require(bool(inside.all()), where, "a probability is outside [0, 1]")

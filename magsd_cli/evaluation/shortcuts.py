@@ -43,7 +43,7 @@ FRAME_VIEW = "the place and shape of the box around the lungs alone"
 
 
 def audit_shortcuts(results: Results, cache: Cache | None) -> ShortcutAudit:
-    """What the tested images give away without their lungs, of their class and their source.
+    """Measure what the tested images give away, without their lungs, of their class and their source.
 
     Without the cache or the predictions only what the tables hold is there; raises `ArtifactError` for
     damaged lung masks.
@@ -86,17 +86,17 @@ def _views(cache: Cache) -> tuple[dict[str, tuple[Features, bool]], str]:
     }
     note = ""
     if cut:
-        note = f"Films are cut to their lungs: the border is the {100 * MARGIN:.0f} % around them. "
+        note = f"Films are cut to their lungs: the border is the {100 * MARGIN:.0f}% around them. "
         if lungs is None:  # where lungs are on a cut film nobody knows: all of it but the border
             return views, note.rstrip()
     region = chest_region(lungs, side)
     if not (_cells((~region).astype(np.float32)) >= LEFT).any():
         return views, f"{note}Without the lungs nothing would be left of the pictures."
-    removed = f"Lungs removed: from every image the same region, {100 * region.mean():.0f} % of it, "
+    removed = f"Lungs removed: from every image the same region, {100 * region.mean():.0f}% of it, "
     if lungs is None:
         removed += "a rounded rectangle over the middle (there are no lung masks)."
     else:
-        removed += f"where lungs are in at least 5 % of the {len(lungs)} lung masks of this cache."
+        removed += f"where lungs are in at least 5% of the {len(lungs)} lung masks of this cache."
     lungless: tuple[Features, bool] = (lambda images: lungless_features(images, region), True)
     first, last = views.items()
     return dict([first, ("the picture with the lungs removed", lungless), last]), note + removed
@@ -111,7 +111,7 @@ def _lungs(path: Path) -> Images | None:
 def _shortcuts(
     features: dict[str, tuple[npt.NDArray[np.float64], bool]], tested: Predictions
 ) -> tuple[Shortcut, ...]:
-    """What each view tells of `tested`'s true classes, over its images, folds and patients."""
+    """Measure what each view tells of `tested`'s true classes, over its images, folds and patients."""
     found = []
     for view, (values, lungless) in features.items():
         probabilities = out_of_fold(values, tested.truth, tested.tested_in(), len(tested.classes))
@@ -152,8 +152,8 @@ def border_features(images: Images, share: float = BORDER) -> Floats:
 
 
 def chest_region(lungs: Images | None, size: int) -> npt.NDArray[np.bool_]:
-    """Where lungs are on films of this kind, bool [S,S]: one region for all images, so that its shape says
-    nothing about one of them.
+    """Return where lungs are on films of this kind, bool [S,S]: one region for all images, so that its shape
+    says nothing about one of them.
 
     lungs: masks uint8 [M,S,S] of the lungs of some images; the region is where one in twenty of them has
     lung, a little widened. Without masks it is the middle of the picture: a rounded rectangle over 88% of its
@@ -221,7 +221,9 @@ def out_of_fold(features: Floats, labels: npt.ArrayLike, folds: npt.ArrayLike, c
 
 @dataclass(frozen=True)
 class Shortcut:
-    """What one view of the images gives away: the AUC of each class with its interval; `lungless` if none."""
+    """The information in one view of the images: the AUC of each class with its interval; `lungless` if it
+    shows no lungs.
+    """
 
     view: str
     areas: tuple[float, ...]
@@ -240,7 +242,7 @@ class Association:
 
 @dataclass(frozen=True)
 class ShortcutAudit:
-    """What was found of shortcuts to class and source; `removed` says what "lungs removed" means.
+    """The shortcuts to class and source that were found; `removed` says what "lungs removed" means.
 
     `frames`: for each class, where films are cut to their lungs, how often they are not and how they are cut.
     """
@@ -256,7 +258,9 @@ class ShortcutAudit:
 def measure_association(
     labels: Sequence[str], sources: Sequence[str], patients: Sequence[str]
 ) -> Association | None:
-    """How strongly source and class go together, by bootstrap over patients; None for one source or class."""
+    """Measure how strongly source and class go together, by bootstrap over patients; None for one source or
+    class.
+    """
     plain = cramers_v(labels, sources)
     if plain is None:
         return None

@@ -54,10 +54,10 @@ KINDS = {
 
 
 def localize_with_objects(options: LocalizeOptions, folders: Mapping[str, Path]) -> tuple[Path, int]:
-    """As `localize`, and leave the objects of each kind (`SEG`, `SC`) in its folder of `folders`.
+    """Localize, and leave the objects of each kind (`SEG`, `SC`) in its folder of `folders`.
 
     An object that is there is kept. Returns the localization's folder and 3 where an image with an answer got
-    no object (it is no DICOM, or nothing is marked on it), else as `localize`. Raises as it does, and
+    no object (it is not DICOM, or nothing is marked on it), else as `localize`. Raises as it does, and
     `NoInputError` where no object of a kind could be made.
     """
     for folder in folders.values():
@@ -100,7 +100,7 @@ def _object(
     """Make the object of a kind for one image; False where it is there already."""
     source = open_source(path)
     if source.sha256 != row["sha256"]:
-        raise SourceError("the file changed after it was looked at; run it again with another --name")
+        raise SourceError("the file changed after it was analysed; run it again with another --name")
     threshold = float(row["threshold"])
     target = results.object_path(source.study_uid, kind.name, kind.uid(source, threshold, algorithm))
     if target.exists():

@@ -1,4 +1,4 @@
-"""Where the network looked as a DICOM Segmentation, which viewers lay over the film."""
+"""The attended region as a DICOM Segmentation, which viewers lay over the film."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def build_seg(source: Source, mask: npt.NDArray[np.bool_], threshold: float, alg
     Raises `SourceError` where the mask has another size, or marks nothing.
     """
     if mask.shape != source.shape:
-        raise SourceError("the region has another size than the image")
+        raise SourceError("the region and the image differ in size")
     if not mask.any():
         raise SourceError("the network's attention marks nothing on it")
     about = equipment(algorithm, "Attended regions")
@@ -79,7 +79,7 @@ def _segment(source: Source, threshold: float, algorithm: Algorithm) -> hd.seg.S
 
 
 def _completed(segmentation: Dataset, source: Source, algorithm: Algorithm) -> Dataset:
-    """With the source's patient orientation, empty where its header has none, and no UID by lot."""
+    """Add the source's patient orientation, empty where its header has none, and replace random UIDs."""
     orientation = source.header.get("PatientOrientation")
     segmentation.PatientOrientation = list(orientation) if orientation else None
     shared = segmentation.SharedFunctionalGroupsSequence[0]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.console import say
+from magsd_cli.console import counted, say
 from magsd_cli.data.ingest import IngestTask, ingest
 from magsd_cli.errors import MagsdError
 from magsd_cli.inference.decision import appearance_of
@@ -40,7 +40,7 @@ def score_on_cluster(
         model = _anywhere(model)
         known = ray.put((model, engine, appearance_of(model), batch_size, device_kind(needs)))
         tasks = tasks_for([path.absolute() for path in files], model.preprocessing)
-        say(f"{len(files)} files on the cluster {address}")
+        say(f"{counted(len(files), 'file')} on the cluster {address}", files=len(files), cluster=address)
         places = (slice(start, start + SHARD) for start in range(0, len(files), SHARD))
         for place, outcome in in_order(ray, lambda place: task.remote(known, tasks[place]), places):
             mine = files[place]
@@ -71,7 +71,7 @@ def _score_here(
 
 
 def shard_task(known: Any, tasks: list[IngestTask]) -> tuple[list[FileAnswer], Wire | None]:
-    """In a worker: the answers for one shard."""
+    """Answer one shard, in a worker."""
     model, engine, appearance, batch_size, kind = known
     key = f"{model.sha256} {engine} {batch_size}"
     try:

@@ -1,8 +1,7 @@
-"""What runs the network: ONNX Runtime on a CPU where there is a model file, torch otherwise."""
+"""The engines that run the networks: ONNX Runtime on a CPU where there is a model file, torch otherwise."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from magsd_cli.artifacts.model_file import ModelFile, open_model_file, read_network
-from magsd_cli.console import say
+from magsd_cli.console import counted, noted, say
 from magsd_cli.data.ingest import IngestTask, ingest
 from magsd_cli.errors import UsageError
 from magsd_cli.inference.answer import Prediction
@@ -19,7 +18,7 @@ from magsd_cli.inference.decision import appearance_of
 from magsd_cli.inference.model import Model, export_command
 from magsd_cli.inference.out_of_distribution import TrainingDistribution
 from magsd_cli.inference.scoring import FileAnswer, answer_to, crashed_answer, score_files, tasks_for
-from magsd_cli.runtime.worker_pool import even_chunk, run_isolated
+from magsd_cli.runtime.worker_pool import cores, even_chunk, hands_for, run_isolated
 from magsd_cli.settings import Engine
 
 Images = npt.NDArray[np.uint8]
@@ -56,14 +55,16 @@ def choose_engine(
 
 
 def precision_of(model: Model, engine: str) -> str | None:
-    """What the networks compute in where that is not float32: other answers, which no table may mix."""
+    """Return the precision of the networks where it is not float32: their answers differ, so no table may mix
+    them.
+    """
     if engine != Engine.onnxruntime or model.model_file is None or model.model_file.precision == "fp32":
         return None
     return model.model_file.precision
 
 
 def _has_nvidia() -> bool:
-    """Whether a CUDA driver is loaded: asking torch would cost seconds where there is none."""
+    """Return whether a CUDA driver is loaded: asking torch would cost seconds where there is none."""
     return Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia/version").exists()
 
 
@@ -75,9 +76,10 @@ def score_with_onnx(
     Their number is `workers`, else `gpus` (which stands for processes on a CPU), else that of the cores.
     """
     assert model.model_file is not None
-    hands = min(workers or gpus or os.cpu_count() or 1, len(files))
+    hands = hands_for(len(files), workers or gpus)
     how = f"ONNX Runtime ({model.model_file.precision})"
-    say(f"{len(files)} files with {how} in {hands} {'process' if hands == 1 else 'processes'}")
+    words = f"{counted(len(files), 'file')} with {how} in {counted(hands, 'process')}"
+    say(words, files=len(files), engine=Engine.onnxruntime.value, processes=hands)
     chunk = even_chunk(len(files), hands, CHUNK)
     tasks = tasks_for(files, model.preprocessing)
     arguments = (model.model_file.path, appearance_of(model))
@@ -85,7 +87,7 @@ def score_with_onnx(
 
 
 def onnx_worker(path: Path, appearance: TrainingDistribution | None) -> Callable[[IngestTask], FileAnswer]:
-    """What a worker does with a file: decode it and infer at once."""
+    """Make a worker's function, which decodes a file and infers at once."""
     from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
 
     model = open_model_file(path)
@@ -122,20 +124,21 @@ def score_with_torch(
     """Answers for `files`, in order: worker processes decode, torch infers here, on as many GPUs as are asked
     for; on a CPU `gpus` stands for processes that each do both.
     """
-    from magsd_cli.inference.torch_engine import load_ensemble, predict_images
-    from magsd_cli.runtime.device import choose_devices, describe
+    with noted("loading torch"):
+        from magsd_cli.inference.torch_engine import load_ensemble, predict_images
+        from magsd_cli.runtime.device import choose_devices, describe
 
     assert model.run is not None
     devices = choose_devices(device, gpus)
-    cores = os.cpu_count() or 1
     if devices[0].type == "cpu" and len(devices) > 1:
         yield from _score_in_processes(model, files, min(len(devices), len(files)))
         return
     # On a CPU one image at a time is as fast as a batch, and then a row is the same bits whatever else is
     # scored beside it, today or when an interrupted run is continued.
     size = batch_size or (1 if devices[0].type == "cpu" else 16)
-    hands = workers or (max(1, cores // 2) if devices[0].type == "cpu" else cores)
-    say(f"{len(files)} files on {', '.join(describe(device) for device in devices)}")
+    hands = hands_for(len(files), workers or (max(1, cores() // 2) if devices[0].type == "cpu" else None))
+    words = ", ".join(describe(device) for device in devices)
+    say(f"{counted(len(files), 'file')} on {words}", files=len(files), devices=words)
     replicas = [(load_ensemble(model.run, model.folds, device), device) for device in devices]
 
     with ThreadPoolExecutor(len(devices)) as threads:
@@ -149,9 +152,7 @@ def score_with_torch(
             return np.concatenate(parts)
 
         together = size * len(devices)
-        yield from score_files(
-            files, model.preprocessing, score, min(hands, len(files)), together, appearance_of(model)
-        )
+        yield from score_files(files, model.preprocessing, score, hands, together, appearance_of(model))
 
 
 def _score_in_processes(
@@ -159,7 +160,11 @@ def _score_in_processes(
 ) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order, from `hands` processes on the CPU that each decode and run torch."""
     assert model.run is not None
-    say(f"{len(files)} files on the CPU in {hands} processes")
+    say(
+        f"{counted(len(files), 'file')} on the CPU in {counted(hands, 'process')}",
+        files=len(files),
+        processes=hands,
+    )
     arguments = (model.run.path, model.folds, appearance_of(model))
     tasks = tasks_for(files, model.preprocessing)
     yield from run_isolated(torch_worker, arguments, tasks, crashed_answer, hands, CHUNK)
@@ -168,7 +173,7 @@ def _score_in_processes(
 def torch_worker(
     run: Path, folds: tuple[int, ...], appearance: TrainingDistribution | None
 ) -> Callable[[IngestTask], FileAnswer]:
-    """As `onnx_worker`, with torch and the networks of `folds` of `run`."""
+    """Make a worker's function as `onnx_worker` does, with torch and the networks of `folds` of `run`."""
     from magsd_cli.artifacts.runs import open_run
     from magsd_cli.inference.torch_engine import load_ensemble, predict_images
 
@@ -196,18 +201,19 @@ def score_one_by_one(
 
 
 def open_attention_engine(model: Model, device: str) -> AttentionEngine:
-    """What answers about one image at a time, with attention, from the networks of some folds."""
+    """Open an engine that answers about single images, with attention, from the networks of some folds."""
     if choose_engine(model, device=device) == Engine.onnxruntime:
         assert model.model_file is not None
-        say("with ONNX Runtime")
+        say("running ONNX Runtime on the CPU", engine=Engine.onnxruntime.value)
         return _onnx_attention_engine(model.model_file)
-    from magsd_cli.inference.torch_engine import load_ensemble, predict_images
-    from magsd_cli.runtime.device import choose_devices, describe
+    with noted("loading torch"):
+        from magsd_cli.inference.torch_engine import load_ensemble, predict_images
+        from magsd_cli.runtime.device import choose_devices, describe
 
     assert model.run is not None
     chosen = choose_devices(device)[0]
     ensemble = load_ensemble(model.run, model.folds, chosen)
-    say(f"on {describe(chosen)}")
+    say(f"running torch on {describe(chosen)}", engine=Engine.torch.value)
 
     def ask(image: Images, folds: tuple[int, ...]) -> Prediction:
         asked = ensemble if folds == ensemble.folds else ensemble.only(folds)
@@ -220,7 +226,7 @@ def _onnx_attention_engine(model_file: ModelFile) -> AttentionEngine:
     from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
 
     folds = tuple(sorted(model_file.networks))
-    threads = os.cpu_count() or 1
+    threads = cores()
     sessions = tuple(open_session(read_network(model_file, fold), threads) for fold in folds)
     ensemble = OnnxEnsemble(sessions, model_file.size, folds)
 

@@ -1,4 +1,4 @@
-"""Which files a line of inputs means.
+"""The files that the inputs of a command mean.
 
 A file that is named is an input, whatever it is; one that is missing too. A folder means every file under it,
 sorted by path, images or not, because a file that is left out in silence is a patient who is left out. Left
@@ -46,12 +46,13 @@ def list_inputs(inputs: Iterable[Path], own: Iterable[Path | None] = ()) -> list
                 again += known is not path
     del left_out[HIDDEN]  # whoever hides a file means it
     if left_out:
-        say(in_words(left_out))
+        say(in_words(left_out), left_out=dict(left_out))
     if again:
         say(
             f"{again} files were named more than once; each has one row"
             if again > 1
-            else "1 file was named twice; it has one row"
+            else "1 file was named twice; it has one row",
+            files=again,
         )
     return list(found.values())
 
@@ -59,7 +60,7 @@ def list_inputs(inputs: Iterable[Path], own: Iterable[Path | None] = ()) -> list
 def read_list(source: Path, null: bool = False) -> list[Path]:
     """The paths that a list names, one a line, or with `null` ended by NUL bytes; "-" is standard input.
 
-    Names are taken as they stand but for the end of the line: blanks and bytes that are no UTF-8 are kept.
+    Names are taken as they stand but for the end of the line: blanks and bytes that are not UTF-8 are kept.
     Relative ones are meant from the list's folder. Empty lines are passed over. Raises `UsageError` where the
     list cannot be read or is UTF-16.
     """
@@ -67,7 +68,7 @@ def read_list(source: Path, null: bool = False) -> list[Path]:
         data = sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()
     except OSError as error:
         raise UsageError(
-            f"--files-from {source}: {error.strerror}; give a file with a path a line"
+            f"--files-from {source}: {error.strerror}; give a file with one path per line"
         ) from error
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UsageError(f"--files-from {source}: is UTF-16; save it as UTF-8")

@@ -29,13 +29,13 @@ class OnnxEnsemble:
     folds: tuple[int, ...]
 
     def only(self, folds: Sequence[int]) -> OnnxEnsemble:
-        """The same with only the networks of `folds`. Raises `ValueError` for a fold it has not."""
+        """Return an ensemble of only the networks of `folds`. Raises `ValueError` for a fold it has not."""
         chosen = tuple(self.sessions[self.folds.index(fold)] for fold in folds)
         return OnnxEnsemble(chosen, self.size, tuple(folds))
 
 
 def open_session(data: bytes, threads: int = 1) -> Session:
-    """A session on the CPU. Raises `ArtifactError` when `data` is no network that this version can run."""
+    """A session on the CPU. Raises `ArtifactError` when `data` is not a network that this version can run."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -60,7 +60,8 @@ def run_session(session: Session, images: Images, with_attention: bool) -> Predi
 
 
 def predict_onnx(ensemble: OnnxEnsemble, images: Images, with_attention: bool = False) -> Prediction:
-    """As `predict_images` does with torch: the mean over the networks, of prepared images uint8 [N,1,S,S].
+    """Predict as `predict_images` does with torch: the mean over the networks, of prepared images uint8
+    [N,1,S,S].
 
     One image at a time, so that a row is the same bits whatever stands beside it; that costs nothing here.
     Raises `ArtifactError` for outputs that are not finite.

@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from magsd_cli.artifacts.columns import table_from_rows
 from magsd_cli.artifacts.files import lock, sweep_orphans
@@ -24,12 +21,11 @@ from magsd_cli.artifacts.tables import (
     IN_TRAINING_DATA,
     PREDICTION,
     path_text,
-    probability_column,
     table_schema,
     write_csv,
     write_table,
 )
-from magsd_cli.console import counted, printable, progress, say
+from magsd_cli.console import counted, detail, noted, progress, say, say_each
 from magsd_cli.errors import NoInputError, OutputError, UsageError
 from magsd_cli.inference.decision import DecisionRules, decide, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_with_onnx, score_with_torch
@@ -50,6 +46,7 @@ from magsd_cli.inference.resume import (
     write_seen,
 )
 from magsd_cli.inference.scoring import FileAnswer
+from magsd_cli.inference.show import show_predictions
 from magsd_cli.inference.studies.table import COLUMNS, STUDY, with_studies, write_studies
 from magsd_cli.settings import Engine, Network
 
@@ -58,7 +55,7 @@ TABLE_SUFFIXES = (".parquet", ".csv")
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What is asked for: files or folders, the model (None: the newest run under `runs`), and the table."""
+    """The options of predict: inputs, the model (None: the newest run under `runs`), and the table."""
 
     inputs: Sequence[Path]
     model: Path | None
@@ -81,13 +78,13 @@ class PredictOptions:
     other_outputs: Sequence[Path] = ()  #: more places that are written to, and so are never inputs
 
     def keeps_rows(self) -> bool:
-        """Whether rows that `out` has stay."""
+        """Return whether rows that `out` has stay."""
         return self.resume or self.watch_once
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be scored with what, and what is known already."""
+    """The files to score, the model, and the rows that are known already."""
 
     files: list[Path]
     model: Model
@@ -100,7 +97,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Answered:
-    """What came of a prediction: its exit code, and the row of each file, in order."""
+    """The result of a prediction: its exit code, and the row of each file, in order."""
 
     code: int
     model: Model
@@ -146,7 +143,8 @@ def answer_files(options: PredictOptions, check: Callable[[Model], None] = lambd
             if watch_once:
                 read = zip(plan.files, rows, strict=True)
                 write_seen(out, plan.stamps, {path: row["sha256"] for path, row in read if row["sha256"]})
-    code = _conclude(rows if not watch_once else [row for row in rows if row["path"] in fresh], watch_once)
+    scored = [row for row in rows if row["path"] in fresh] if watch_once else rows
+    code = _conclude(scored, watch_once, out)
     return Answered(code, plan.model, plan.rules, plan.files, rows)
 
 
@@ -155,7 +153,8 @@ def plan_of(options: PredictOptions) -> Plan:
     if options.watch_once:
         _check_watched(options.inputs)
     listed = [] if options.files_from is None else read_list(options.files_from, options.null)
-    files = list_inputs([*options.inputs, *listed], [options.runs, options.out, *options.other_outputs])
+    with noted("predict: listing the files"):
+        files = list_inputs([*options.inputs, *listed], [options.runs, options.out, *options.other_outputs])
     if options.watch_once:  # an empty folder that is named like an image is no file
         files = [path for path in files if path not in options.inputs or not path.is_dir()]
     if not files and not options.watch_once:
@@ -164,12 +163,25 @@ def plan_of(options: PredictOptions) -> Plan:
     model = open_model(options.model, options.runs, options.network)
     engine = choose_engine(model, options.engine, options.device, options.gpus)
     rules = rules_of(model, options.raw_probabilities)
+    detail(f"predict: settings: {_settings_in_words(model, engine, rules)}")
     about = in_metadata(model, rules) | {"precision": precision_of(model, engine)}
     known_rows = read_known_rows(options.out, model.sha256, options.keeps_rows(), options.watch_once, about)
     if options.watch_once:
         _warn_of_empty(options.inputs, files, known_rows)
     stamps = stamps_of(files) if options.watch_once else {}
     return Plan(files, model, engine, known_rows, rules, about, stamps)
+
+
+def _settings_in_words(model: Model, engine: str, rules: DecisionRules) -> str:
+    """Name the networks that answer, and how their answers are calibrated, decided and referred."""
+    values: dict[str, Any] = {
+        "model": model.name, "networks": len(model.folds), "engine": engine, "size": model.preprocessing.size,
+        "clahe": model.preprocessing.clahe, "temperature": rules.temperature,
+        "positive class": rules.positive,
+        "threshold": rules.threshold if rules.positive else None, "least confidence": rules.least_confidence,
+        "limit of unlikeness": rules.limit,
+    }  # fmt: skip
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 
 
 def check_options(options: PredictOptions) -> None:
@@ -208,7 +220,7 @@ def _is_csv(out: Path) -> bool:
 
 
 def _check_watched(inputs: Sequence[Path]) -> None:
-    """Raise `NoInputError` for what is watched and not there: an unmounted share is no input and no row."""
+    """Raise `NoInputError` for what is watched and not there: an unmounted share is no input, no row."""
     for path in inputs:
         try:
             if not path.exists():
@@ -232,6 +244,8 @@ def _warn_of_empty(inputs: Sequence[Path], files: Sequence[Path], known_rows: Kn
                     f"{folder}: is empty, and the table has {counted(known, 'row')} of files in it; is the "
                     "share mounted? The rows stay",
                     level="warning",
+                    folder=folder,
+                    rows=known,
                 )
 
 
@@ -254,7 +268,8 @@ def _all_rows(plan: Plan, options: PredictOptions) -> tuple[list[Row], set[str]]
     out = options.out
     kept = unchanged(plan.known_rows, plan.files, read_seen(out, plan.stamps) if out is not None else {})
     if kept:
-        say(f"{len(kept)} of {len(plan.files)} files are scored already and unchanged; their rows are kept")
+        words = f"{len(kept)} of {counted(len(plan.files), 'file')} scored already and unchanged"
+        say(f"{words}; their rows are kept", kept=len(kept), files=len(plan.files))
     missing = [path for path in plan.files if path not in kept]
     rows = dict(kept)
     if missing:
@@ -276,7 +291,9 @@ def _all_rows(plan: Plan, options: PredictOptions) -> tuple[list[Row], set[str]]
 
 
 def _keeper(out: Path | None, plan: Plan, stack: ExitStack) -> Callable[[Iterable[Row]], None]:
-    """What keeps finished rows through a kill: the journal beside --out, nothing for standard output."""
+    """Return a function that keeps finished rows through a kill: in the journal beside --out, or nowhere
+    without it.
+    """
     if out is None:
         return lambda _rows: None
     final = out
@@ -348,51 +365,23 @@ def _write(rows: list[Row], plan: Plan, out: Path | None) -> None:
         raise
 
 
-def _conclude(rows: list[Row], watch_once: bool) -> int:
-    """Say what came of it; the exit code."""
+def _conclude(rows: list[Row], watch_once: bool, out: Path | None) -> int:
+    """Say how it ended; return the exit code."""
     failed = [row for row in rows if row["status"] == "error"]
-    for row in failed[:5]:
-        say(f"{row['path']}: {row['error_code']}: {row['error']}", level="warning")
-    if len(failed) > 5:
-        say(f"... and {len(failed) - 5} more files with an error", level="warning")
+    say_each([f"{row['path']}: {row['error_code']}: {row['error']}" for row in failed])
     seen = sum(IN_TRAINING_DATA in row["warnings"] for row in rows)
     if seen:
         say(
-            f"{seen} of the files are the model's own training data; their rows are no test of it",
+            f"{counted(seen, 'file')} of the model's own training data: their rows say nothing about how "
+            "good it is",
             level="warning",
+            training_files=seen,
         )
-    what = "new files" if watch_once else "files"
-    say(f"predict: {len(rows)} {what}, {len(rows) - len(failed)} ok, {len(failed)} with an error")
+    files = counted(len(rows), "new file" if watch_once else "file")
+    ok = len(rows) - len(failed)
+    where = {} if out is None else {"out": out}
+    words = f"predict: {files}, {ok} ok, {len(failed)} with an error"
+    say(words, files=len(rows), ok=ok, errors=len(failed), **where)
     if failed and len(failed) == len(rows) and not watch_once:
-        raise NoInputError(f"{len(rows)} files: none is an image that can be used; see the column error")
+        raise NoInputError(f"{files}: none is an image that can be used; see the column error")
     return 3 if failed else 0
-
-
-def show_predictions(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> None:
-    """Print the rows of a prediction table: file, result, probabilities in percent, what to know about it."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("file", overflow="fold")
-    table.add_column("result", no_wrap=True)
-    for name in classes:
-        table.add_column(Text(printable(name)), justify="right", no_wrap=True)
-    table.add_column("notes", overflow="fold")
-    for row in rows:
-        table.add_row(Text(printable(row["path"])), *_cells(row, classes))
-    console = Console()
-    console.print(table)
-    console.print("Percent. Not for clinical diagnosis. A table for programs: --out FILE", style="dim")
-
-
-def _cells(row: Mapping[str, Any], classes: Sequence[str]) -> list[Text]:
-    refer = [f"refer: {row['refer_reason']}"] if row.get("refer") else []
-    decision = [row["decision"]] if row.get("decision") else []
-    notes = printable("; ".join([*refer, *decision, *row["warnings"]]))
-    if row["status"] == "error":
-        failed = printable(f"{row['error_code']}: {row['error']}")
-        return [Text("error", style="red"), *(Text("-") for _ in classes), Text(failed, style="red")]
-    values = [row[probability_column(name)] for name in classes]
-    shown = [
-        Text(f"{100 * value:.1f}", style="bold" if name == row["predicted"] else "")
-        for name, value in zip(classes, values, strict=True)
-    ]
-    return [Text(printable(row["predicted"]), style="bold"), *shown, Text(notes, style="yellow")]

@@ -1,4 +1,4 @@
-"""What an output knows already: the table's rows, those of an interrupted run, the stamps of watched files.
+"""Rows that an output has already: the table's, those of an interrupted run, the stamps of watched files.
 
 The journal keeps rows as they come, so that a kill costs none: one line a row, appended and handed to the
 system at once, a checksum and the row as JSON. A line cut by a kill or a full disk does not match its
@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from magsd_cli.artifacts.files import sha256_bytes, write_bytes
+from magsd_cli.artifacts.files import write_bytes
 from magsd_cli.artifacts.tables import PREDICTION, path_text, read_table, table_metadata
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.errors import ArtifactError, OutputError
+from magsd_cli.hashing import sha256_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,7 +92,7 @@ def read_known_rows(
 
 
 def rows_key(model: str, rules: Values) -> str:
-    """Which model and which rules rows are of: rows of two keys share no table."""
+    """Return a key for the model and the rules that rows come from: rows of two keys share no table."""
     return " ".join([model, *(str(rules[name]) for name in RULES if rules.get(name))])
 
 
@@ -104,13 +105,13 @@ def read_own_table(out: Path, model: str, rules: Values) -> pa.Table:
     of = table_metadata(table)["model_sha256"]
     if of != model:
         raise ArtifactError(
-            f"{out}: its rows are of the model {of[:8]}, not {model[:8]}; choose that model with "
-            "--model, or use --overwrite to score every file again"
+            f"{out}: its rows are from model {of[:8]}, not {model[:8]}; use that model (--model), or "
+            "--overwrite to score every file again"
         )
     if any((table_metadata(table).get(name) or None) != (rules.get(name) or None) for name in RULES):
         raise ArtifactError(
-            f"{out}: its rows were computed, calibrated or decided otherwise; give them a file of their "
-            "own, or use --overwrite to score every file again"
+            f"{out}: its rows were computed, calibrated or decided differently; write to another file, "
+            "or use --overwrite to score every file again"
         )
     return table
 
@@ -152,7 +153,7 @@ def merged(known_rows: KnownRows, rows: Sequence[Row]) -> list[Row]:
 
 
 def journal_path(final: Path) -> Path:
-    """Where the rows of the table `final` are kept until it is written."""
+    """Return the path where rows of the table `final` are kept until it is written."""
     return final.with_name(f".{final.name}.partial")
 
 
@@ -227,7 +228,7 @@ def _unwritable(final: Path, error: OSError) -> OutputError:
 
 
 def seen_path(final: Path) -> Path:
-    """Where the stamps of the table `final` are kept."""
+    """Return the path of the stamps of the table `final`."""
     return final.with_name(f".{final.name}.seen")
 
 

@@ -1,4 +1,4 @@
-"""From files to scores: every file gets exactly one answer, in the order of the files.
+"""Files become scores: every file gets exactly one answer, in the order of the files.
 
 Worker processes decode ahead of the network; what they hand over is small (the prepared picture), so memory
 stays flat however long the list is.
@@ -78,7 +78,7 @@ def prepare_files(
 
 
 def tasks_for(files: Sequence[Path], preprocessing: Preprocessing) -> list[IngestTask]:
-    """What to do with each of `files`."""
+    """Return the task of each of `files`."""
     return [IngestTask(path, preprocessing, fingerprints=False) for path in files]
 
 
@@ -97,7 +97,7 @@ def answer_to(
     members: npt.NDArray[np.floating] | None,
     appearance: TrainingDistribution | None = None,
 ) -> FileAnswer:
-    """The answer for one file from what came of reading it and, if that went well, each network's [M,K]."""
+    """The answer for one file from the result of reading it and, if that went well, each network's [M,K]."""
     far = None
     if appearance is not None and picture.image is not None:
         far = float(distance(appearance, appearance_features(picture.image[None, None]))[0])

@@ -21,12 +21,12 @@ OTHERS = 20  # images whose attention makes an image's shuffled control
 
 
 def has_torch() -> bool:
-    """Whether untrained networks can be made here: a host that only screens is without torch."""
+    """Return whether untrained networks can be made here: a host that only screens has no torch."""
     return find_spec("torch") is not None
 
 
 def untrained_attention_engine(model: Model) -> AttentionEngine:
-    """What answers about one image with the networks as they were before they were trained (on the CPU)."""
+    """Return an engine for one image with the networks as they were before training (on the CPU)."""
     from magsd_cli.inference.torch_engine import predict_images, untrained_ensemble
 
     recipe = recipe_from_values(model.recipe, model.name)
@@ -92,7 +92,7 @@ def _named(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
 def _others(
     path: Path, group: Sequence[Path], pending: Mapping[Path, PendingImage], rng: np.random.Generator
 ) -> list[Path]:
-    """All images of `group` of other patients, or `OTHERS` of them by lot."""
+    """All images of `group` of other patients, or `OTHERS` of them at random."""
     patient = pending[path].attended.patient
     others = [p for p in group if p != path and not (patient and pending[p].attended.patient == patient)]
     if len(others) <= OTHERS:

@@ -23,6 +23,7 @@ class Summary(TypedDict):
     request: str
     model: str
     model_sha256: str
+    networks: NotRequired[int]  # not in those of earlier versions
     threshold: float | None
     map: NotRequired[str]  # of earlier versions: the attention
     version: str
@@ -56,7 +57,9 @@ class Localization:
 
 
 def localization_path(runs: Path, name: str) -> Path:
-    """Where the localization called `name` is kept. Raises `UsageError` for a name that is no folder name."""
+    """Return the folder of the localization called `name`. Raises `UsageError` for a name that is not a
+    folder name.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", name):
         raise UsageError(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
     return runs / "localize" / name
@@ -68,7 +71,7 @@ def table_path(folder: Path) -> Path:
 
 
 def summary_path(folder: Path) -> Path:
-    """What was asked for, and the figures."""
+    """Return the path of ``summary.json``: the request, and the figures."""
     return folder / "summary.json"
 
 
@@ -88,7 +91,7 @@ def panel_path(folder: Path) -> Path:
 
 
 def histogram_path(folder: Path) -> Path:
-    """How the IoU is distributed over the images."""
+    """Return the path of the histogram of the IoU over the images."""
     return folder / "iou.png"
 
 
@@ -108,7 +111,7 @@ def finished_summary(folder: Path, request: str) -> Summary | None:
     summary = cast("Summary", read_json(summary_path(folder)))
     if summary.get("request") != request:
         raise UsageError(
-            f"{folder}: holds the answer to another question (model, images, truth or threshold differ); "
+            f"{folder}: holds a localization with another model, images, truth or threshold; "
             "choose another --name"
         )
     read_table(table_path(folder), LOCALIZATION)

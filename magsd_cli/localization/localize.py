@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from magsd_cli import __version__
-from magsd_cli.artifacts.files import lock, sha256_bytes, sweep_orphans
+from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.runs import REFIT
 from magsd_cli.artifacts.tables import LOCALIZATION, path_text, table_schema, write_table
-from magsd_cli.console import progress, say
+from magsd_cli.console import counted, noted, progress, say, say_each
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.errors import NoInputError
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.inference.decision import rules_of
 from magsd_cli.inference.engines import AttentionEngine, open_attention_engine
 from magsd_cli.inference.inputs import list_inputs
@@ -52,6 +52,7 @@ from magsd_cli.localization.threshold import DEFAULT_THRESHOLD, PendingImage, pe
 from magsd_cli.localization.truth import Truth, read_truth
 from magsd_cli.localization.views import View, view_files
 from magsd_cli.localization.words import in_words, threshold_words
+from magsd_cli.runtime.worker_pool import cores, hands_for
 from magsd_cli.settings import Map, Network
 
 CONTROLS = {
@@ -62,7 +63,8 @@ CONTROLS = {
 
 @dataclass(frozen=True)
 class LocalizeOptions:
-    """What is asked for: images, the model (None: the newest run under `runs`), and what is known of them.
+    """The options of localize: images, the model (None: the newest run under `runs`), and what is known of
+    them.
 
     `boxes` is a CSV, `masks` and `lungs` folders (see `localization.truth`); `threshold` a share of the
     attention's range (None: chosen on other folds, see `threshold.thresholds`); `name` that of the folder;
@@ -86,7 +88,7 @@ class LocalizeOptions:
 
 @dataclass(frozen=True)
 class Localized:
-    """What came of a localization: its folder, the exit code, and the files in the order of its rows."""
+    """The result of a localization: its folder, the exit code, and the files in the order of its rows."""
 
     folder: Path
     code: int
@@ -96,7 +98,7 @@ class Localized:
 
 @dataclass
 class Gathered:
-    """What the pass over the images gathers: a row each, and what waits until thresholds are known."""
+    """The results of the pass over the images: a row each, and what waits until thresholds are known."""
 
     rows: dict[Path, LocalizationRow] = field(default_factory=dict)
     pending: dict[Path, PendingImage] = field(default_factory=dict)
@@ -104,7 +106,7 @@ class Gathered:
 
 @dataclass(frozen=True)
 class LocalizationRequest:
-    """Which model is asked about which images, with which truth; `threshold` None: choose it."""
+    """A model, the images it is asked about, and their truth; `threshold` None: choose it."""
 
     model: Model
     files: Sequence[Path]
@@ -145,22 +147,28 @@ def localize_files(options: LocalizeOptions) -> Localized:
     truth = read_truth(files, options.boxes, options.masks, options.lungs)
     model = open_model(options.model, options.runs, options.network)
     request = LocalizationRequest(model, files, truth, options.threshold, options.map)
-    sha256 = request.sha256
+    with noted(f"localize: reading {counted(len(files), 'file')} to identify them"):
+        sha256 = request.sha256
     folder = localization_path(options.runs, options.name or f"{request.model.name[:100]}-{sha256[:8]}")
     with lock(lock_path(folder)):
         summary = finished_summary(folder, sha256)
         if summary is None:
             for part in (folder, folder / "overlays", folder / "masks"):
                 sweep_orphans(part)
-            say(f"{len(files)} files, {len(truth)} of them with truth")
+            words = f"{counted(len(files), 'file')}, {len(truth)} of them with truth"
+            say(f"localize: {words}", files=len(files), with_truth=len(truth), folder=folder)
             summary = _finish(request, _look(request, folder, options.device), folder, sha256)
             write_summary(folder, summary)
         else:
-            say(f"{folder}: is finished, nothing is left to do")
-    for line in in_words(summary):
+            say(f"localize: {folder}: finished already, nothing left to do", folder=folder)
+    headline, *figures = in_words(summary)
+    say(headline, folder=folder, **{name: summary[name] for name in ("files", "ok", "errors", "with_truth")})
+    for line in figures:
         say(line)
     if summary["ok"] == 0:
-        raise NoInputError(f"{len(files)} files: none is an image that can be used; see {table_path(folder)}")
+        raise NoInputError(
+            f"{counted(len(files), 'file')}: none is an image that can be used; see {table_path(folder)}"
+        )
     return Localized(folder, 3 if summary["errors"] else 0, request.model, files)
 
 
@@ -189,7 +197,7 @@ def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
     patient_of = model.patient_of_content()
     names = picture_names(files)
     found = Gathered(rows={path: {} for path in files})
-    hands = min(max(1, (os.cpu_count() or 1) // 2), len(files))
+    hands = hands_for(len(files), max(1, cores() // 2))
     with progress("localize", len(files)) as bar:
         for views in view_files(files, model.preprocessing, hands):
             for answer in attend(views, model, ask, fold_of, patient_of):
@@ -207,11 +215,12 @@ def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
                         answer, None, None, plain, model.classes, folder, names[path]
                     )
                 bar.update(1)
-    for path, chosen in thresholds(found.pending, request.threshold).items():
-        one = found.pending[path]
-        found.rows[path] = finish_image(
-            one.attended, one.finding, one.lungs, chosen, model.classes, folder, names[path]
-        )
+    with noted("localize: choosing thresholds, drawing the images with truth"):
+        for path, chosen in thresholds(found.pending, request.threshold).items():
+            one = found.pending[path]
+            found.rows[path] = finish_image(
+                one.attended, one.finding, one.lungs, chosen, model.classes, folder, names[path]
+            )
     return found
 
 
@@ -243,24 +252,31 @@ def _controls(found: Gathered) -> dict[str, str]:
 
 def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256: str) -> Summary:
     """Add the controls, draw the panel, write the table; return the summary."""
-    for path, columns in control_columns(found.pending, request.threshold).items():
-        found.rows[path] = with_columns(found.rows[path], columns)
+    with noted("localize: comparing with chance"):
+        for path, columns in control_columns(found.pending, request.threshold).items():
+            found.rows[path] = with_columns(found.rows[path], columns)
     model = request.model
     schema = table_schema(LOCALIZATION, model.classes)
     empty = with_columns({}, dict.fromkeys(schema.names) | {"model_sha256": model.sha256})
     whole = {path: with_columns(empty, row) for path, row in found.rows.items()}
-    draw_overview(folder, whole, found.pending, model.classes)
+    with noted("localize: drawing the overview"):
+        draw_overview(folder, whole, found.pending, model.classes)
     rows = list(whole.values())
     metadata = model.metadata() | {"threshold": request.threshold}
     if request.map != Map.attention:
         metadata["map"] = request.map.value
     write_table(pa.Table.from_pylist(rows, schema=schema), table_path(folder), LOCALIZATION, metadata)
+    with noted("localize: working out intervals"):
+        kinds = figures_by_kind(rows)
+    failed = [row for row in rows if row["status"] == "error"]
+    say_each([f"{row['path']}: {row['error_code']}: {row['error']}" for row in failed])
     ok = [row for row in rows if row["status"] == "ok"]
     true = [row for row in ok if row["truth"] is not None or row["lungs_share"] is not None]
     return {
         "request": sha256,
         "model": model.name,
         "model_sha256": model.sha256,
+        "networks": len(model.folds),
         "threshold": request.threshold,
         "map": request.map.value,
         "version": __version__,
@@ -277,5 +293,5 @@ def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256:
         "controls": _controls(found),
         "area_share": float(np.mean([number_in(row, "area_share") for row in ok])) if ok else None,
         "thresholds": threshold_words([row for row in ok if row["unseen"] is not False]),
-        "kinds": figures_by_kind(rows),
+        "kinds": kinds,
     }

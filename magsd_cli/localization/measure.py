@@ -178,7 +178,7 @@ def _fold_choice(
 
 @dataclass(frozen=True)
 class Finding:
-    """What is true of one image in its pixels: `mask` bool [H,W], its boxes, and where it comes from."""
+    """The truth about one image in its pixels: `mask` bool [H,W], its boxes, and where it comes from."""
 
     mask: Mask = field(repr=False)
     truth: Truth

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -35,6 +36,8 @@ from magsd_cli.render.charts import iou_figure
 from magsd_cli.render.document import Drawing
 from magsd_cli.render.fig7_panel import PanelRow, draw_panel
 from magsd_cli.render.overlays import Overlay, draw_overlay
+
+_T = TypeVar("_T")
 
 #: Which images the panel shows, as quantiles of the IoU of their kind.
 SHOWN = (1.0, 0.75, 0.5, 0.25)
@@ -97,9 +100,20 @@ def _of_kind(kind: str, paths: Sequence[Path], rows: Mapping[Path, LocalizationR
     return sorted(found, key=lambda path: (number_in(rows[path], IOU[kind]), path))
 
 
-def _quantiles(paths: Sequence[Path]) -> list[Path]:
-    places = dict.fromkeys(round(quantile * (len(paths) - 1)) for quantile in SHOWN)
-    return [paths[place] for place in places]
+def shown_ious(rows: Sequence[LocalizationRow]) -> dict[str, list[float]]:
+    """The IoU of the images that the panel shows, from top to bottom, of each kind of truth that has one."""
+    found = {}
+    for kind, iou in IOU.items():
+        own = [row for row in rows if row["unseen"] is not False and kind_of(row["truth"]) == kind]
+        values = sorted(number_in(row, iou) for row in own if row.get(iou) is not None)
+        if values:
+            found[kind] = _quantiles(values)
+    return found
+
+
+def _quantiles(ordered: Sequence[_T]) -> list[_T]:
+    places = dict.fromkeys(round(quantile * (len(ordered) - 1)) for quantile in SHOWN)
+    return [ordered[place] for place in places]
 
 
 def _panel_row(row: LocalizationRow, one: PendingImage, classes: Sequence[str]) -> PanelRow:
@@ -129,7 +143,7 @@ def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def iou_histogram(rows: Sequence[LocalizationRow]) -> Drawing | None:
-    """How the IoU is distributed over the images of each kind of truth, as PNG; None without any."""
+    """Draw the distribution of the IoU over the images of each kind of truth, as PNG; None without any."""
     charts = {}
     for kind, iou in IOU.items():
         part = [
@@ -159,9 +173,9 @@ def overlay_of(
     assert attended.view.shown is not None
     shares = sorted(zip(attended.probabilities, classes, strict=True), reverse=True)
     (first, best), *others = shares
-    title = f"{printable(best)} {100 * first:.1f} %"
+    title = f"{printable(best)} {100 * first:.1f}%"
     if others:
-        title += "   (" + ", ".join(f"{printable(label)} {100 * p:.1f} %" for p, label in others) + ")"
+        title += "   (" + ", ".join(f"{printable(label)} {100 * p:.1f}%" for p, label in others) + ")"
     lines = [printable(attended.view.path.name)]
     if row.get("lungs_inside") is not None:
         lines.append(_lungs_in_words(row))
@@ -186,7 +200,7 @@ def overlay_of(
 
 
 def panel_row(overlay: Overlay, row: LocalizationRow, lungs: Mask | None) -> PanelRow:
-    """The same image as a row of the Fig. 7 panel; where only the lungs are known they are the truth."""
+    """Make a row of the Fig. 7 panel from the image; where only the lungs are known they are the truth."""
     name = printable(Path(row["path"]).name)
     short = name if len(name) <= 60 else f"{name[:29]}…{name[-30:]}"
     if row["truth"] is None:
@@ -206,5 +220,5 @@ def _networks(attended: AttendedImage) -> str:
     if attended.unseen is False:
         return "the networks were trained on this image"
     if len(attended.folds) == 1 and attended.unseen:
-        return f"network of fold {attended.folds[0] + 1}, which never saw this image"
+        return f"network of fold {attended.folds[0]}, which never saw this image"
     return f"mean of {len(attended.folds)} networks"

@@ -1,4 +1,4 @@
-"""How good a localization is, and whether it is better than chance; section 4.4.6.
+"""The quality of a localization, and whether it is better than chance; section 4.4.6.
 
 Chance is not zero: a blob in the middle of a chest overlaps many findings. Two controls stand beside every
 figure: `shuffled`, the attention that the same networks gave to other patients' images, which has the same
@@ -23,7 +23,7 @@ CONTROLS = {"shuffled": "control_", "untrained": "untrained_"}  # and the prefix
 
 
 class Gain(TypedDict):
-    """What a control reaches in the mean, and how much more the attention does, with its interval."""
+    """The mean of a control, and by how much the attention exceeds it, with its interval."""
 
     mean: float
     gain: float
@@ -128,7 +128,7 @@ def interval(values: Floats, patients: Sequence[str], rng: np.random.Generator) 
 
 
 def verdict(gain_interval: Sequence[float] | None) -> str:
-    """What a gain's interval says of chance: "better", "worse", or that neither is shown."""
+    """Name what a gain's interval says of chance: "better", "worse", or that neither is shown."""
     if gain_interval is None:
         return "not comparable"
     if gain_interval[0] > 0:

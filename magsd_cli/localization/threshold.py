@@ -1,4 +1,4 @@
-"""How the threshold of an attention map is chosen: as given, or on the images of the other folds."""
+"""The threshold of an attention map: as given, or chosen on the images of the other folds."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from magsd_cli.console import printable
+from magsd_cli.console import counted, printable
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.data.layouts.listing import list_files
 from magsd_cli.data.layouts.table import strict_rows
@@ -30,8 +30,8 @@ COLUMNS = ("path", "x", "y", "width", "height")
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of one image: any number of boxes, mask files of the finding and of the lungs or None,
-    and the boxes' label.
+    """The truth about one image: any number of boxes, mask files of the finding and of the lungs or None, and
+    the boxes' label.
     """
 
     boxes: tuple[Box, ...] = ()
@@ -65,7 +65,7 @@ def read_truth(
 def read_mask(path: Path, shape: tuple[int, int]) -> Mask:
     """A mask picture as bool [H,W]: true where it is brighter than half.
 
-    Raises `UsageError` when it is no picture or not of the image's `shape`.
+    Raises `UsageError` when it is not a picture or not of the image's `shape`.
     """
     try:
         data = np.frombuffer(read_bytes(path), np.uint8)
@@ -73,7 +73,7 @@ def read_mask(path: Path, shape: tuple[int, int]) -> Mask:
     except (DecodeError, cv2.error) as error:
         raise UsageError(f"{path}: cannot be read as a mask ({error}); fix or remove it") from error
     if picture is None:
-        raise UsageError(f"{path}: is no picture; fix or remove it")
+        raise UsageError(f"{path}: is not a picture; fix or remove it")
     if picture.shape != shape:
         size, expected = (f"{width}x{height}" for height, width in (picture.shape, shape))
         raise UsageError(f"{path}: the mask is {size}, its image {expected} pixels; give it the same size")
@@ -125,7 +125,7 @@ def _find(text: str, table: Path, ends: dict[tuple[str, ...], list[Path]], where
         fitting = ends.get(parts, [])
         if len(fitting) > 1:
             raise UsageError(
-                f"{where}: {printable(text)} fits {len(fitting)} of the images; write more of the path"
+                f"{where}: {printable(text)} matches {len(fitting)} of the images; write more of the path"
             )
         if fitting:
             return fitting[0]
@@ -134,7 +134,7 @@ def _find(text: str, table: Path, ends: dict[tuple[str, ...], list[Path]], where
 
 def _match_masks(folder: Path, files: Sequence[Path], option: str) -> dict[Path, Path]:
     if not folder.is_dir():
-        raise UsageError(f"{option} {folder}: is no folder; name the folder of the mask pictures")
+        raise UsageError(f"{option} {folder}: is not a folder; name the folder of the mask pictures")
     masks: dict[str, list[Path]] = defaultdict(list)
     for path in list_files(folder):
         masks[same_path(path.stem)].append(path)
@@ -146,7 +146,8 @@ def _match_masks(folder: Path, files: Sequence[Path], option: str) -> dict[Path,
         fitting = [mask for mask in masks.get(stem, []) if mask not in paths]
         if fitting and (len(paths) > 1 or len(fitting) > 1):
             raise UsageError(
-                f"{folder}: {printable(stem)} is the name of {len(paths)} images and {len(fitting)} masks; "
+                f"{folder}: {printable(stem)} is the name of {counted(len(paths), 'image')} and "
+                f"{counted(len(fitting), 'mask')}; "
                 "a mask must fit one image"
             )
         if fitting:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from magsd_cli.console import counted
 from magsd_cli.localization.folder import Summary
 from magsd_cli.localization.measure import BOXES, IOU, LUNGS, MASK, LocalizationRow, kind_of, number_in
 from magsd_cli.localization.scores import KindFigures, Score, verdict
-from magsd_cli.render.document import percent
+from magsd_cli.render.document import interval_text, percent
 from magsd_cli.settings import Map
 
 KINDS = {BOXES: "Boxes", MASK: "Masks", LUNGS: "Lungs"}
-EVIDENCE = "marked is the evidence for the predicted class, the part of its logit from each pixel"
+EVIDENCE = "what is marked is the evidence for the predicted class: the part of its logit from each pixel"
+UNSEEN = "each was shown only to the network of its fold, which was not trained on it"
 MEASURES = {
     "iou": "IoU",
     "over_0.25": "IoU over 0.25",
@@ -29,46 +31,47 @@ CHANCES = {
 
 def in_words(summary: Summary) -> list[str]:
     """The figures for people: with chance beside them, and what they are not of."""
-    lines = [f"localize: {summary['files']} files, {summary['ok']} ok, {summary['errors']} with an error"]
-    if summary["own_data_by_its_unseen_fold"]:
-        lines.append(
-            f"{summary['own_data_by_its_unseen_fold']} images are the run's own: each was shown only to the "
-            "network of its fold, which never saw it"
-        )
-    if summary["left_out_as_training_data"]:
-        lines.append(
-            f"{summary['left_out_as_training_data']} images with truth are left out of the figures: "
-            "every network was trained on them"
-        )
+    files, alone = counted(summary["files"], "file"), summary.get("networks") == 1
+    lines = [f"localize: {files}, {summary['ok']} ok, {summary['errors']} with an error"]
+    own, left_out = summary["own_data_by_its_unseen_fold"], summary["left_out_as_training_data"]
+    if own:
+        held_out = f"held out, so that the network was not trained on {_them(own)}"
+        lines.append(f"{counted(own, 'image')} of the run's own data: {held_out if alone else UNSEEN}")
+    if left_out:
+        trained = f"{'the' if alone else 'every'} network was trained on {_them(left_out)}"
+        lines.append(f"{counted(left_out, 'image')} with truth left out of the figures: {trained}")
     if summary["possibly_training_data"]:
         lines.append(
-            f"{summary['possibly_training_data']} images with truth are in the figures and may be training "
-            "data: the run's cache is gone"
+            f"{counted(summary['possibly_training_data'], 'image')} with truth in the figures may be "
+            "training "
+            "data: the run's cache is missing"
         )
     if summary["with_truth"] and "untrained" not in summary["controls"]:
-        lines.append(
-            "the comparison with untrained networks is left out of the figures: they need torch, which was "
-            "not installed"
-        )
+        lines.append("no comparison with untrained networks: they need torch, which was not installed")
     if summary.get("map") == Map.evidence:
         lines.append(EVIDENCE)
     lines += list(summary["thresholds"].values())
     return lines + [sentence(kind, figures) for kind, figures in summary["kinds"].items()]
 
 
+def _them(number: int) -> str:
+    return "it" if number == 1 else "them"
+
+
 def sentence(kind: str, figures: KindFigures) -> str:
-    """Whether the attention is better than chance for one kind of truth, in a sentence."""
+    """Say in a sentence whether the attention is better than chance for one kind of truth."""
     main = figures["inside" if kind == LUNGS else "iou"]
     what = "share of the attention inside the lungs" if kind == LUNGS else "mean IoU"
     answers = {name: verdict(control["gain_interval95"]) for name, control in main["controls"].items()}
     words = [
         f"{percent(control['mean'], digits=1)}% for {CHANCES[name]} (difference "
-        f"{100 * control['gain']:+.1f} {interval_words(control['gain_interval95'])})"
+        f"{100 * control['gain']:+.1f} {interval_text(control['gain_interval95'], signed=True)})"
         for name, control in main["controls"].items()
     ]
     text = (
-        f"{KINDS[kind]}, {figures['n']} images of {figures['patients']} patients: {what} "
-        f"{percent(main['mean'], digits=1)}% {interval_words(main['interval95'])}"
+        f"{KINDS[kind]}, {counted(figures['n'], 'image')} of {counted(figures['patients'], 'patient')}: "
+        f"{what} "
+        f"{percent(main['mean'], digits=1)}% {interval_text(main['interval95'])}"
     )
     if not words:
         return f"{text}; too few images for a comparison with chance."
@@ -96,12 +99,12 @@ def _pointing(pointing: Score) -> str:
     what = "better than" if answers == {"better"} else "not shown to be better than"
     return (
         f" Its strongest point lies in the finding in {percent(pointing['mean'], digits=1)}% "
-        f"{interval_words(pointing['interval95'])} of the images, {what} chance ({', '.join(chances)})."
+        f"{interval_text(pointing['interval95'])} of the images, {what} chance ({', '.join(chances)})."
     )
 
 
 def threshold_words(rows: Sequence[LocalizationRow]) -> dict[str, str]:
-    """For each kind of truth where its thresholds are from, in a sentence."""
+    """Say for each kind of truth where its thresholds come from."""
     found = {}
     for kind in IOU:
         part = [row for row in rows if kind_of(row["truth"]) == kind]
@@ -122,8 +125,3 @@ def threshold_words(rows: Sequence[LocalizationRow]) -> dict[str, str]:
                 why += "; the default where these are too few"
         found[kind] = f"{KINDS[kind]}: threshold {value} of the attention's range, {why}."
     return found
-
-
-def interval_words(bounds: Sequence[float] | None) -> str:
-    """An interval in percent, as `low to high`."""
-    return "[n/a]" if bounds is None else f"[{100 * bounds[0]:.1f}, {100 * bounds[1]:.1f}]"

@@ -1,4 +1,4 @@
-"""How strongly two labels go together."""
+"""The association of two labels."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def corrected_cramers_v(
 
 
 def _cells(one: Sequence[str], other: Sequence[str]) -> tuple[Floats, tuple[int, int]]:
-    """Which cell of the table each image is in, [N, r c] of 0 and 1, and the table's sides."""
+    """Return the cell of the table that each image is in, [N, r c] of 0 and 1, and the table's sides."""
     rows, row = np.unique(np.asarray(one, np.str_), return_inverse=True)
     columns, column = np.unique(np.asarray(other, np.str_), return_inverse=True)
     return np.eye(len(rows) * len(columns))[row * len(columns) + column], (len(rows), len(columns))

@@ -1,4 +1,4 @@
-"""Where a network's first weights come from, for provenance, the model card and messages."""
+"""The origin of a network's first weights, for provenance, the model card and messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Origin(NamedTuple):
 
 
 def offline() -> bool:
-    """Whether no connection may be opened: `--offline`, or `MAGSD_OFFLINE` set to anything but 0."""
+    """Return whether no connection may be opened: `--offline`, or `MAGSD_OFFLINE` set to anything but 0."""
     return is_set(OFFLINE_VARIABLE)
 
 
@@ -31,4 +31,4 @@ def announce_fetch(what: str, source: str, size: str, licence: str, remedy: str)
         raise ArtifactError(
             f"{what} are not here, and --offline ({OFFLINE_VARIABLE}) forbids fetching them; {remedy}"
         )
-    say(f"fetching {what} from {source} ({size}; {licence}); --offline forbids it")
+    say(f"fetching {what} from {source} ({size}; {licence}); --offline forbids it", source=source)

@@ -1,4 +1,4 @@
-"""From listed records and what came of their files to the samples table; which records are used at all."""
+"""Listed records and the results of their files become the samples table; which records are used at all."""
 
 from __future__ import annotations
 

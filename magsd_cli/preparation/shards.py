@@ -27,12 +27,12 @@ Images = npt.NDArray[np.uint8]
 
 
 def work_folder(cache_folder: Path, key: str) -> Path:
-    """Where a prepare with this source key keeps what is finished."""
+    """Return the folder where a prepare with this source key keeps what is finished."""
     return cache_folder / f".work-{key[:16]}"
 
 
 def images_of_shard(size: int) -> int:
-    """How many images of `size` x `size` pixels a shard holds at most."""
+    """Return the largest number of images of `size` x `size` pixels in a shard."""
     return max(1, min(SHARD_IMAGES, SHARD_BYTES // size**2))
 
 
@@ -54,7 +54,7 @@ def write_shard(work: Path, finished: dict[int, tuple[Row, Images | None]]) -> P
 
 
 def read_rows(work: Path) -> tuple[dict[int, Row], dict[int, Path]]:
-    """What is finished: the row of each position, and the shard that holds its image."""
+    """Read what is finished: the row of each position, and the shard that holds its image."""
     rows: dict[int, Row] = {}
     shards: dict[int, Path] = {}
     sweep_orphans(work)

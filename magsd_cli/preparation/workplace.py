@@ -1,8 +1,7 @@
-"""Where `magsd prepare` does its work: processes of this machine, or tasks of a Ray cluster."""
+"""The place where `magsd prepare` does its work: processes of this machine, or tasks of a Ray cluster."""
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from magsd_cli.errors import DeviceError
 from magsd_cli.preparation.duplicates import BLOCK, Packed, Pairs, compare_rows
 from magsd_cli.preparation.shards import images_of_shard
 from magsd_cli.runtime.cluster import RETRIES, connected, in_order, task_result
-from magsd_cli.runtime.worker_pool import Crash, Limits, even_chunk, plain, run_isolated
+from magsd_cli.runtime.worker_pool import Crash, Limits, even_chunk, hands_for, plain, run_isolated
 
 CHUNK = 8  # files that travel to a worker together
 DECODING = Limits(memory=2 * 2**30)
@@ -64,7 +63,7 @@ def on_cluster(address: str, site_key: Callable[[], bytes]) -> Iterator[Workplac
                     yield outcome
                     continue
                 if not ray.is_initialized() or not any(node["Alive"] for node in _nodes(ray)):
-                    words = "went away; run it again to continue, with or without --cluster"
+                    words = "is gone; run it again to continue, with or without --cluster"
                     raise DeviceError(f"--cluster {address}: {words}") from outcome
                 yield from here(1).read(shard)
 
@@ -78,7 +77,7 @@ def on_cluster(address: str, site_key: Callable[[], bytes]) -> Iterator[Workplac
 
 
 def ingest_task(tasks: Sequence[IngestTask], site_key: bytes) -> list[Ingested]:
-    """In a Ray task: what came of each file, ids of its header as keyed hashes.
+    """Return, in a Ray task, what came of each file, with ids of its header as keyed hashes.
 
     An alarm ends the process where a file takes longer than `DECODING` allows.
     """
@@ -110,12 +109,3 @@ def _crashed(_task: IngestTask, crash: Crash) -> Ingested:
     if crash.code == "unexpected":
         return Ingested(error_code="decoder_crashed", error=crash.reason)
     return Ingested(error_code="decoder_crashed", error=f"decoding it ended its process ({crash.cause})")
-
-
-def hands_for(count: int, workers: int | None = None) -> int:
-    """How many processes read `count` files; None: as many as there are cores for this process."""
-    return min(workers or _cores(), count)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

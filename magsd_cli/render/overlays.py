@@ -35,7 +35,7 @@ QUALITY = 80
 
 @dataclass(frozen=True)
 class Overlay:
-    """What a picture shows.
+    """The parts of a picture.
 
     pixels uint8 [h,w], the image or a smaller copy of it; attention float32 [H,W] in 0..1; mask bool [H,W]
     and box (x, y, width, height) in its pixels, as the network marks them; true_mask [H,W] and true_boxes

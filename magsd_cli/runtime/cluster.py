@@ -43,7 +43,9 @@ def connected(address: str) -> Iterator[Any]:
 
 
 def task_resources(ray: Any, device: str, threads: int) -> dict[str, float]:
-    """What a task asks for: a GPU where the cluster has any and `device` is not cpu, otherwise cores."""
+    """Return the resources of a task: a GPU where the cluster has any and `device` is not cpu, otherwise
+    cores.
+    """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = sum(node.get("GPU", 0) for node in nodes)
     if device.startswith("cuda") and not gpus:
@@ -84,7 +86,9 @@ def in_order(
 
 
 def task_result(ray: Any, reference: Any, what: str) -> Any:
-    """What a task returned. Raises `DeviceError` where it failed for good; `what` names it in the message."""
+    """Return what a task returned. Raises `DeviceError` where it failed for good; `what` names it in the
+    message.
+    """
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:

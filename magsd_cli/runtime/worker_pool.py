@@ -44,7 +44,8 @@ Wire = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Crash:
-    """Why an item has no result: `code` is crashed, timeout or unexpected, `reason` says it in words.
+    """The reason why an item has no result: `code` is crashed, timeout or unexpected, `reason` says it in
+    words.
 
     `cause` is what it was: a signal's name, "exit code 3", "120 seconds" or an exception's type.
     """
@@ -56,7 +57,7 @@ class Crash:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a worker may take: `seconds` for one item; `memory` in bytes, None without a limit."""
+    """The limits of a worker: `seconds` for one item; `memory` in bytes, None without a limit."""
 
     seconds: float = 120.0
     memory: int | None = None
@@ -131,8 +132,20 @@ def plain(handler: Any) -> Any:
     return handler
 
 
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def hands_for(count: int, workers: int | None = None) -> int:
+    """The number of processes for `count` items: `workers` (None: one a core), but no more than items."""
+    return min(workers or cores(), count)
+
+
 def even_chunk(count: int, workers: int, most: int) -> int:
-    """How many of `count` items travel together, at most `most`, so that each of the `workers` gets some."""
+    """Return how many of `count` items travel together, at most `most`, so that each of the `workers` gets
+    some.
+    """
     return max(1, min(most, -(-count // workers)))
 
 
@@ -325,7 +338,7 @@ def _limit_memory(limit: int | None) -> None:
 
 
 def to_wire(error: Exception) -> Wire:
-    """What another process must know of `error` to raise it: `from_wire` makes it again."""
+    """Take down what another process must know of `error` to raise it: `from_wire` makes it again."""
     return type(error).__name__, str(error), getattr(error, "exit_code", 1)
 
 

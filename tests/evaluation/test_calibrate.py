@@ -166,13 +166,13 @@ def test_rows_of_other_rules_are_not_mixed(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     _predicted(run, out)
     calibrate(run=run, runs=run.parent, targets=TARGETS)
-    with pytest.raises(ArtifactError, match="calibrated or decided otherwise"):
+    with pytest.raises(ArtifactError, match="calibrated or decided differently"):
         _predicted(run, out, resume=True)
     _predicted(run, out, overwrite=True)
     before = out.read_bytes()
     _predicted(run, out, resume=True)
     assert out.read_bytes() == before
-    with pytest.raises(ArtifactError, match="calibrated or decided otherwise"):
+    with pytest.raises(ArtifactError, match="calibrated or decided differently"):
         _predicted(run, out, resume=True, raw_probabilities=True)
 
 

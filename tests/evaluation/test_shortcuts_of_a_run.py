@@ -113,7 +113,7 @@ def test_a_crop_that_differs_by_class_is_a_shortcut(tmp_path: Path) -> None:
     assert covid.means is not None
     assert normal.means is not None
     assert covid.means[2] - normal.means[2] == pytest.approx(8 / SIZE, abs=0.01)
-    assert "the border is the 4 % around them" in found.removed
+    assert "the border is the 4% around them" in found.removed
     tables = [
         b for b in shortcut_section(some_facts(shortcuts=found, classes=CLASSES)) if isinstance(b, Table)
     ]

@@ -45,7 +45,7 @@ def test_one_report_a_study_is_made_once_and_names_nobody_outside(tmp_path: Path
     assert {path: path.read_bytes() for path in objects(tmp_path / "sr")} == made
     words = "".join(capfd.readouterr())
     assert "2 made" in words
-    assert "2 were there already" in words
+    assert "2 there already" in words
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "sr", *made)]
     assert modes == [0o700, 0o600, 0o600]
     others = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".dcm"]

@@ -58,7 +58,7 @@ def test_a_report_has_a_group_for_the_study_and_one_for_each_image(tmp_path: Pat
     assert values == [pytest.approx([0.1, 0.9]), pytest.approx([0.1, 0.9]), pytest.approx([0.8, 0.2])]
     assert [said(group)["b"] for group in (study, first, second)] == ["Present", "Present", "Absent"]
     assert said(second)["Reason for the referral"] == "Unlike the images of the training"
-    assert said(study)["Referral to a reader"] == "Leave it to a reader"  # as soon as one image is
+    assert said(study)["Referral to a reader"] == "Refer it to a reader"  # as soon as one image is
     images = [[str(i.referenced_sop_instance_uid) for i in group.source_images] for group in (study, second)]
     assert images == [["1.2.3.1.1", "1.2.3.1.2"], ["1.2.3.1.2"]]
 

@@ -17,7 +17,7 @@ from tiny_run import KEYS
 import magsd_cli
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.artifacts.checkpoints import write_weights
-from magsd_cli.artifacts.files import sha256_bytes
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.artifacts.model_file import head_of, open_model_file, read_lungs, write_model_file
 from magsd_cli.artifacts.operating_point import OperatingPoint
 from magsd_cli.artifacts.runs import (

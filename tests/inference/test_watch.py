@@ -115,7 +115,7 @@ def test_only_what_was_touched_is_read_again(site: Path, monkeypatch: pytest.Mon
 def test_rows_in_int8_are_not_mixed_with_others(site: Path) -> None:
     assert watch(site) == 0
     write_model_file(site / "model.magsd", HEAD | {"precision": "int8"}, {0: tiny_onnx(3.0)})
-    with pytest.raises(ArtifactError, match="computed, calibrated or decided otherwise"):
+    with pytest.raises(ArtifactError, match="computed, calibrated or decided differently"):
         watch(site)
 
 

@@ -154,7 +154,7 @@ def test_the_same_question_again_has_nothing_to_do(
 
 
 def test_another_question_under_the_same_name_is_refused(made: Path, done: Path) -> None:
-    with pytest.raises(UsageError, match="another question"):
+    with pytest.raises(UsageError, match="another model, images, truth or threshold"):
         run(made, made / "new", runs=done.parents[1], threshold=0.4)
 
 
@@ -256,7 +256,7 @@ def test_the_evidence_for_the_predicted_class(made: Path, tmp_path: Path) -> Non
     assert any(rows[name]["area_share"] != others[name]["area_share"] for name in ("0.png", "1.png", "2.png"))
     assert json.loads((folder / "summary.json").read_text())["map"] == "class"
     assert read_table(folder / "localization.parquet", LOCALIZATION).schema.metadata
-    with pytest.raises(UsageError, match="another question"):
+    with pytest.raises(UsageError, match="another model, images, truth or threshold"):
         run(made, new, name="evidence", **given)
 
 
@@ -282,7 +282,7 @@ def test_bad_questions(made: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NoInputError, match="no files there"):
         run(made, tmp_path / "empty", runs=tmp_path)
-    with pytest.raises(NoInputError, match="1 files: none"):
+    with pytest.raises(NoInputError, match="1 file: none"):
         run(made, made / "new" / "notes.txt", runs=tmp_path)
     with pytest.raises(UsageError, match="--name"):
         run(made, made / "new" / "0.png", runs=tmp_path, name="../x")

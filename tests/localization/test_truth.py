@@ -76,7 +76,7 @@ def test_masks_that_fit_two_images_are_refused(tmp_path: Path) -> None:
     _mask(tmp_path / "masks" / "x.png", np.zeros((2, 2), np.uint8))
     with pytest.raises(UsageError, match="2 images and 1 masks"):
         read_truth([tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg"], None, tmp_path / "masks")
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         read_truth([tmp_path / "x.jpg"], None, tmp_path / "nowhere")
 
 

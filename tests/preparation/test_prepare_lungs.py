@@ -57,7 +57,7 @@ def options(films: Path, lungs: Lungs, **changes: Any) -> PrepareOptions:
 def test_films_are_cut_and_the_table_says_where(films: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, code = prepare(options(films, Lungs.crop))
     assert code == 0
-    assert f"1 of {FILMS} films are kept whole: two lungs were not found" in capsys.readouterr().err
+    assert f"1 of {FILMS} films kept whole: two lungs were not found" in capsys.readouterr().err
     cache, samples = open_cache(path), read_samples(path)
     assert (cache.preprocessing.lungs, len(cache.preprocessing.lung_network)) == (Lungs.crop, 64)
     assert check_hash(cache_lungs_path(path)) == cache.preprocessing.lung_network

@@ -12,7 +12,7 @@ def _overlay(height: int, width: int, **more: object) -> Overlay:
     attention[: height // 4, : width // 4] = 1
     box = (0.0, 0.0, width / 4, height / 4)
     pixels = np.full((height, width), 100, np.uint8)
-    return Overlay(pixels, attention, attention > 0.5, box, title="Pneumonia 90 %", lines=["x.png"], **more)  # type: ignore[arg-type]
+    return Overlay(pixels, attention, attention > 0.5, box, title="Pneumonia 90%", lines=["x.png"], **more)  # type: ignore[arg-type]
 
 
 def _has(picture: np.ndarray, colour: tuple[int, int, int]) -> bool:
