@@ -42,13 +42,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten films of five patients, children and adults, eight of them with a mask in masks/."""
+    """Ten films of five patients, children and adults; nine with a mask in masks/, the last with one lung."""
     folder = tmp_path_factory.mktemp("films")
     rows = [["path", "label", "patient_id", "age", "source"]]
     (folder / "films").mkdir()
     (folder / "masks").mkdir()
     for number in range(10):
-        film, mask = draw_film(number, 140, 150)
+        film, mask = draw_film(number, 140, 150, 1 if number == 9 else 2)
         cv2.imwrite(str(folder / "films" / f"{number}.png"), film)
         if number < 9:
             cv2.imwrite(str(folder / "masks" / f"{number}.png"), mask)
@@ -210,7 +210,7 @@ def test_a_network_that_cannot_be_trained_ends_the_command(
 def test_check_draws_a_panel_and_says_how_many(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_lungs(tmp_path / "dark.lungs", {1: draw_film(9, 140, 150)[0]})
+    write_lungs(tmp_path / "dark.lungs", {1: draw_film(9, 140, 150, 1)[0]})
     panel = check_lungs(
         [source / "films"], [source / "masks"], tmp_path / "out", tmp_path / "dark.lungs", 5, 1
     )
