@@ -17,7 +17,6 @@ from tiny_run import KEYS
 import magsd_cli
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.artifacts.checkpoints import write_weights
-from magsd_cli.hashing import sha256_bytes
 from magsd_cli.artifacts.model_file import head_of, open_model_file, read_lungs, write_model_file
 from magsd_cli.artifacts.operating_point import OperatingPoint
 from magsd_cli.artifacts.runs import (
@@ -34,6 +33,7 @@ from magsd_cli.artifacts.runs import (
 from magsd_cli.artifacts.tables import LOCALIZATION, PREDICTION, read_table
 from magsd_cli.data.film import LUNGS_NOT_FOUND
 from magsd_cli.errors import ArtifactError
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.inference.predict import PredictOptions, predict
 from magsd_cli.localization.localize import LocalizeOptions, localize
 from magsd_cli.models.build import build_model
