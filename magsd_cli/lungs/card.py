@@ -14,7 +14,7 @@ def figure_words(figure: Mapping[str, Any]) -> str:
     words = f"{figure['of']} ({figure['how']}): {figure['films']} films of {figure['patients']} patients"
     if figure["dice"] is None:
         return f"{words}; {share}"
-    return f"{words}: Dice {figure['dice']:.3f} ({figure['low']:.3f} to {figure['high']:.3f}); {share}"
+    return f"{words}: Dice {_dice(figure)}; {share}"
 
 
 def card_text(card: Mapping[str, Any], sha256: str) -> str:
@@ -67,4 +67,6 @@ def card_text(card: Mapping[str, Any], sha256: str) -> str:
 def _dice(figure: Mapping[str, Any]) -> str:
     if figure["dice"] is None:
         return "no masks"
+    if figure["low"] is None:
+        return f"{figure['dice']:.3f}"
     return f"{figure['dice']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"

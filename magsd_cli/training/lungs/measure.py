@@ -104,7 +104,12 @@ def _figure(
 def mean_interval(
     scores: npt.NDArray[np.float64], patients: Sequence[str]
 ) -> tuple[float | None, float | None]:
-    """The 95% interval of the mean of `scores` [N], by bootstrap over patients, from 2,000 samples."""
+    """The 95% interval of the mean of `scores` [N], by bootstrap over patients, from 2,000 samples.
+
+    Of one patient nothing can be said: (None, None).
+    """
+    if len({name or place for place, name in enumerate(patients)}) < 2:
+        return None, None
     return bootstrap(
         lambda weights: (weights @ scores) / weights.sum(axis=1), patients, np.random.default_rng(0), 2_000
     )
