@@ -2,9 +2,10 @@
 
 1. A folder of 1024x1024 PNGs to Parquet with ``magsd predict`` (ONNX Runtime, a process a core), in float32
    and int8, against the same network in a plain eager batch-1 loop (Pillow, CLAHE, torch), and against
-   the limit: decoding alone plus inferring alone, each with a process a core. 2. One cold image, against
-   ``python -c "import torch, torchvision"``. 3. With ``--memory``: what all processes of one predict hold
-   after 500 and after 5,000 images, and nothing else.
+   the limit: decoding alone plus inferring alone, each with a process a core. 2. The same folder with the
+   network of the recipe ``cpu``, one of it and five, against the same loop and limit. 3. One cold image,
+   against ``python -c "import torch, torchvision"``. 4. With ``--memory``: what all processes of one predict
+   hold after 500 and after 5,000 images, and nothing else.
 
 Rounds are interleaved; each figure is the median of the rounds' ratios, of the wall clock and of the CPU time
 of all processes, which other load disturbs less. Start-up, measured on one image, is taken off where that is
@@ -72,7 +73,8 @@ from pathlib import Path
 from magsd_cli.artifacts.model_file import open_model_file, read_network
 from magsd_cli.inference.onnx_engine import open_session, run_session
 session = open_session(read_network(open_model_file(Path(sys.argv[1])), 0))
-image = np.zeros((1, 1, 224, 224), np.uint8)
+side = int(sys.argv[3])
+image = np.zeros((1, 1, side, side), np.uint8)
 run_session(session, image, False)
 start, cpu = time.perf_counter(), time.process_time()
 for _ in range(int(sys.argv[2])):
@@ -101,6 +103,8 @@ def main() -> None:
         draw(folder / "xrays", given.images, 1024)
         draw(folder / "one", 1, 1024)
         export(folder, "model", [f"model.backbone={given.backbone}"])
+        export(folder, "cpu", [], "cpu")
+        export(folder, "cpu-five", [], "cpu", networks=5)
         measure(folder, given)
 
 
@@ -109,13 +113,19 @@ def measure(folder: Path, given: argparse.Namespace) -> None:
     xrays, one, part = str(folder / "xrays"), str(folder / "one"), -(-given.images // CORES)
     decode, infer = [sys.executable, "-c", DECODE.format(cores=CORES)], [sys.executable, "-c", INFER]
     fp32, int8 = str(folder / "model.magsd"), str(folder / "model-int8.magsd")
+    small, five = str(folder / "cpu.magsd"), str(folder / "cpu-five.magsd")
     commands: dict[str, Callable[[], Seconds]] = {
         "fp32": lambda: timed(predict(folder, fp32, xrays)),
         "loop": lambda: timed([*loop, xrays, str(folder / "loop.parquet"), given.backbone]),
         "int8": lambda: timed(predict(folder, int8, xrays)),
         "decode alone": lambda: side_by_side([[*decode, xrays, str(number)] for number in range(CORES)]),
-        "infer alone": lambda: side_by_side([[*infer, fp32, str(part)]] * CORES),
-        "infer int8 alone": lambda: side_by_side([[*infer, int8, str(part)]] * CORES),
+        "infer alone": lambda: side_by_side([[*infer, fp32, str(part), "224"]] * CORES),
+        "infer int8 alone": lambda: side_by_side([[*infer, int8, str(part), "224"]] * CORES),
+        "infer cpu alone": lambda: side_by_side([[*infer, small, str(part), "192"]] * CORES),
+        "cpu": lambda: timed(predict(folder, small, xrays)),
+        "cpu five": lambda: timed(predict(folder, five, xrays)),
+        "one cpu": lambda: timed(predict(folder, small, one)),
+        "one cpu five": lambda: timed(predict(folder, five, one)),
         "one": lambda: timed(predict(folder, fp32, one)),
         "one int8": lambda: timed(predict(folder, int8, one)),
         "one loop": lambda: timed([*loop, one, str(folder / "loop.parquet"), given.backbone]),
@@ -140,6 +150,13 @@ def measure(folder: Path, given: argparse.Namespace) -> None:
     say("int8 against the loop, with start-up", "loop", "int8")
     say("fp32 against the limit", "decode alone + infer alone", "fp32 - one")
     say("int8 against the limit", "decode alone + infer int8 alone", "int8 - one int8")
+    say("recipe cpu, one network, against the loop, without start-up", "loop - one loop", "cpu - one cpu")
+    say(
+        "recipe cpu, five networks, against the loop, without start-up",
+        "loop - one loop",
+        "cpu five - one cpu five",
+    )
+    say("recipe cpu, one network, against the limit", "decode alone + infer cpu alone", "cpu - one cpu")
     say("one cold image against importing torch and torchvision", "one", "import")
 
 
@@ -207,18 +224,21 @@ def draw(folder: Path, count: int, side: int) -> None:
         cv2.imwrite(str(path), np.clip(smooth + grain, 0, 255).astype(np.uint8))
 
 
-def export(folder: Path, name: str, settings: list[str]) -> None:
-    """Model files of one random network, in float32 and in int8."""
+def export(
+    folder: Path, name: str, settings: list[str], recipe_name: str = "base", networks: int = 1
+) -> None:
+    """Model files of random networks, in float32 and (one network) in int8."""
     from magsd_cli.artifacts.model_file import write_model_file
     from magsd_cli.export.onnx_network import export_network, quantize
+    from magsd_cli.inference.torch_engine import as_it_predicts
     from magsd_cli.models.build import build_model
     from magsd_cli.recipe import load_recipe
 
-    if (folder / f"{name}-int8.magsd").exists():
+    if (folder / f"{name}.magsd").exists():
         return
-    recipe = load_recipe("base", ["model.weights=none", *settings])
+    recipe = load_recipe(recipe_name, ["model.weights=none", *settings])
     size = recipe.image.size
-    network = build_model(recipe.model, len(CLASSES), 0).eval()
+    network = as_it_predicts(build_model(recipe.model, len(CLASSES), 0), recipe).eval()
     images = np.random.default_rng(0).integers(0, 256, (8, 1, size, size), dtype=np.uint8)
     head = {
         "name": "bench", "version": "0", "model_sha256": "0" * 64, "classes": list(CLASSES), "size": size,
@@ -226,10 +246,10 @@ def export(folder: Path, name: str, settings: list[str]) -> None:
         "trained_on": None,
     }  # fmt: skip
     exported = export_network(network, images[:2])
-    write_model_file(folder / f"{name}.magsd", head, {0: exported})
-    write_model_file(
-        folder / f"{name}-int8.magsd", head | {"precision": "int8"}, {0: quantize(exported, images)}
-    )
+    if networks == 1:
+        quantized = quantize(exported, images)
+        write_model_file(folder / f"{name}-int8.magsd", head | {"precision": "int8"}, {0: quantized})
+    write_model_file(folder / f"{name}.magsd", head, dict.fromkeys(range(networks), exported))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Pictures of a run's report.html, as a reader sees it: docs/example-report/*.png, by a headless browser.
 
 python docs/make_example_report.py RUN [OUT]    (RUN: with a report; needs chromium or chrome)
+
+The gallery is shown for class Pneumonia alone: its films are ChestX-ray8's, whose licence allows it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,12 @@ PICTURES = {
     "gallery": (1100, 1000, "Case gallery"),
     "phone": (390, 1100, "Case gallery"),
 }
+#: At the end of a page: the gallery's filter is set, where there is one.
+ONE_CLASS = """<script>
+const classes = [...document.querySelectorAll("#gallery-truth option")];
+const wanted = classes.find((one) => one.text === "Pneumonia");
+if (wanted) { wanted.selected = true; wanted.closest("form").dispatchEvent(new Event("input")); }
+</script>"""
 COLOURS = 64  # of a picture: keeps it under 400 kB
 
 
@@ -47,7 +55,7 @@ def _shoot(browser: str, page: str, folder: Path, path: Path, width: int, height
         if start is None:
             sys.exit(f"the report has no section {heading!r}; make it again with `magsd report`")
         page = page[: page.index("<h1>")] + page[start.start() :]
-    (folder / "page.html").write_text(page, encoding="utf-8")
+    (folder / "page.html").write_text(page + ONE_CLASS, encoding="utf-8")
     frame = folder / "frame.html"
     frame.write_text(
         "<!DOCTYPE html><style>body{margin:0}iframe{border:0;display:block}</style>"

@@ -36,7 +36,8 @@ from magsd_cli.tools.phantoms import draw_phantom
 
 HERE = Path(__file__).resolve().parent
 XRAYS = HERE.parents[1] / "shared" / "data" / "cxr" / "images"
-ROWS = ("COVID-19", "COVID-19", "Pneumonia", "Pneumonia")
+ROWS = ("COVID-19", "COVID-19", "Pneumonia", "Pneumonia")  # of phantoms
+FILMS = ("Pneumonia", "Pneumonia", "Normal", "Normal")  # the classes whose films are ChestX-ray8's
 COLUMNS = (
     "X-ray",
     "one of its attention maps\nand the box of eq. 2",
@@ -64,7 +65,7 @@ def from_run(folder: Path, fold: int, seed: int) -> Case:
     rng = np.random.default_rng(seed)
     size, made = run.recipe.image.size, run.preprocessing
     pixels, names = [], []
-    for label in ROWS:
+    for label in FILMS:
         paths = sorted((XRAYS / label).iterdir())
         path = paths[int(rng.integers(len(paths)))]
         cached = prepare_pixels(read_image(path).pixels, made)
@@ -74,9 +75,8 @@ def from_run(folder: Path, fold: int, seed: int) -> Case:
     with torch.inference_mode():
         attention = model.eval()(standardised(images)).attention
     backbone = run.recipe.model.backbone
-    return Case(
-        images, attention, names, f"real X-rays and the attention of a {backbone} trained at {size} px"
-    )
+    films = "films of ChestX-ray8 (NIH Clinical Center)"
+    return Case(images, attention, names, f"{films}, attention of a {backbone} trained at {size} px")
 
 
 def from_phantoms(seed: int) -> Case:

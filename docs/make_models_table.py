@@ -5,6 +5,7 @@ Run from the checkout: python docs/make_models_table.py
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
@@ -59,6 +60,11 @@ def row(name: str) -> str:
 
 def main() -> None:
     """Write the table."""
+    unknown = [name for name in MODELS if name not in PAPERS]
+    if unknown:
+        sys.exit(
+            f"{Path(__file__).name}: PAPERS does not say where {', '.join(unknown)} is from; add it there"
+        )
     titles = (
         "`model.name`", "from", "parameters (M)", "multiply-adds (G)", "at px", "published (M / G)", "where",
         "pretrained", "smallest px",

@@ -28,8 +28,9 @@ from magsd_cli.inference import model as models
 from magsd_cli.inference.decision import appearance_of, rules_of
 from magsd_cli.inference.engines import AttentionEngine, choose_engine, open_attention_engine
 from magsd_cli.inference.inputs import list_inputs
-from magsd_cli.inference.predict import prediction_row
 from magsd_cli.inference.scoring import FileAnswer, Score, score_files, score_pictures
+from magsd_cli.inference.table.row import prediction_row
+from magsd_cli.runtime.worker_pool import hands_for
 from magsd_cli.settings import Engine
 
 if TYPE_CHECKING:
@@ -130,7 +131,9 @@ class Model:
             image = prepare_pixels(decoded.pixels, self._trained.preprocessing)[None, None]
             maps = self._attend(image, self._trained.folds).attention
         if maps is None:
-            raise UsageError(f"{self.name}: its network has no attention; use one of model.name magsd")
+            raise UsageError(
+                f"{self.name}: this network has no attention maps; use a run of model.name=magsd"
+            )
         first: npt.NDArray[np.float32] = maps[0]
         return first
 
@@ -147,7 +150,7 @@ class Model:
         files = list_inputs([Path(path) for path in given])
         if not files:
             raise NoInputError(f"{given[0]}: no files there; name images or folders of images")
-        hands = min(workers or os.cpu_count() or 1, len(files))
+        hands = hands_for(len(files), workers)
         appearance = appearance_of(self._trained)
         with closing(
             score_files(files, self._trained.preprocessing, self._score, hands, 1, appearance)
@@ -188,7 +191,9 @@ def _decoded(film: PathLike | Film) -> Decoded:
 
 
 def _open_engine(model: models.Model, engine: str, device: str) -> Score:
-    """What answers uint8 [N,1,S,S] with each network's probabilities [N,M,K], to the same bits as predict."""
+    """Open the engine: from uint8 [N,1,S,S] to each network's probabilities [N,M,K], the same bits as in
+    predict.
+    """
     if engine == Engine.onnxruntime:
         from magsd_cli.inference.onnx_engine import open_ensemble, predict_onnx
 

@@ -31,7 +31,7 @@ from magsd_cli.commands.report import report
 from magsd_cli.commands.runs import runs_app
 from magsd_cli.commands.tools import demo, doctor, export, verify
 from magsd_cli.commands.training import calibrate, cv, train
-from magsd_cli.console import LOG_FORMAT_VARIABLE, VERBOSITY_VARIABLE, detail, printable, say
+from magsd_cli.console import LOG_FORMAT_VARIABLE, VERBOSITY_VARIABLE, detail, is_json, printable, say
 from magsd_cli.errors import DeviceError, Interrupted, MagsdError, UsageError
 from magsd_cli.settings import LogFormat
 
@@ -102,7 +102,7 @@ def _install_completion(value: bool) -> None:
         from typer._completion_shared import install
 
         shell, path = install(shell=_shell(), prog_name="magsd", complete_var=COMPLETE_VARIABLE)
-        say(f"{path}: completion for {shell}; open a new terminal to use it")
+        say(f"{path}: {shell} completion installed; open a new terminal to use it", path=path, shell=shell)
         raise typer.Exit
 
 
@@ -122,23 +122,25 @@ def _shell() -> str:
     """The shell of the person. Raises `UsageError` for one that has no completion here."""
     name = Path(os.environ.get("SHELL", "")).name
     if name not in SHELLS:
-        raise UsageError(f"SHELL={name or 'unset'}: completion is for {', '.join(SHELLS)}; set SHELL to one")
+        raise UsageError(
+            f"SHELL={name or 'unset'}: completion works in {', '.join(SHELLS)}; set SHELL to one of them"
+        )
     return name
 
 
 @app.callback()
 def _global_options(
     context: typer.Context,
-    runs: Annotated[Path, typer.Option(envvar="MAGSD_RUNS", help="Where caches and runs are kept.")] = Path(
+    runs: Annotated[Path, typer.Option(envvar="MAGSD_RUNS", help="Folder of caches and runs.")] = Path(
         "runs"
     ),
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 (read from the line by `main`)
     log_format: Annotated[
-        LogFormat, typer.Option(help="Lines on stderr for people or machines.")
+        LogFormat, typer.Option(help="Lines on stderr as text, or as JSON for programs.")
     ] = LogFormat.text,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only warnings and errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings and errors.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say more: settings, every bad file, times.")
+        bool, typer.Option("--verbose", "-v", help="Show more: settings, every bad file, times.")
     ] = False,
     install_completion: Annotated[  # noqa: ARG001 (its callback installs it)
         bool,
@@ -146,20 +148,20 @@ def _global_options(
             "--install-completion",
             callback=_install_completion,
             is_eager=True,
-            help="Let the shell complete magsd: bash, zsh, fish.",
+            help="Install shell completion (bash, zsh, fish).",
         ),
     ] = False,
     show_completion: Annotated[  # noqa: ARG001 (its callback prints it)
         bool,
         typer.Option(
-            "--show-completion", callback=_show_completion, is_eager=True, help="Print that completion."
+            "--show-completion", callback=_show_completion, is_eager=True, help="Print the completion script."
         ),
     ] = False,
     version: Annotated[  # noqa: ARG001 (its callback prints it)
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Classify COVID-19 and other pneumonia on chest X-rays, see where the network looked, how good it is.
+    """Classify COVID-19 and other pneumonia on chest X-rays, and show where the network looked.
 
     prepare -> cv (or train) -> report; predict and localize use the newest run. Try `magsd demo` first.
     """
@@ -167,7 +169,7 @@ def _global_options(
     context.meta[COMMAND_LINE] = tuple(sys.argv)
     os.environ[LOG_FORMAT_VARIABLE] = log_format.value
     if quiet and verbose:
-        raise UsageError("--quiet and --verbose: say less and say more; omit one of them")
+        raise UsageError("--quiet and --verbose contradict each other; omit one of them")
     os.environ[VERBOSITY_VARIABLE] = "quiet" if quiet else "verbose" if verbose else ""
     detail(f"magsd {__version__}, Python {sys.version.split()[0]}; runs folder {runs.absolute()}")
     # Matplotlib would write its font cache under HOME, or where it cannot, build it again for each report.
@@ -201,6 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a path goes out as the bytes that it is
         sys.stdout.reconfigure(encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors())
     signal.signal(signal.SIGTERM, _terminate)
+    os.environ[LOG_FORMAT_VARIABLE] = "json" if _asks_for_json(given) else ""  # for errors of the line itself
     started = time.monotonic()
     if COMPLETE_VARIABLE in os.environ:  # a shell asks what may stand where its cursor is
         from typer._completion_classes import completion_init
@@ -216,13 +219,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _explain(
             Interrupted(signal.SIGINT, "interrupted: what was done is kept; run it again to continue")
         )
-    detail(f"{time.monotonic() - started:.1f} s", seconds=round(time.monotonic() - started, 3))
+    _say_end(code if isinstance(code, int) else 0, time.monotonic() - started)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say_end(code: int, seconds: float) -> None:
+    """Say the time with --verbose; for programs that read the lines, also the exit code of every command."""
+    words = f"ended with code {code} after {seconds:.1f} s"
+    speak = say if is_json() else detail
+    speak(words, exit_code=code, seconds=round(seconds, 3))
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
     """SIGTERM unwinds like an exception, so that locks and temporary files are let go."""
     raise Interrupted(number, "terminated: what was done is kept; run it again to continue")
+
+
+def _asks_for_json(given: list[str]) -> bool:
+    pairs = zip(given, [*given[1:], ""], strict=True)
+    return "--log-format=json" in given or ("--log-format", "json") in pairs
 
 
 FLAGS = ("--debug", "--quiet", "-q", "--verbose", "-v")
@@ -263,14 +278,15 @@ def _explain(error: Exception) -> int:
     if isinstance(error, ModuleNotFoundError) and (line := missing_package(error.name)):
         error = UsageError(line)
     if isinstance(error, MagsdError):
-        say(f"magsd: error: {error}", level="error")
+        say(f"magsd: error: {error}", level="error", error=type(error).__name__, exit_code=error.exit_code)
         return error.exit_code
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error, file=sys.stderr)
         return 2
     if hasattr(error, "format_message"):  # Typer's own usage errors
-        say(f"magsd: error: {printable(_usage_in_words(error))}", level="error")
-        return 2
+        words = f"magsd: error: {printable(_usage_in_words(error))}"
+        say(words, level="error", error=UsageError.__name__, exit_code=UsageError.exit_code)
+        return UsageError.exit_code
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return _explain(
             DeviceError(
@@ -284,5 +300,7 @@ def _explain(error: Exception) -> int:
     say(
         f"magsd: error: unexpected {type(error).__name__}: {error}; run it with --debug and report it",
         level="error",
+        error=type(error).__name__,
+        exit_code=1,
     )
     return 1

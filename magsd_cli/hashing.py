@@ -1,9 +1,14 @@
-"""The hash by which a file's content is known everywhere: SHA-256, in hexadecimal."""
+"""The hash by which content is known everywhere: SHA-256, in hexadecimal."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex SHA-256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:

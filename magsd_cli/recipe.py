@@ -1,4 +1,4 @@
-"""What a recipe may say: strict models with the paper's values as defaults, `extends`, `--set`, and a hash.
+"""Recipes: strict models with the paper's values as defaults, `extends`, `--set`, and a hash.
 
 A recipe is TOML, found by name (`paper`, `table3/resnet50`) among the built-in ones or by path. Unknown keys
 and values are refused with the nearest known one, all problems at once.
@@ -114,7 +114,7 @@ class Train(_Section):
 
     @property
     def takes_steps(self) -> bool:
-        """Whether an optimiser trains the network, step by step; a logistic regression is fitted at once."""
+        """True when an optimiser trains the network in steps; a logistic regression is fitted at once."""
         return self.step != "logistic_regression"
 
     @model_validator(mode="after")
@@ -182,7 +182,7 @@ class Classic(_Section):
 
 
 class Paper(_Section):
-    """Which published figures a run of this recipe is to be laid beside: a table of the paper and its row."""
+    """The published figures to put beside a run of this recipe: a table of the paper and its row."""
 
     table: int = Field(ge=3, le=8)
     row: str
@@ -251,7 +251,7 @@ def recipe_from_values(values: Mapping[str, Any], where: str) -> Recipe:
 
 
 def recipes_folder() -> Path:
-    """Where the built-in recipes are: inside the installed package, or beside it in a checkout."""
+    """Return the folder of the built-in recipes: inside the installed package, or beside it in a checkout."""
     here = Path(__file__).parent
     installed = here / "recipes"
     return installed if installed.is_dir() else here.parent / "recipes"
@@ -269,13 +269,13 @@ def recipe_text(name: str) -> str:
 
 
 def recipe_title(name: str) -> str:
-    """The title of a recipe. Raises `UsageError` when there is none of that name or it is no TOML."""
+    """The title of a recipe. Raises `UsageError` when there is none of that name or it is not TOML."""
     path = _find(name)
     return str(_read(path).get("title", ""))
 
 
 def recipe_changes(name: str) -> list[str]:
-    """What a recipe's own file says, as `key=value`, without title, parent, row. Raises `UsageError`."""
+    """Return a recipe file's own keys as `key=value`, less title, parent and row. Raises `UsageError`."""
     own = {
         key: value for key, value in _read(_find(name)).items() if key not in ("title", "paper", "extends")
     }
@@ -324,7 +324,7 @@ def _find(name: str) -> Path:
 
 def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
-        raise UsageError(f"recipe {path}: extends itself; remove the circle")
+        raise UsageError(f"recipe {path}: extends itself; break the cycle")
     values = _read(path)
     parent = values.pop("extends", None)
     if parent is None:
@@ -356,7 +356,7 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
-    """Set `section.key=value`, the value read as TOML, and as plain text where it is no TOML."""
+    """Set `section.key=value`, the value read as TOML, and as plain text where it is not TOML."""
     key, equals, text = override.partition("=")
     *sections, last = key.strip().split(".")
     if not equals or not last:
@@ -368,7 +368,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     for section in sections:
         inner = values.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"--set {override}: {section} is no section; {_near_key(key.strip())}")
+            raise UsageError(f"--set {override}: {section} is not a section; {_near_key(key.strip())}")
         values = inner
     values[last] = value
 

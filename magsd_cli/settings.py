@@ -13,7 +13,7 @@ HTML_MARK = '<meta name="generator" content="magsd report">'
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What every image goes through before a network: resized to `size` pixels a side, then CLAHE or not."""
+    """The preparation of every image for a network: resized to `size` pixels a side, then CLAHE or not."""
 
     size: int = 224
     clahe: bool = True
@@ -22,35 +22,47 @@ class Preprocessing:
 
 
 class Parallel(StrEnum):
-    """What several devices share: the folds, or each network's batches."""
+    """The work that several devices share: the folds, or each network's batches."""
 
     folds = "folds"
     ddp = "ddp"
 
 
 class Network(StrEnum):
-    """Which networks of a run answer: those of its folds, or the one that was trained on all images."""
+    """The networks of a run that answer: those of its folds, or the one that was trained on all images."""
 
     folds = "folds"
     refit = "refit"
 
 
 class Map(StrEnum):
-    """What localize marks: where the network attends, or its evidence for the predicted class."""
+    """The map that localize marks: attention, or the evidence for the predicted class.
+
+    `chosen`: whichever of the two fits the truth of the other folds' images better.
+    """
 
     attention = "attention"
     evidence = "class"
+    chosen = "chosen"
+
+
+class BoxRule(StrEnum):
+    """The connected part of the marked region that the box encloses; `chosen` as for a map."""
+
+    largest = "largest"
+    maximum = "maximum"
+    chosen = "chosen"
 
 
 class LogFormat(StrEnum):
-    """How lines on stderr look."""
+    """The form of lines on stderr."""
 
     text = "text"
     json = "json"
 
 
 class Layout(StrEnum):
-    """How a source folder is laid out."""
+    """The layout of a source folder."""
 
     auto = "auto"
     folder = "folder"
@@ -64,21 +76,21 @@ class Layout(StrEnum):
 
 
 class Group(StrEnum):
-    """What a fold holds out."""
+    """The images that a fold holds out."""
 
     patient = "patient"
     source = "source"
 
 
 class View(StrEnum):
-    """Which views are used."""
+    """The views that are used."""
 
     frontal = "frontal"
     all = "all"
 
 
 class Engine(StrEnum):
-    """What runs the network in predict."""
+    """The library that runs the networks in predict."""
 
     auto = "auto"
     torch = "torch"
@@ -86,6 +98,6 @@ class Engine(StrEnum):
 
 
 class By(StrEnum):
-    """What predict answers about beside each image."""
+    """The unit that predict answers about, beside each image."""
 
     study = "study"

@@ -84,9 +84,9 @@ def test_predict_and_localize_do_without_torch(tmp_path: Path) -> None:
         tmp_path / "boxes.csv",
     )
     assert done.returncode == 0, done.stderr
-    assert "untrained networks is left out" in done.stderr
+    assert "no comparison with untrained networks" in done.stderr
     done = magsd(NOT_SCREENING, "--runs", tmp_path, "doctor")
-    assert (done.returncode, "all that is needed is here" in done.stdout) == (0, True)
+    assert (done.returncode, "everything that is needed is here" in done.stdout) == (0, True)
 
 
 def test_a_worker_of_predict_imports_what_it_needs_and_no_more() -> None:

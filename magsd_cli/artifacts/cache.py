@@ -1,4 +1,4 @@
-"""The image cache: one uint8 HDF5 file that is read into memory at once, and its samples table.
+"""The image cache: one uint8 HDF5 file that is mapped into memory, and its samples table.
 
 ``<name>-<hash8>.h5`` holds the images that can be used; ``<name>-<hash8>.samples.parquet`` holds a row for
 every input file, used or not. `hash8` begins the dataset's digest: the same images, labels, patients and
@@ -63,7 +63,7 @@ IDS = ("patient_id", "exam_id", "group_id")
 
 @dataclass(frozen=True)
 class Cache:
-    """A cache in memory. `images` uint8 [N,1,S,S]; `labels` int64 [N], -1 where unlabelled."""
+    """An open cache. `images` uint8 [N,1,S,S]; `labels` int64 [N], -1 where unlabelled."""
 
     path: Path
     images: npt.NDArray[np.uint8] = field(repr=False)
@@ -82,7 +82,7 @@ class Cache:
 
 
 def samples_path(cache: Path) -> Path:
-    """Where the samples table of a cache file stands."""
+    """Return the path of a cache file's samples table."""
     return cache.with_name(cache.name.removesuffix(SUFFIX) + ".samples.parquet")
 
 
@@ -199,7 +199,7 @@ def _read_h5(path: Path, file: h5py.File) -> Cache:
     images = _mapped(path, file["images"])
     count = len(images)
     if images.shape != (count, 1, size, size) or images.dtype != np.uint8 or file["labels"].shape != (count,):
-        raise ArtifactError(f"{path}: images and labels do not fit together; {AGAIN}")
+        raise ArtifactError(f"{path}: images and labels do not match; {AGAIN}")
     return Cache(
         path=path,
         images=images,
@@ -259,7 +259,8 @@ def find_newest_cache(runs: Path, clahe: bool | None = None) -> tuple[Path, str]
 
 
 def _fitness(path: Path, clahe: bool | None) -> tuple[bool, bool]:
-    """Whether a cache's images have labels to tell apart, and the contrast asked for.
+    """Return whether a cache's images have labels to tell apart, and whether they have the contrast asked
+    for.
 
     A damaged one is for `open_cache` to refuse.
     """

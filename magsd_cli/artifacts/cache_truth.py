@@ -28,7 +28,7 @@ SCHEMA_VERSION = 1
 
 
 def boxes_path(cache: Path) -> Path:
-    """Where the lesion boxes of a cache stand, if its sources have any."""
+    """Return the path of a cache's lesion boxes, which exist if its sources have any."""
     return cache.with_name(cache.name.removesuffix(SUFFIX) + ".boxes.parquet")
 
 
@@ -47,7 +47,7 @@ class Masks:
 
 
 def masks_path(cache: Path) -> Path:
-    """Where the masks of a cache file stand, if its sources have any."""
+    """Return the path of a cache's masks, which exist if its sources have any."""
     return cache.with_name(cache.name.removesuffix(SUFFIX) + ".masks.npz")
 
 
@@ -81,4 +81,6 @@ def read_masks(cache: Path) -> Masks | None:
             pixels = np.unpackbits(file["bits"], axis=1, count=size * size) * np.uint8(255)
             return Masks(pixels.reshape(-1, size, size), file["image_id"].tolist(), file["kind"].tolist())
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{path}: not masks of magsd ({type(error).__name__}); prepare again") from error
+        raise ArtifactError(
+            f"{path}: not a mask file of magsd ({type(error).__name__}); prepare again"
+        ) from error

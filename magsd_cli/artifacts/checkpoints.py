@@ -44,7 +44,9 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
         classes = tuple(head["classes"])
         version = int(head["schema_version"])
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise ArtifactError(f"{path}: no weights of magsd ({type(error).__name__}); {AGAIN}") from error
+        raise ArtifactError(
+            f"{path}: not a weights file of magsd ({type(error).__name__}); {AGAIN}"
+        ) from error
     _check_version(path, version)
     for name, value in weights.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
@@ -103,7 +105,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
         pickle.UnpicklingError,
     ) as error:
         raise ArtifactError(
-            f"{path}: no training state of magsd ({type(error).__name__}); {AGAIN}"
+            f"{path}: not a training state of magsd ({type(error).__name__}); {AGAIN}"
         ) from error
     _check_version(path, version)
     return state
@@ -112,5 +114,5 @@ def read_state(path: Path) -> dict[str, Any] | None:
 def _check_version(path: Path, version: int) -> None:
     if version > SCHEMA_VERSION:
         raise ArtifactError(
-            f"{path}: schema {version}, this magsd knows up to {SCHEMA_VERSION}; install a newer magsd"
+            f"{path}: schema {version}, this magsd reads up to {SCHEMA_VERSION}; install a newer magsd"
         )

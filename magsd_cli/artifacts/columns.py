@@ -47,6 +47,6 @@ def _bits(values: Sequence[bool]) -> pa.Buffer:
 
 
 def _offsets(values: Sequence[Any]) -> pa.Buffer:
-    """Where each value begins in what is stored one after the other: int32 [N+1]."""
+    """Return the offsets at which values stored one after the other begin: int32 [N+1]."""
     lengths = [0 if value is None else len(value) for value in values]
     return pa.py_buffer(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32).tobytes())

@@ -8,7 +8,6 @@ stands beside it in ``<name>.sha256``, in the format that ``sha256sum -c`` reads
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -32,11 +31,6 @@ _NO_FOLDER_SYNC = {
 #: What taking a lock answers where the file system has none.
 _NO_LOCKS = {getattr(errno, name) for name in ("ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL")}
 _TEMPORARY = re.compile(r"^\.(?P<final>.+)\.(?P<pid>\d+)\.tmp$")
-
-
-def sha256_bytes(data: bytes) -> str:
-    """Hex SHA-256 of `data`."""
-    return hashlib.sha256(data).hexdigest()
 
 
 @contextmanager
@@ -94,7 +88,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_bytes(value: Any) -> bytes:
-    """What `write_json` writes.
+    """Return the bytes that `write_json` writes.
 
     A byte of a path that is not UTF-8 becomes the escape that JSON reads back as Python's stand-in for it.
     """
@@ -133,7 +127,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def hash_sidecar(path: Path) -> Path:
-    """Where the recorded hash of `path` stands."""
+    """Return the path of the file with the recorded hash of `path`."""
     return path.with_name(path.name + ".sha256")
 
 

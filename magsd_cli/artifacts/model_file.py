@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magsd_cli.artifacts.files import hashed_path, sha256_bytes
+from magsd_cli.artifacts.files import hashed_path
 from magsd_cli.artifacts.runs import REFIT, fold_path, network_name
 from magsd_cli.errors import ArtifactError
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.settings import Network, Preprocessing
 
 if TYPE_CHECKING:  # pydantic, which a worker that only reads networks does without
@@ -32,7 +33,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file says of itself. `networks`: fold -> hash of its member.
+    """The head of a model file. `networks`: fold -> hash of its member.
 
     `size`: the side that the networks see, at most the cache's in `preprocessing`.
     `trained_on`: content hash of each image of the run -> the fold whose network never saw it.
@@ -62,7 +63,7 @@ class ModelFile:
 
     @property
     def network(self) -> Network:
-        """Which networks of its run are inside."""
+        """The networks of its run that are inside."""
         return Network.refit if REFIT in self.networks else Network.folds
 
     @property
@@ -72,7 +73,7 @@ class ModelFile:
 
 
 def model_file_path(run: Path, network: Network = Network.folds) -> Path:
-    """Where a run keeps its model file, and that of its refit network."""
+    """Return the path of a run's model file, or of that of its refit network."""
     return (run if network == Network.folds else fold_path(run, REFIT)) / f"model{SUFFIX}"
 
 
@@ -100,7 +101,7 @@ def open_model_file(path: Path) -> ModelFile:
     try:
         values = json.loads(_read(path, HEAD))
         if values["schema_version"] > SCHEMA_VERSION:
-            raise ArtifactError(f"{path}: was made by a later magsd; install a newer one")
+            raise ArtifactError(f"{path}: was made by a newer magsd; install that version")
         return ModelFile(
             path=path,
             name=values["name"],
@@ -121,7 +122,7 @@ def open_model_file(path: Path) -> ModelFile:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(
-            f"{path}: is no model file of magsd ({type(error).__name__}); {_AGAIN}"
+            f"{path}: is not a model file of magsd ({type(error).__name__}); {_AGAIN}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""How a run's networks are used: ``operating.json`` with the temperature, the threshold, and what to refer.
+"""The operating point of a run, ``operating.json``: the temperature, the threshold, and what to refer.
 
 It belongs to the networks whose hash it names, and travels inside their model file. The fields of each part
 stand in the order in which JSON keeps them.
@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from magsd_cli.artifacts.files import check_hash, read_json, sha256_bytes
+from magsd_cli.artifacts.files import check_hash, read_json
 from magsd_cli.artifacts.runs import write_json_hashed
 from magsd_cli.errors import ArtifactError
+from magsd_cli.hashing import sha256_bytes
 
 SCHEMA_VERSION = 1
 AGAIN = "run `magsd calibrate` again"
@@ -34,7 +35,7 @@ class CalibrationFigures(_Part):
 
 
 class Temperature(_Part):
-    """What the logits are divided by, fitted on `images`; the figures before it, and cross-fitted."""
+    """The divisor of the logits, fitted on `images`; the figures before it, and cross-fitted."""
 
     before: CalibrationFigures
     cross_fitted: CalibrationFigures | None
@@ -102,7 +103,9 @@ class Appearance(_Part):
 
 
 class OperatingPoint(_Part):
-    """How the networks of `model_sha256` are used. A part is None that was not asked for, or cannot be."""
+    """The rules by which the networks of `model_sha256` are used. A part that was not asked for, or cannot
+    be, is None.
+    """
 
     appearance: Appearance | None
     confidence: Confidence | None
@@ -112,7 +115,7 @@ class OperatingPoint(_Part):
     temperature: Temperature
 
     def values(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return self.model_dump(mode="json")
 
     def sha256(self) -> str:
@@ -121,7 +124,7 @@ class OperatingPoint(_Part):
 
 
 def operating_path(run: Path) -> Path:
-    """Where a run keeps it."""
+    """Return the path of a run's operating point."""
     return run / "operating.json"
 
 
@@ -131,7 +134,7 @@ def write_operating_point(run: Path, point: OperatingPoint) -> None:
 
 
 def read_operating_point(run: Path, model_sha256: str) -> OperatingPoint | None:
-    """What the run's file says, or None without one.
+    """Read the operating point of a run; None without one.
 
     Raises `ArtifactError` when it is damaged, of a later schema, or of other networks than `model_sha256`.
     """
@@ -146,13 +149,13 @@ def check_operating_point(values: object, where: Path, model_sha256: str) -> Ope
     """`values`, read from `where`, as the operating point of these networks. Raises `ArtifactError`."""
     version = values.get("schema_version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise ArtifactError(f"{where}: was made by a later magsd; install a newer one")
+        raise ArtifactError(f"{where}: was made by a newer magsd; install that version")
     try:
         point = OperatingPoint.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         reason = ": ".join(filter(None, (".".join(str(key) for key in first["loc"]), first["msg"])))
-        raise ArtifactError(f"{where}: is no operating point ({reason}); {AGAIN}") from error
+        raise ArtifactError(f"{where}: is not an operating point ({reason}); {AGAIN}") from error
     if point.model_sha256 != model_sha256:
-        raise ArtifactError(f"{where}: is of other networks than these; {AGAIN}")
+        raise ArtifactError(f"{where}: belongs to other networks; {AGAIN}")
     return point

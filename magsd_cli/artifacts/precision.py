@@ -1,4 +1,4 @@
-"""What `train.precision = "auto"` came to: a run keeps it, reports say it."""
+"""The outcome of `train.precision = "auto"`: a run keeps it, reports say it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """What `train.precision = "auto"` came to, once for the whole run.
+    """The outcome of `train.precision = "auto"`, one for the whole run.
 
     `chosen`: "fp32" or "bf16". `seconds` (median of a step) and `loss` (mean of the last steps) by precision;
     both empty where it was not measured, and `reason` says why.
@@ -22,7 +22,7 @@ class PrecisionChoice:
 
 
 def precision_words(choice: PrecisionChoice) -> str:
-    """What was chosen and why, as a line."""
+    """Say in a line what was chosen and why."""
     if choice.reason:
         return f"{choice.chosen}, not measured: {choice.reason}"
     other = "fp32" if choice.chosen == "bf16" else "bf16"

@@ -21,11 +21,11 @@ from magsd_cli.artifacts.files import (
     json_bytes,
     read_json,
     recorded_hashes,
-    sha256_bytes,
     write_hashed,
 )
 from magsd_cli.artifacts.precision import PrecisionChoice
 from magsd_cli.errors import ArtifactError, OutputError, UsageError
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.settings import Network, Preprocessing
 
 if TYPE_CHECKING:  # Arrow and pydantic take longer to import than a worker takes for a film
@@ -45,7 +45,7 @@ REFIT_FIGURES = (
 
 @dataclass(frozen=True)
 class Run:
-    """What a run is. `trained` are the folds that have a network: all of a cv, one of a train.
+    """The description of a run. `trained` are the folds that have a network: all of a cv, one of a train.
 
     `preprocessing` is the cache's: what an image goes through before the network's own `recipe.image.size`.
     `refit`: whether one more network is trained on all images. `precision`: what was chosen where the recipe
@@ -86,7 +86,7 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether every fold is trained and the metrics are written."""
+        """True when every fold is trained and the metrics are written."""
         return metrics_path(self.path).is_file() and predictions_path(self.path).is_file()
 
     def folds(self) -> pd.DataFrame:
@@ -96,28 +96,28 @@ class Run:
         return read_parquet(folds_path(self.path), AGAIN)
 
     def fold_is_done(self, fold: int) -> bool:
-        """Whether the network of `fold` is trained and what is written last of it is there."""
+        """Return whether the network of `fold` is trained and all of its files are written."""
         last = refit_path(self.path) if fold == REFIT else fold_predictions_path(self.path, fold)
         return last.is_file()
 
 
 def run_file(run: Path) -> Path:
-    """What the run is: kind, classes, cache, folds."""
+    """Return the path of ``run.json``: kind, classes, cache, folds."""
     return run / "run.json"
 
 
 def recipe_path(run: Path) -> Path:
-    """The fully resolved recipe."""
+    """Return the path of the fully resolved recipe."""
     return run / "recipe.json"
 
 
 def provenance_path(run: Path) -> Path:
-    """Versions, machine, command lines, times."""
+    """Return the path of the provenance: versions, machine, command lines, times."""
     return run / "provenance.json"
 
 
 def folds_path(run: Path) -> Path:
-    """Which image is tested in which fold."""
+    """Return the path of the table of folds: which image is tested in which."""
     return run / "folds.parquet"
 
 
@@ -137,12 +137,12 @@ def lock_path(run: Path) -> Path:
 
 
 def network_name(fold: int) -> str:
-    """What files are called that belong to the network of `fold`, or to `REFIT`."""
+    """Return the name that files of the network of `fold`, or of `REFIT`, have."""
     return "refit" if fold == REFIT else f"fold{fold}"
 
 
 def network_words(fold: int) -> str:
-    """What a message calls it."""
+    """Return the words for the network of `fold` in messages."""
     return "refit" if fold == REFIT else f"fold {fold}"
 
 
@@ -152,7 +152,7 @@ def fold_path(run: Path, fold: int) -> Path:
 
 
 def refit_path(run: Path) -> Path:
-    """What the network that was trained on all images is; written last of it."""
+    """Return the path of ``refit.json``, which is written last of the network trained on all images."""
     return fold_path(run, REFIT) / "refit.json"
 
 
@@ -207,7 +207,9 @@ def expected_files(run: Run) -> list[Path]:
 
 
 def name_path(runs: Path, name: str) -> Path:
-    """Where the run called `name` is kept. Raises `UsageError` for a name that is no plain folder name."""
+    """Return the folder of the run called `name`. Raises `UsageError` for a name that is not a plain folder
+    name.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", name) or name in RESERVED_NAMES:
         raise UsageError(
             f"--name {name!r}: use letters, digits, '.', '_' and '-', and none of {', '.join(RESERVED_NAMES)}"
@@ -232,7 +234,7 @@ def create_run(run: Run, folds: pd.DataFrame) -> Run:
         return earlier
     strangers = [p.name for p in run.path.glob("*") if not p.name.startswith(".") and not _is_ours(p.name)]
     if strangers:
-        raise ArtifactError(f"{run.path}: holds {strangers[0]} but is no run; choose another --name")
+        raise ArtifactError(f"{run.path}: holds {strangers[0]} and is not a run; choose another --name")
     from magsd_cli.artifacts.tables import write_parquet
 
     write_json_hashed(recipe_path(run.path), json.loads(run.recipe.to_json()))
@@ -268,21 +270,19 @@ def _to_values(run: Run) -> dict[str, Any]:
 def open_run(path: Path) -> Run:
     """Read what the run in folder `path` is; its recipe and run file are checked against their hashes.
 
-    Raises `ArtifactError` when it is no run, damaged, or of a schema that this version does not know.
+    Raises `ArtifactError` when it is not a run, is damaged, or has a schema that this version does not know.
     """
     from magsd_cli.recipe import recipe_from_values
 
     if not path.exists():
         raise ArtifactError(f"{path}: not found; name a folder that cv or train made, see `magsd runs list`")
     if not run_file(path).is_file():
-        raise ArtifactError(
-            f"{path}: is no run (there is no run.json in it); name a folder that cv or train made"
-        )
+        raise ArtifactError(f"{path}: is not a run (it has no run.json); name a folder that cv or train made")
     check_hash(run_file(path))
     check_hash(recipe_path(path))
     values = read_json(run_file(path))
     if int(values.get("schema_version", 0)) > SCHEMA_VERSION:
-        raise ArtifactError(f"{path}: was made by a later magsd; install a newer one")
+        raise ArtifactError(f"{path}: was made by a newer magsd; install that version")
     try:
         recipe = recipe_from_values(read_json(recipe_path(path)), str(recipe_path(path)))
         cache = values["cache"]
@@ -327,8 +327,8 @@ def _check_same(earlier: Run, now: Run, folds: pd.DataFrame) -> None:
         differences.append("folds.parquet: other images, patients or folds")
     if differences:
         raise ArtifactError(
-            f"{now.path}: was begun with other settings ({'; '.join(differences)}); "
-            "repeat its own settings, or choose another --name"
+            f"{now.path}: was started with other settings ({'; '.join(differences)}); "
+            "use those settings, or choose another --name"
         )
 
 
@@ -360,8 +360,8 @@ def model_sha256(run: Run, network: Network = Network.folds) -> str:
 
 
 def recorded_sha256(run: Run, network: Network = Network.folds) -> str | None:
-    """The same from the recorded hashes alone, which costs nothing, as the weights are not read; None where
-    one is not recorded.
+    """Return the model's hash from the recorded hashes alone, without reading weights; None where one is not
+    recorded.
     """
     recorded = [recorded_hashes(weights_path(run.path, fold)) for fold in run.answering(network)]
     return _of_networks(hashes[0] for hashes in recorded) if all(recorded) else None

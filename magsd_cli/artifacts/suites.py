@@ -8,7 +8,8 @@ from pathlib import Path
 
 from magsd_cli.artifacts.files import check_hash, read_json
 from magsd_cli.artifacts.runs import write_json_hashed
-from magsd_cli.errors import ArtifactError
+from magsd_cli.errors import ArtifactError, UsageError
+from magsd_cli.recipe import recipe_names, recipes_folder
 
 SCHEMA_VERSION = 1
 
@@ -32,7 +33,7 @@ class SuiteRow:
 
     @property
     def place(self) -> tuple[str, int]:
-        """What tells the row from the others of its suite: recipe and repeat."""
+        """Recipe and repeat, by which the row differs from the others of its suite."""
         return self.recipe, self.repeat or 0
 
     @property
@@ -41,8 +42,41 @@ class SuiteRow:
         return self.recipe if self.repeat is None else f"{self.recipe}, repeat {self.repeat + 1}"
 
 
+def is_suite(names: Sequence[str]) -> bool:
+    """Return whether these ``--recipe`` values are several recipes: more than one, or a folder of recipes."""
+    return len(names) > 1 or any(_folder(name) is not None for name in names)
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """Return the recipes that `names` mean, each once: recipes as they are, folders as the recipes in them.
+
+    Raises `UsageError` for a folder without recipes.
+    """
+    found: list[str] = []
+    for name in names:
+        folder = _folder(name)
+        if folder is None:
+            found.append(name)
+            continue
+        inside = [str(path) for path in sorted(folder.rglob("*.toml"))]
+        if folder.is_relative_to(recipes_folder()):
+            start = folder.relative_to(recipes_folder()).as_posix()
+            inside = [known for known in recipe_names() if known.startswith(f"{start}/")]
+        if not inside:
+            raise UsageError(f"--recipe {name}: no recipe (*.toml) in this folder; name another one")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def _folder(name: str) -> Path | None:
+    if Path(name).is_dir():
+        return Path(name)
+    built_in = recipes_folder() / name
+    return built_in if name and built_in.is_dir() else None
+
+
 def suite_file(folder: Path) -> Path:
-    """What the suite is."""
+    """Return the path of ``suite.json``."""
     return folder / "suite.json"
 
 
@@ -79,4 +113,4 @@ def read_suite(folder: Path) -> tuple[list[SuiteRow], list[str]]:
             )
         return [SuiteRow(**row) for row in value["rows"]], [str(word) for word in value["command"]]
     except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{path}: is no suite ({error}); run the suite again") from error
+        raise ArtifactError(f"{path}: is not a suite ({error}); run the suite again") from error

@@ -18,7 +18,7 @@ WriteScalars = Callable[[Sequence[Mapping[str, float]]], None]
 
 
 def scalars_path(run: Path) -> Path:
-    """Where a run's curves for TensorBoard stand."""
+    """Return the folder of a run's curves for TensorBoard."""
     return run / "tensorboard"
 
 
@@ -28,7 +28,8 @@ def check_tensorboard() -> None:
         import tensorboard  # noqa: F401
     except ImportError:
         raise UsageError(
-            "--tensorboard: is not installed; `pip install '.[tensorboard]'`, or read history.parquet"
+            "--tensorboard: TensorBoard is not installed; run `pip install '.[tensorboard]'`, or read "
+            "history.parquet"
         ) from None
 
 
@@ -45,7 +46,7 @@ def scalar_writer(run: Path, fold: int, known: int, wanted: bool) -> Iterator[Wr
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        say("tensorboard is not installed here; the curves are in history.parquet alone", level="warning")
+        say("TensorBoard is not installed here; the curves are in history.parquet only", level="warning")
         yield lambda _history: None
         return
     written = known

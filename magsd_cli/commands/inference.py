@@ -16,10 +16,13 @@ from magsd_cli.commands.options import (
     NameOption,
     NetworkOption,
     WorkersOption,
+    existing_file,
+    existing_folder,
     share,
 )
+from magsd_cli.console import noted
 from magsd_cli.errors import UsageError
-from magsd_cli.settings import By, Engine, Map
+from magsd_cli.settings import BoxRule, By, Engine, Map
 
 #: What a worker of predict imports.
 WORKER_MODULES = ("magsd_cli.inference.onnx_engine", "onnxruntime", "magsd_cli.data.dicom.read")
@@ -28,25 +31,35 @@ WORKER_MODULES = ("magsd_cli.inference.onnx_engine", "onnxruntime", "magsd_cli.d
 def predict(
     context: typer.Context,
     inputs: Annotated[
-        list[Path] | None, typer.Argument(metavar="INPUT...", help="Images or folders of images.")
+        list[Path] | None, typer.Argument(metavar="INPUT", help="Images or folders of images.")
     ] = None,
     model: ModelOption = None,
     files_from: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Also read paths from FILE, one a line; - is standard input."),
+        typer.Option(
+            metavar="FILE",
+            callback=existing_file,
+            help="Also read paths from FILE, one per line (-: standard input).",
+        ),
     ] = None,
     null: Annotated[
-        bool, typer.Option("-0", "--null", help="The paths in that FILE end in NUL, not lines.")
+        bool, typer.Option("-0", "--null", help="Paths in that FILE end in NUL bytes, not lines.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the table to this file.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", metavar="FILE|DIR/", help="Write the table to this file, or in parts to this folder."
+        ),
+    ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Keep the rows that FILE has and score the rest.")
+        bool, typer.Option("--resume", help="Keep the rows of FILE and score the other files.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
     watch_once: Annotated[
-        bool, typer.Option("--watch-once", help="For cron: add what FILE has not seen yet, keep all it has.")
+        bool,
+        typer.Option("--watch-once", help="For cron: keep all rows of FILE, add files it does not have."),
     ] = False,
-    engine: Annotated[Engine, typer.Option(help="What runs the network.")] = Engine.auto,
+    engine: Annotated[Engine, typer.Option(help="Library that runs the networks.")] = Engine.auto,
     device: DeviceOption = "auto",
     gpus: GpusOption = None,
     batch_size: Annotated[
@@ -55,39 +68,43 @@ def predict(
     workers: WorkersOption = None,
     cluster: ClusterOption = None,
     raw_probabilities: Annotated[
-        bool, typer.Option("--raw-probabilities", help="Leave the calibration out of p_<class>.")
+        bool, typer.Option("--raw-probabilities", help="Do not calibrate the columns p_<class>.")
     ] = False,
     network: NetworkOption = None,
     by: Annotated[
         By | None,
-        typer.Option(help="A table with a row a study too: FILE.studies.parquet beside --out FILE."),
+        typer.Option(help="study: also write FILE.studies.parquet beside FILE, one row per study."),
     ] = None,
     dicom_sr: Annotated[
         Path | None,
-        typer.Option("--dicom-sr", metavar="DIR", help="A DICOM report for each study (extra dicom)."),
+        typer.Option("--dicom-sr", metavar="DIR", help="Write a DICOM report per study (extra dicom)."),
     ] = None,
     codes: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="With --dicom-sr: the classes' codes: class,code,scheme,meaning."),
+        typer.Option(
+            metavar="CSV",
+            callback=existing_file,
+            help="With --dicom-sr: codes of the classes (class,code,scheme,meaning).",
+        ),
     ] = None,
     dry_run: DryRunOption = False,
 ) -> int:
     """Classify images: a row for every file, on stdout or in --out.
 
-    Parquet, or CSV where FILE ends in .csv; on a terminal without --out a readable table.
+    Parquet, or CSV where FILE ends in .csv; with a / behind its name a folder of Parquet files. On a terminal
+    without --out a readable table.
     """
     if codes is not None and dicom_sr is None:
-        raise UsageError(
-            "--codes: are the codes of DICOM reports; say where to write them with --dicom-sr DIR"
-        )
+        raise UsageError("--codes: is used in DICOM reports only; add --dicom-sr DIR")
     if model is not None and model.is_file() and cluster is None and not dry_run:
         from magsd_cli.runtime.worker_pool import early_worker
 
         # A model file is run by workers: the first begins while the imports below go on.
         context.with_resource(early_worker(*WORKER_MODULES))
 
-    from magsd_cli.inference.predict import PredictOptions
-    from magsd_cli.inference.predict import predict as run
+    with noted("predict: loading libraries"):
+        from magsd_cli.inference.predict import PredictOptions
+        from magsd_cli.inference.predict import predict as run
 
     options = PredictOptions(
         inputs=inputs or [],
@@ -95,7 +112,8 @@ def predict(
         runs=context.obj,
         files_from=files_from,
         null=null,
-        out=out,
+        out=None if out is None else Path(out),
+        parts=out is not None and out.endswith("/"),
         resume=resume,
         overwrite=overwrite,
         watch_once=watch_once,
@@ -123,16 +141,27 @@ def predict(
 
 def localize(
     context: typer.Context,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images or folders of images.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Images or folders of images.")],
     model: ModelOption = None,
     boxes: Annotated[
-        Path | None, typer.Option(help="CSV of true boxes: path,x,y,width,height in pixels.")
+        Path | None,
+        typer.Option(callback=existing_file, help="CSV of true boxes: path,x,y,width,height in pixels."),
     ] = None,
     masks: Annotated[
-        Path | None, typer.Option(help="Folder of true masks (PNG, named as the images).")
+        Path | None,
+        typer.Option(callback=existing_folder, help="Folder of true masks (PNG, named like the images)."),
     ] = None,
     lungs: Annotated[
-        Path | None, typer.Option(help="Folder of lung masks: how much of the attention is inside?")
+        Path | None,
+        typer.Option(
+            callback=existing_folder, help="Folder of lung masks: measure the attention inside them."
+        ),
+    ] = None,
+    zones: Annotated[
+        Path | None,
+        typer.Option(
+            callback=existing_file, help="With --lungs: CSV of severity in six zones: path,A,B,C,D,E,F."
+        ),
     ] = None,
     threshold: Annotated[
         float | None,
@@ -143,24 +172,35 @@ def localize(
     name: NameOption = None,
     device: DeviceOption = "auto",
     map_: Annotated[
-        Map, typer.Option("--map", help="Mark the attention, or the evidence for the predicted class.")
+        Map,
+        typer.Option(
+            "--map",
+            help="Mark the attention, the evidence for the predicted class, or what fits the other folds.",
+        ),
     ] = Map.attention,
+    box: Annotated[
+        BoxRule,
+        typer.Option(help="Box the largest part, the part with the maximum, or what fits the other folds."),
+    ] = BoxRule.largest,
     network: NetworkOption = None,
     dicom_seg: Annotated[
         Path | None,
-        typer.Option("--dicom-seg", metavar="DIR", help="The regions as DICOM segmentations (extra dicom)."),
+        typer.Option(
+            "--dicom-seg", metavar="DIR", help="Write the regions as DICOM segmentations (extra dicom)."
+        ),
     ] = None,
     dicom_sc: Annotated[
         Path | None,
-        typer.Option("--dicom-sc", metavar="DIR", help="The overlays as DICOM pictures (extra dicom)."),
+        typer.Option("--dicom-sc", metavar="DIR", help="Write the overlays as DICOM pictures (extra dicom)."),
     ] = None,
 ) -> int:
     """Show where the network looked: overlays, masks, boxes, IoU.
 
-    IoU where the truth is given by --boxes or --masks. Prints the folder's path.
+    Measured against --boxes, --masks or --zones, and against controls. Prints the folder's path.
     """
-    from magsd_cli.localization.localize import LocalizeOptions
-    from magsd_cli.localization.localize import localize as run
+    with noted("localize: loading libraries"):
+        from magsd_cli.localization.localize import LocalizeOptions
+        from magsd_cli.localization.localize import localize as run
 
     options = LocalizeOptions(
         inputs=inputs,
@@ -169,11 +209,13 @@ def localize(
         boxes=boxes,
         masks=masks,
         lungs=lungs,
+        zones=zones,
         threshold=threshold,
         name=name,
         device=device,
         network=network,
         map=map_,
+        box=box,
     )
     folders = {"seg": dicom_seg, "sc": dicom_sc}
     wanted = {kind: folder for kind, folder in folders.items() if folder is not None}

@@ -1,4 +1,4 @@
-"""What to type where a command needs a package that this installation is without."""
+"""The line to type where a command needs a package that is not installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def missing_package(module: str | None) -> str | None:
-    """One line about the missing `module`, with the line to type; None for a module that is no package's.
+    """One line about the missing `module`, with the line to type; None for a module of no package.
 
     Where it is one of the dependencies of the whole tool, as torch is on a host that only screens, the line
     names all that are missing; where it belongs to an extra, what that extra needs.
@@ -28,15 +28,15 @@ def missing_package(module: str | None) -> str | None:
     own = [(what, extra) for what, extra in wanted if _same(_name(what)) == name]
     if not own:
         return (
-            f"the package {top} is not installed, which another one needs; install magsd again: "
+            f"the package {top} is not installed, but another one needs it; install magsd again: "
             "`pip install .` in its source folder"
         )
     extra = own[0][1]
     lacking = [what for what, of in wanted if of == extra and not _installed(_name(what))]
     line = "pip install " + " ".join(shlex.quote(what) for what in lacking or [own[0][0]])
     if extra:
-        return f"this needs {_name(own[0][0])} (extra {extra}), which this installation is without; `{line}`"
-    return f"this needs {_name(own[0][0])}, which this installation is without; for the whole tool `{line}`"
+        return f"this needs {_name(own[0][0])} (extra {extra}), which is not installed; run `{line}`"
+    return f"this needs {_name(own[0][0])}, which is not installed; for the whole tool run `{line}`"
 
 
 def _requirements() -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from magsd_cli.errors import UsageError
 from magsd_cli.settings import Group, Network, Parallel
 
 COMMAND_LINE = "magsd.command_line"  # where cli.py leaves it in a context's meta
@@ -18,7 +19,7 @@ def command_line(context: typer.Context) -> tuple[str, ...]:
 
 
 def share(value: float | None) -> float | None:
-    """Refuse what is no share of 1; a percent is answered with the share that it is."""
+    """Refuse a value that is not between 0 and 1; for a percentage suggest the fraction."""
     if value is None or 0 <= value <= 1:
         return value
     meant = f"; did you mean {value / 100:g}?" if 1 < value <= 100 else ""
@@ -26,10 +27,34 @@ def share(value: float | None) -> float | None:
 
 
 def positive_share(value: float | None) -> float | None:
-    """As `share`, at least 0.01."""
+    """Check a value as `share` does, and refuse one below 0.01."""
     if value is not None and 0 <= value < 0.01:
         raise typer.BadParameter(f"{value:g} is less than 0.01")
     return share(value)
+
+
+def existing_file(context: typer.Context, parameter: typer.CallbackParam, value: Path | None) -> Path | None:
+    """Refuse an option's file that is not there, before anything heavy is loaded; "-" is standard input."""
+    if value is not None and str(value) != "-" and not context.resilient_parsing:
+        _refuse_missing(parameter, value, value.is_dir(), "a folder; name a file")
+    return value
+
+
+def existing_folder(
+    context: typer.Context, parameter: typer.CallbackParam, value: Path | None
+) -> Path | None:
+    """Refuse an option's folder that is not there, before anything heavy is loaded."""
+    if value is not None and not context.resilient_parsing:
+        _refuse_missing(parameter, value, not value.is_dir(), "not a folder; name a folder")
+    return value
+
+
+def _refuse_missing(parameter: typer.CallbackParam, value: Path, wrong: bool, what: str) -> None:
+    option = max(parameter.opts, key=len)
+    if not value.exists():
+        raise UsageError(f"{option} {value}: not found; check the path")
+    if wrong:
+        raise UsageError(f"{option} {value}: is {what}")
 
 
 def _recipe_names(incomplete: str) -> list[str]:
@@ -69,12 +94,12 @@ SetOption = Annotated[
 ]
 
 GpusOption = Annotated[
-    int | None, typer.Option("--gpus", min=1, help="Use this many GPUs (with --device cpu: processes).")
+    int | None, typer.Option("--gpus", min=1, help="Number of GPUs (with --device cpu: of processes).")
 ]
 
 ParallelOption = Annotated[
     Parallel,
-    typer.Option("--parallel", help="--gpus side by side train folds, or (ddp) each network together."),
+    typer.Option("--parallel", help="With --gpus: train folds side by side, or (ddp) each network together."),
 ]
 
 ClusterOption = Annotated[
@@ -83,7 +108,8 @@ ClusterOption = Annotated[
 ]
 
 TensorboardOption = Annotated[
-    bool, typer.Option("--tensorboard", help="Write the training curves for TensorBoard too (extra).")
+    bool,
+    typer.Option("--tensorboard", help="Also write training curves for TensorBoard (extra tensorboard)."),
 ]
 
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
@@ -91,17 +117,19 @@ NameOption = Annotated[str | None, typer.Option("--name", help="The run's name (
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The same as --set seed=N.")]
 
 OfflineOption = Annotated[
-    bool, typer.Option("--offline", help="Fetch no ImageNet weights (the same as MAGSD_OFFLINE=1).")
+    bool, typer.Option("--offline", help="Do not download ImageNet weights (same as MAGSD_OFFLINE=1).")
 ]
 
 KeepStateOption = Annotated[
     bool,
-    typer.Option("--keep-state", help="Finished folds keep their training state (as MAGSD_KEEP_STATE=1)."),
+    typer.Option(
+        "--keep-state", help="Keep the training state of finished folds (same as MAGSD_KEEP_STATE=1)."
+    ),
 ]
 
 DryRunOption = Annotated[
     bool,
-    typer.Option("--dry-run", help="Only say what would be read and made, how long it takes, how much disk."),
+    typer.Option("--dry-run", help="Only say what would be read and written, the time and the disk space."),
 ]
 
 ResumeOption = Annotated[Path | None, typer.Option("--resume", help="Continue this run.")]
@@ -112,42 +140,53 @@ RepeatsOption = Annotated[
         "--repeats",
         min=1,
         metavar="R",
-        help="Do it R times, each with the next seed and new folds: R runs, a suite.",
+        help="Make R runs (a suite), each with the next seed and new folds.",
     ),
 ]
 
 SplitsOption = Annotated[
     Path | None,
-    typer.Option("--splits", help="CSV of published folds: image_id,fold (default: drawn by seed)."),
+    typer.Option(
+        "--splits",
+        callback=existing_file,
+        help="CSV of published folds: image_id,fold (default: drawn by seed).",
+    ),
 ]
 
 GroupOption = Annotated[
     Group,
-    typer.Option("--group", help="What a fold holds out: patients, or a source of the images at a time."),
+    typer.Option("--group", help="What a fold holds out: patients, or one source of images."),
 ]
 
 PositiveOption = Annotated[
-    str | None, typer.Option("--positive", metavar="CLASS", help="The class that predict decides about.")
+    str | None,
+    typer.Option("--positive", metavar="CLASS", help="The class that predict decides about (yes or no)."),
 ]
 
 TargetSensitivityOption = Annotated[
     float | None,
     typer.Option(
-        "--target-sensitivity", callback=positive_share, help="Find at least this share of it: 0.95."
+        "--target-sensitivity",
+        callback=positive_share,
+        help="Detect at least this share of that class, such as 0.95.",
     ),
 ]
 
 TargetSpecificityOption = Annotated[
     float | None,
     typer.Option(
-        "--target-specificity", callback=positive_share, help="Or clear at least this share of the rest."
+        "--target-specificity",
+        callback=positive_share,
+        help="Or exclude at least this share of the other images.",
     ),
 ]
 
 CoverageOption = Annotated[
     float | None,
     typer.Option(
-        "--coverage", callback=positive_share, help="Refer the least confident beyond this share: 0.9."
+        "--coverage",
+        callback=positive_share,
+        help="Answer this share of the images, such as 0.9; refer the rest.",
     ),
 ]
 
@@ -159,10 +198,10 @@ NetworkOption = Annotated[
     Network | None,
     typer.Option(
         "--network",
-        help="The networks of the folds (default), or the one that cv --refit trained on all images.",
+        help="The networks of the folds (default), or the one trained on all images by cv --refit.",
     ),
 ]
 
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Processes (default: the cores).")
+    int | None, typer.Option("--workers", min=1, help="Number of processes (default: one per core).")
 ]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import ModelOption, share
+from magsd_cli.commands.options import ModelOption, existing_file, share
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import Map
 
@@ -26,18 +26,25 @@ def _pacs() -> None:
 def screen(
     context: typer.Context,
     url: Annotated[str, typer.Argument(metavar="URL", help="The DICOMweb root: https://HOST:PORT/dicom-web")],
-    out: Annotated[Path, typer.Option("--out", help="The table: rows are added, and it is the memory.")],
-    modality: Annotated[str, typer.Option(help="Modalities of the series that are asked for.")] = "CR,DX",
+    out: Annotated[Path, typer.Option("--out", help="Table to add rows to; it also records what was done.")],
+    modality: Annotated[str, typer.Option(help="Modalities to ask for.")] = "CR,DX",
     since: Annotated[
-        str, typer.Option(help="How old a study may be: 90m, 24h, 7d. Windows may overlap.")
+        str, typer.Option(help="Oldest study to look at: 90m, 24h, 7d. Passes may overlap.")
     ] = "24h",
     model: ModelOption = None,
-    store: Annotated[bool, typer.Option("--store", help="Send the answers to the PACS (SR, SEG).")] = False,
+    store: Annotated[bool, typer.Option("--store", help="Send the results to the PACS (SR, SEG).")] = False,
     ca: Annotated[
-        Path | None, typer.Option("--ca", help="PEM file of the authority that vouches for the PACS.")
+        Path | None,
+        typer.Option(
+            "--ca", callback=existing_file, help="PEM file of the CA that signed the PACS's certificate."
+        ),
     ] = None,
-    client_cert: Annotated[Path | None, typer.Option(help="PEM file of this client's certificate.")] = None,
-    client_key: Annotated[Path | None, typer.Option(help="PEM file of its key, if not in there.")] = None,
+    client_cert: Annotated[
+        Path | None, typer.Option(callback=existing_file, help="PEM file of this client's certificate.")
+    ] = None,
+    client_key: Annotated[
+        Path | None, typer.Option(callback=existing_file, help="PEM file of its private key, if separate.")
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(callback=share, help="Of the segmentations: share of the map's range (default: 0.5)."),
@@ -45,14 +52,21 @@ def screen(
     map_: Annotated[
         Map, typer.Option("--map", help="What they mark: the attention, or the evidence for the class.")
     ] = Map.attention,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that decode and score.")] = 1,
-    connect_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to connect.")] = 10,
-    read_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds of silence.")] = 60,
-    total_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request in all.")] = 300,
-    max_mb: Annotated[float, typer.Option(min=0.001, help="MiB of an answer: an image, a page.")] = 128,
-    retries: Annotated[int, typer.Option(min=0, help="Further attempts of a request, with backoff.")] = 3,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    connect_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Longest wait for a connection, in seconds.")
+    ] = 10,
+    read_timeout: Annotated[float, typer.Option(min=0.1, help="Longest wait for data, in seconds.")] = 60,
+    total_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Longest time for a request, in seconds.")
+    ] = 300,
+    max_mb: Annotated[float, typer.Option(min=0.001, help="Largest response accepted, in MiB.")] = 128,
+    retries: Annotated[int, typer.Option(min=0, help="Retries of a failed request, with backoff.")] = 3,
     site_key: Annotated[
-        Path | None, typer.Option(help="File with the key of the hashes (default: as for prepare).")
+        Path | None,
+        typer.Option(
+            callback=existing_file, help="File with the secret key for hashing ids (default: as for prepare)."
+        ),
     ] = None,
 ) -> int:
     """Score new chest radiographs of a PACS into a table; for cron.
@@ -62,7 +76,7 @@ def screen(
     from magsd_cli.hospital.pacs.http_session import HttpLimits
     from magsd_cli.hospital.pacs.options import ScreenOptions
     from magsd_cli.hospital.pacs.screening import screen as run
-    from magsd_cli.localization.threshold import DEFAULT_THRESHOLD
+    from magsd_cli.localization.choice import DEFAULT_THRESHOLD
 
     limits = HttpLimits(connect_timeout, read_timeout, total_timeout, round(max_mb * 2**20), retries)
     if not store and (threshold is not None or map_ != Map.attention):

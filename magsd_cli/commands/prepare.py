@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import ClusterOption, DryRunOption, WorkersOption
+from magsd_cli.commands.options import ClusterOption, DryRunOption, WorkersOption, existing_file
+from magsd_cli.console import noted
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import Layout, Preprocessing, View
 
@@ -15,7 +16,7 @@ from magsd_cli.settings import Layout, Preprocessing, View
 def prepare(
     context: typer.Context,
     sources: Annotated[
-        list[Path] | None, typer.Argument(metavar="SOURCE...", help="Folders or files of X-rays.")
+        list[Path] | None, typer.Argument(metavar="SOURCE", help="Folders or files of X-rays.")
     ] = None,
     layout: Annotated[Layout, typer.Option(help="How the sources are laid out.")] = Layout.auto,
     name: Annotated[str | None, typer.Option(help="The cache's name (default: the first source's).")] = None,
@@ -33,25 +34,25 @@ def prepare(
         int | None, typer.Option(min=1, help="At most this many images of each class.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Draws the images of --per-class and of data recipes.")
+        int, typer.Option(min=0, help="Seed for drawing images (--per-class, data recipes).")
     ] = 0,
-    view: Annotated[View, typer.Option(help="Lateral films are left out unless `all`.")] = View.frontal,
+    view: Annotated[View, typer.Option(help="Use frontal films only, or all.")] = View.frontal,
     site_key: Annotated[
         Path | None,
         typer.Option(
-            help="File whose content keys the hashes of DICOM patient ids.", envvar="MAGSD_SITE_KEY_FILE"
+            help="File with the secret key for hashing DICOM patient ids.",
+            envvar="MAGSD_SITE_KEY_FILE",
+            callback=existing_file,
         ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="A data recipe, such as data/a (Table 1).")] = None,
     named: Annotated[
         list[str] | None,
-        typer.Option("--source", metavar="NAME=PATH", help="An archive that the data recipe names."),
+        typer.Option("--source", metavar="NAME=PATH", help="Path of an archive that the data recipe names."),
     ] = None,
     separate_patients: Annotated[
         bool,
-        typer.Option(
-            "--separate-patients", help="The same patient id in two sources is two people: keep them apart."
-        ),
+        typer.Option("--separate-patients", help="Treat the same patient id in two sources as two people."),
     ] = False,
     workers: WorkersOption = None,
     cluster: ClusterOption = None,
@@ -61,8 +62,9 @@ def prepare(
 
     They are resized and their contrast is equalised. Prints the cache's path.
     """
-    from magsd_cli.preparation.prepare import PrepareOptions
-    from magsd_cli.preparation.prepare import prepare as run
+    with noted("prepare: loading libraries"):
+        from magsd_cli.preparation.prepare import PrepareOptions
+        from magsd_cli.preparation.prepare import prepare as run
 
     if not sources and recipe is None:
         raise UsageError("SOURCE: name a folder of X-rays, or a data recipe with --recipe")

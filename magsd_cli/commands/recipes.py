@@ -46,7 +46,7 @@ def recipes_show(
 
 @recipes_app.command("validate")
 def recipes_validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="TOML files of yours.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Your TOML files.")],
 ) -> int:
     """Check recipe files: every key and value, with all problems at once."""
     from magsd_cli.console import say
@@ -55,16 +55,19 @@ def recipes_validate(
     bad = 0
     for file in files:
         if not file.is_file():
-            say(f"magsd: error: recipe {file}: is missing; name a TOML file", level="error")
+            say(f"magsd: error: recipe {file}: is missing; check the name", level="error", file=file)
             bad += 1
             continue
         try:
             recipe = load_recipe(str(file))
         except UsageError as error:
-            say(f"magsd: error: {error}", level="error")
+            say(f"magsd: error: {error}", level="error", file=file)
             bad += 1
         else:
-            say(f"{file}: a valid recipe, {recipe.title or recipe.model.name} ({recipe.hash()[:8]})")
+            say(
+                f"{file}: a valid recipe, {recipe.title or recipe.model.name} ({recipe.hash()[:8]})",
+                file=file,
+            )
     return UsageError.exit_code if bad else 0
 
 
@@ -84,7 +87,7 @@ def recipes_copy(
     name: Annotated[str, typer.Argument(help="A built-in recipe's name.")],
     target: Annotated[Path, typer.Argument(help="The file to write.")],
 ) -> int:
-    """Copy a recipe to a file of yours, to change it there."""
+    """Copy a recipe to a file, to change it there."""
     from magsd_cli.artifacts.files import write_text
     from magsd_cli.recipe import recipe_text
 

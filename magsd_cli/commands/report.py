@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import share
+from magsd_cli.commands.options import existing_file, share
+from magsd_cli.console import noted
 
 
 def report(
@@ -15,7 +16,7 @@ def report(
     runs_given: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN...]", help="Runs, or suites (default: the newest run); several are compared."
+            metavar="RUN", help="Runs, or suites (default: the newest run); several are compared."
         ),
     ] = None,
     out: Annotated[
@@ -24,14 +25,19 @@ def report(
     ] = None,
     external: Annotated[
         Path | None,
-        typer.Option(help="Outside images: predict's table, or a CSV of label, p_<class>, patient_id."),
+        typer.Option(help="External images: predict's table, or a CSV of label, p_<class>, patient_id."),
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option(help="CSV with the labels of --external: path, label, patient_id.")
+        Path | None,
+        typer.Option(
+            callback=existing_file, help="CSV of the labels of --external: path, label, patient_id."
+        ),
     ] = None,
     prevalence: Annotated[
         float | None,
-        typer.Option(callback=share, help="How common the disease is where it is used: PPV and NPV there."),
+        typer.Option(
+            callback=share, help="How common the disease is where the model is used, for PPV and NPV."
+        ),
     ] = None,
     reference: Annotated[
         str | None,
@@ -41,7 +47,8 @@ def report(
     ] = None,
 ) -> int:
     """Write the report of a run, or compare several. Prints its path."""
-    from magsd_cli.report.report import report as stage
+    with noted("report: loading libraries"):
+        from magsd_cli.report.report import report as stage
 
     print(
         stage(

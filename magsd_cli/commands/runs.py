@@ -64,7 +64,7 @@ def runs_show(
 def runs_compare(
     context: typer.Context,
     first: Annotated[Path, typer.Argument(metavar="A", help="A run's name or folder.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The run to compare it with.")],
 ) -> int:
     """Compare two runs: recipe keys that differ, figures, intervals.
 
@@ -80,7 +80,7 @@ def runs_compare(
 @runs_app.command("rm")
 def runs_rm(
     context: typer.Context,
-    names: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Names or folders, as in `list`.")],
+    names: Annotated[list[Path], typer.Argument(metavar="RUN", help="Names or folders, as in `list`.")],
     yes: YesOption = False,
 ) -> int:
     """Remove runs for good, after asking. A run in use is refused."""
@@ -99,7 +99,7 @@ def runs_rm(
 def runs_clean(
     context: typer.Context,
     caches: Annotated[
-        bool, typer.Option("--caches/--no-caches", help="Caches from which no run here was made, too.")
+        bool, typer.Option("--caches/--no-caches", help="Also remove caches that no run here was made from.")
     ] = True,
     yes: YesOption = False,
 ) -> int:
@@ -112,7 +112,7 @@ def runs_clean(
 
     waste = find_waste(context.obj, caches)
     if not waste:
-        say(f"{context.obj}: nothing to clean")
+        say(f"{context.obj}: nothing to clean", bytes=0)
         return 0
     if _agreed(waste, yes):
         _say_freed(remove_waste(waste))
@@ -130,7 +130,7 @@ def _agreed(removals: Sequence[Removal], yes: bool) -> bool:
     if yes:
         return True
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError(f"this would free {total}; add --yes to remove it without being asked")
+        raise UsageError(f"this would free {total}; add --yes to remove it without asking")
     return typer.confirm(f"Remove this and free {total}?", err=True)
 
 

@@ -8,31 +8,31 @@ from typing import Annotated
 import typer
 
 from magsd_cli.commands.options import DeviceOption, NetworkOption, command_line, share
+from magsd_cli.console import noted
 from magsd_cli.settings import Network
 
 
 def export(
     context: typer.Context,
-    run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="The run (default: the newest).")
-    ] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="The run (default: the newest).")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write here (default: model.magsd in the run).")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
     int8: Annotated[
-        bool, typer.Option("--int8", help="8-bit integers: twice as fast again, if as good out of fold.")
+        bool, typer.Option("--int8", help="Use 8-bit integers (faster again), if as good out of fold.")
     ] = False,
     margin: Annotated[
-        float, typer.Option(callback=share, help="With --int8: accuracy and AUC must fall by less than this.")
+        float, typer.Option(callback=share, help="With --int8: accuracy and AUC must drop by less than this.")
     ] = 0.01,
     network: NetworkOption = None,
 ) -> int:
-    """Make a run one model file that predicts without torch.
+    """Export a run as one file that predicts without torch.
 
     Twice as fast on a CPU. Prints the file's path.
     """
-    from magsd_cli.export.export import export as stage
+    with noted("loading torch"):
+        from magsd_cli.export.export import export as stage
 
     path = stage(
         run=run,
@@ -47,7 +47,7 @@ def export(
 
 
 def doctor(context: typer.Context) -> int:
-    """Say what this machine has and what will not work on it."""
+    """Check what this machine has and what will not work on it."""
     from magsd_cli.tools.doctor import doctor as stage
 
     return stage(runs=context.obj)
@@ -56,7 +56,7 @@ def doctor(context: typer.Context) -> int:
 def verify(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, a cache or a table.")],
 ) -> int:
-    """Check every recorded hash of a run or a cache again."""
+    """Check the recorded hashes of a run or a cache."""
     from magsd_cli.tools.verify import verify as stage
 
     return stage(path)

@@ -34,7 +34,7 @@ from magsd_cli.commands.options import (
     TensorboardOption,
     command_line,
 )
-from magsd_cli.console import KEEP_STATE_VARIABLE, OFFLINE_VARIABLE, one_of_many
+from magsd_cli.console import KEEP_STATE_VARIABLE, OFFLINE_VARIABLE, noted, one_of_many
 from magsd_cli.errors import UsageError
 from magsd_cli.settings import Group, Parallel
 
@@ -62,13 +62,15 @@ def train(
     One split, of which a fifth is held out. Prints the run's path.
     """
     _tell_processes(offline, keep_state)
-    from magsd_cli.training.plan import RunOptions
-    from magsd_cli.training.run import train as stage
+    wanted = _recipe(recipe, overrides, seed, resume)
+    with noted("loading torch"):
+        from magsd_cli.training.plan import RunOptions
+        from magsd_cli.training.run import train as stage
 
     options = RunOptions(
         runs=context.obj,
         cache=cache,
-        recipe=_recipe(recipe, overrides, seed, resume),
+        recipe=wanted,
         name=name,
         resume=resume,
         splits=splits,
@@ -113,23 +115,29 @@ def cv(
 
     Each image is tested once, by a network that never saw its patient. Prints the run's path.
     """
-    _tell_processes(offline, keep_state)
-    from magsd_cli.evaluation.calibrate import targets_from_options
-    from magsd_cli.training.plan import RunOptions
-    from magsd_cli.training.run import cv as stage
-    from magsd_cli.training.suite import is_suite, suite
+    from magsd_cli.artifacts.suites import is_suite
 
+    _tell_processes(offline, keep_state)
     names = recipe or ["base"]
-    targets = targets_from_options(positive, target_sensitivity, target_specificity, coverage)
     several = repeats > 1 or is_suite(names)
     if several and resume is not None:
         raise UsageError(
             f"--resume {resume}: goes with one recipe and no --repeats; start the suite again without it"
         )
+    if several and dry_run:
+        raise UsageError("--dry-run: goes with one recipe; name one of the suite's rows")
+    wanted = None if several else _recipe(names[0], overrides, seed, resume)
+    with noted("loading torch"):
+        from magsd_cli.evaluation.calibrate import targets_from_options
+        from magsd_cli.training.plan import RunOptions
+        from magsd_cli.training.run import cv as stage
+        from magsd_cli.training.suite import suite
+
+    targets = targets_from_options(positive, target_sensitivity, target_specificity, coverage)
     options = RunOptions(
         runs=context.obj,
         cache=cache,
-        recipe=None if several else _recipe(names[0], overrides, seed, resume),
+        recipe=wanted,
         name=name,
         folds=folds,
         repeats=repeats,
@@ -146,8 +154,6 @@ def cv(
         command=command_line(context),
     )
     if dry_run:
-        if several:
-            raise UsageError("--dry-run: goes with one recipe; name one of the suite's rows")
         from magsd_cli.training.dry_run import dry_run as plan
 
         plan("cv", options)
@@ -161,9 +167,7 @@ def cv(
 
 def calibrate(
     context: typer.Context,
-    run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="The run (default: the newest).")
-    ] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="The run (default: the newest).")] = None,
     positive: PositiveOption = None,
     target_sensitivity: TargetSensitivityOption = None,
     target_specificity: TargetSpecificityOption = None,
@@ -174,8 +178,9 @@ def calibrate(
     Prints the path. Trains nothing. Options you leave out keep their stored values; `--coverage 1` refers
     nothing for a low confidence.
     """
-    from magsd_cli.evaluation.calibrate import calibrate as stage
-    from magsd_cli.evaluation.calibrate import targets_from_options
+    with noted("calibrate: loading libraries"):
+        from magsd_cli.evaluation.calibrate import calibrate as stage
+        from magsd_cli.evaluation.calibrate import targets_from_options
 
     targets = targets_from_options(positive, target_sensitivity, target_specificity, coverage)
     print(stage(run=run, runs=context.obj, targets=targets))

@@ -1,1 +1,1 @@
-"""What is on disk becomes pixels and labels: decoding, layouts of data sets, folds, the leak audit."""
+"""Files on disk become pixels and labels: decoding, layouts of data sets."""

@@ -42,7 +42,7 @@ SMALL_SIDE = 64
 
 @dataclass(frozen=True)
 class Header:
-    """What a DICOM header says about the picture, for grouping and subgroups; "" where unknown.
+    """The facts in a DICOM header about the picture, for grouping and subgroups; "" where unknown.
 
     `patient_id` and `exam_id` are as in the header: they must be hashed before they are written anywhere.
     """

@@ -1,4 +1,4 @@
-"""Why an input cannot be used: a code for machines, a reason for people."""
+"""The reason why an input cannot be used: a code for machines, words for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From whatever a decoder returns to one upright 8-bit grayscale picture, interpretations said in words."""
+"""Decoded pixels of any kind become one upright 8-bit grayscale picture, with notes on how they were read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a PNG, JPEG, TIFF, BMP or WebP file says about itself, read before anything is decoded.
+"""Headers of PNG, JPEG, TIFF, BMP and WebP files, read before anything is decoded.
 
 The decoders behind OpenCV believe a header's size, fill a cut JPEG with gray and say nothing; so size,
 completeness, depth, colour and orientation are taken from the bytes here.
@@ -16,7 +16,7 @@ from magsd_cli.data.decode_error import DecodeError
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What matters of a file's header. `orientation` is EXIF's 1..8; `bits` are those of one sample."""
+    """The facts in a file's header. `orientation` is EXIF's 1..8; `bits` are those of one sample."""
 
     format: str
     width: int

@@ -1,4 +1,4 @@
-"""Who and which exam a DICOM file is of, and what may be written of that: a keyed hash."""
+"""The patient and the exam of a DICOM file, and what may be written of them: a keyed hash."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Identity(NamedTuple):
 
 
 def read_identity(path: Path) -> Identity:
-    """The identity in the header of a file; both "" for a file that is no DICOM or cannot be read."""
+    """The identity in the header of a file; both "" for a file that is not DICOM or cannot be read."""
     try:
         return identity_of(read_bytes(path))
     except DecodeError:

@@ -20,7 +20,7 @@ HASH_SIDE = 16
 
 @dataclass(frozen=True)
 class IngestTask:
-    """What to do with one file: how to resize and equalise it, and whether a lateral view is allowed.
+    """The work for one file: how to resize and equalise it, and whether a lateral view is allowed.
 
     `fingerprints`: whether the picture and its looks are hashed, by which `prepare` finds duplicates.
     `identity`: whether patient and study are told of a file that is refused too.
@@ -35,7 +35,7 @@ class IngestTask:
 
 @dataclass(frozen=True)
 class Ingested:
-    """What came of a file: `image` uint8 [S,S], or None with a code and a reason."""
+    """The result for a file: `image` uint8 [S,S], or None with a code and a reason."""
 
     image: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
     sha256: str = ""

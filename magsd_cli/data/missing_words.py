@@ -51,7 +51,7 @@ DROPPED = re.compile(r"x{3,}|-\d+(\.0)?", re.IGNORECASE)  # "XXXX"; pandas' -1 f
 
 
 def is_missing(value: str) -> bool:
-    """Whether a table's value says that nothing is known: "", "nan", "N/A", "unknown", "?", ..."""
+    """Return whether a table's value says that nothing is known: "", "nan", "N/A", "unknown", "?", ..."""
     if len(value) > LONGEST:
         return False
     plain = _plain(value)
@@ -59,7 +59,8 @@ def is_missing(value: str) -> bool:
 
 
 def is_missing_id(value: str, *, zero: bool = True) -> bool:
-    """Whether the id of a patient or an exam is nobody's: a word for unknown or what an anonymiser left.
+    """Return whether the id of a patient or an exam is nobody's: a word for unknown or what an anonymiser
+    left.
 
     `zero` says whether "0", "000", ... counts, as in a DICOM header; people number patients from 0 as well.
     """

@@ -1,1 +1,1 @@
-"""What a run is worth, worked out once."""
+"""The evaluation of a run, worked out once."""

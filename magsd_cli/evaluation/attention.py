@@ -1,4 +1,4 @@
-"""Which images a report shows, chosen by a rule that nobody can tune, and their attention."""
+"""The images that a report shows, chosen by a rule that nobody can tune, and their attention."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class ShownCases:
 
 
 def choose_cases(predictions: Predictions) -> list[Chosen]:
-    """Of each class (of the first `MOST_CLASSES`) the surest right call and the surest wrong one.
+    """Choose of each class (of the first `MOST_CLASSES`) the right and the wrong prediction of highest
+    confidence.
 
     Ties go to the first image id.
     """

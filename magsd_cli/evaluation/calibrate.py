@@ -28,7 +28,7 @@ from magsd_cli.artifacts.operating_point import (
     write_operating_point,
 )
 from magsd_cli.artifacts.runs import Run, lock_path
-from magsd_cli.console import say
+from magsd_cli.console import noted, say
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.evaluation.results import Results, read_cache, read_results
 from magsd_cli.inference.model import open_trained
@@ -65,7 +65,8 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CalibrationTargets:
-    """What is asked for: `rate` of class `positive` at least `value`; answers for the share `coverage`.
+    """The targets of a calibration: `rate` of class `positive` at least `value`; answers for the share
+    `coverage`.
 
     None: as it was stored, or not at all.
     """
@@ -82,18 +83,18 @@ UNCHANGED = CalibrationTargets()
 def targets_from_options(
     positive: str | None, sensitivity: float | None, specificity: float | None, coverage: float | None
 ) -> CalibrationTargets:
-    """What the options --positive, --target-sensitivity or --target-specificity, --coverage mean.
+    """Make targets of the options --positive, --target-sensitivity or --target-specificity, --coverage.
 
     Raises `UsageError` where they do not go together.
     """
     targets = {SENSITIVITY: sensitivity, SPECIFICITY: specificity}
     given = {rate: value for rate, value in targets.items() if value is not None}
     if len(given) > 1:
-        raise UsageError("--target-sensitivity, --target-specificity: name one, the other one follows")
+        raise UsageError("--target-sensitivity, --target-specificity: give one; the other follows from it")
     if given and positive is None:
-        raise UsageError(f"--target-{next(iter(given))}: say of which class with --positive CLASS")
+        raise UsageError(f"--target-{next(iter(given))}: also name the class with --positive CLASS")
     if positive is not None and not given:
-        raise UsageError(f"--positive {positive}: say what is needed, such as --target-sensitivity 0.95")
+        raise UsageError(f"--positive {positive}: also give a target, such as --target-sensitivity 0.95")
     rate, value = next(iter(given.items())) if given else (None, None)
     return CalibrationTargets(positive, rate, value, coverage)
 
@@ -128,24 +129,25 @@ def calibrate_run(run: Run, targets: CalibrationTargets) -> OperatingPoint:
         raise ArtifactError(f"{run.path}: {results.missing['predictions']}; make the run again")
     model = results.hashes["networks that predicted"]
     earlier = _earlier(run, model)
-    point = OperatingPoint(
-        model_sha256=model,
-        temperature=_temperature(found),
-        decision=_decision(found, run.path, _target(targets, earlier, run.classes)),
-        confidence=_confidence(found, _coverage(targets, earlier)),
-        appearance=_appearance(results),
-    )
+    with noted(f"{run.path}: calibrating"):
+        point = OperatingPoint(
+            model_sha256=model,
+            temperature=_temperature(found),
+            decision=_decision(found, run.path, _target(targets, earlier, run.classes)),
+            confidence=_confidence(found, _coverage(targets, earlier)),
+            appearance=_appearance(results),
+        )
     write_operating_point(run.path, point)
-    say(f"{operating_path(run.path)}: {in_words(point)}")
+    say(f"{operating_path(run.path)}: {in_words(point)}", path=operating_path(run.path))
     return point
 
 
 def _earlier(run: Run, model: str) -> OperatingPoint | None:
-    """What was stored for these networks; what cannot be read is made anew."""
+    """Return what was stored for these networks; what cannot be read is replaced."""
     try:
         return read_operating_point(run.path, model)
     except ArtifactError as error:
-        say(f"{error}; it is replaced", level="warning")
+        say(f"{error}; replacing it", level="warning")
         return None
 
 
@@ -222,10 +224,13 @@ def _confidence(found: Predictions, coverage: float | None) -> Confidence | None
 
 
 def _appearance(results: Results) -> Appearance | None:
-    """How the run's images look, and the limit that few more than a twentieth of such images exceed."""
+    """Measure how the run's images look, and the limit that few more than 5% of such images exceed."""
     cache = read_cache(results)
     if cache is None:
-        say(f"{results.missing['cache']}; so predict cannot tell what is no chest film", level="warning")
+        say(
+            f"{results.missing['cache']}; so predict cannot recognise what is not a chest film",
+            level="warning",
+        )
         return None
     folds = results.run.folds()
     if len(folds) > MOST_IMAGES:
@@ -233,7 +238,10 @@ def _appearance(results: Results) -> Appearance | None:
     features = appearance_features(cache.images[folds["index"].to_numpy()])
     distances = cross_fitted_distance(features, folds["fold"].to_numpy())
     if distances is None:
-        say("too few images to say how they look; predict cannot tell what is none", level="warning")
+        say(
+            "too few images to learn how they look; predict cannot recognise what is not a chest film",
+            level="warning",
+        )
         return None
     known = folds.loc[folds["patient_id"] != "", "patient_id"]
     patients = known.nunique() + len(folds) - len(known)
@@ -260,13 +268,20 @@ def in_words(point: OperatingPoint) -> str:
     if decision is not None:
         figures = decision.cross_fitted or decision.apparent
         sensitivity, specificity = _percent(figures.sensitivity), _percent(figures.specificity)
-        how = "cross-fitted" if decision.cross_fitted else "where it was chosen, which flatters"
-        rates = f"sensitivity {sensitivity}, specificity {specificity} %, {how}"
+        how = (
+            "cross-fitted"
+            if decision.cross_fitted
+            else "on the images it was chosen on, so slightly optimistic"
+        )
+        rates = f"sensitivity {sensitivity}, specificity {specificity}%, {how}"
         said.append(f"{decision.positive} from {decision.threshold:.3f} ({rates})")
     if point.confidence is not None:
         said.append(f"refers below a confidence of {point.confidence.least:.3f}")
     if point.appearance is not None:
-        said.append(f"refers {100 * point.appearance.referred:.1f} % of such images as unlike the others")
+        said.append(
+            f"refers {100 * point.appearance.referred:.1f}% of images like these as unlike the training "
+            "images"
+        )
     return ", ".join(said)
 
 

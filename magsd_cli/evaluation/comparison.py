@@ -21,7 +21,7 @@ from magsd_cli.recipe import Recipe, load_recipe, recipe_names, recipe_paper, re
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs: parameters, multiply-adds of one image, seconds of training (None: unknown)."""
+    """The cost of a network: parameters, multiply-adds of one image, seconds of training (None: unknown)."""
 
     parameters: int
     multiply_adds: int
@@ -82,7 +82,7 @@ def rows_of_suites(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, list[S
 def by_repeats(found: Sequence[Results]) -> list[list[Results]]:
     """The runs that are repeats of one another, by rising seed: all is the same in them but seed and folds.
 
-    A second run of the same seed is no repeat: it begins a group of its own.
+    A second run of the same seed is not a repeat: it begins a group of its own.
     """
     groups: list[tuple[tuple[object, ...], list[Results]]] = []
     for results in found:
@@ -121,7 +121,7 @@ def papers_rows(recipes: Sequence[Recipe]) -> list[list[tuple[int, str]]]:
 
 
 def _distance(recipe: Recipe, others: Sequence[Recipe]) -> int:
-    """How many keys of `recipe` differ, summed over `others`."""
+    """Count the keys of `recipe` that differ, summed over `others`."""
     this = dict(resolved_keys(recipe))
     return sum(value != this.get(key) for other in others for key, value in resolved_keys(other))
 
@@ -183,7 +183,7 @@ def _all_predictions(repeats: Sequence[ComparedRun]) -> Predictions | None:
 
 
 def _mean_cost(costs: Sequence[Cost]) -> Cost | None:
-    """Of one repeat."""
+    """Return the mean cost of one repeat."""
     if not costs:
         return None
     seconds = [cost.seconds for cost in costs if cost.seconds is not None]

@@ -1,4 +1,4 @@
-"""From the predictions of the folds to the run's table and metrics."""
+"""The predictions of the folds become the run's table and metrics."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FoldMetrics(TypedDict):
 
 
 class RunMetrics(FoldMetrics):
-    """What ``metrics.json`` holds."""
+    """The content of ``metrics.json``."""
 
     pooled_intervals: dict[str, Any]
     kind: str

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from magsd_cli.artifacts.sealed.parts import read_predictions
 from magsd_cli.artifacts.tables import (
     IN_TRAINING_DATA,
-    PREDICTION,
     SUM_TOLERANCE,
     class_probabilities,
     probability_column,
-    read_table,
     table_metadata,
 )
 from magsd_cli.data.layouts.listing import class_name
@@ -45,12 +44,15 @@ class ExternalPredictions:
 def read_external(
     path: Path, truth: Path | None, classes: tuple[str, ...], model_sha256: str
 ) -> ExternalPredictions:
-    """Outside images: the table that predict made in `path` with the CSV `truth`, or, without that, a CSV
-    `path` alone, with the columns label, p_<class> of every class and, if known, patient_id.
+    """Outside images: the table that predict made in `path`, a file or a folder of parts, with the CSV
+    `truth`; or, without that, a CSV `path` alone, with the columns label, p_<class> of every class and, if
+    known, patient_id.
 
     Raises `ArtifactError` for a file that cannot be read, a missing column, an unknown label or probabilities
     that are none, with the row's number, and for predictions of other networks than `model_sha256`.
     """
+    if not path.is_file():
+        raise ArtifactError(f"--external {path}: not found; name the table of `magsd predict`, or a CSV")
     if truth is None:
         return _read_csv(path, classes)
     return _read_labelled(path, truth, classes, model_sha256)
@@ -63,21 +65,21 @@ def _read_labelled(
 
     A path may be an end of the one in the table. One that fits no row or several is refused.
     """
-    table = read_table(predictions, PREDICTION)
+    table = read_predictions(predictions)
     about = table_metadata(table)
     refit = about.get("fold_networks_sha256")  # in a table of the run's refit network
     if (refit or about.get("model_sha256")) != model_sha256:
         raise ArtifactError(
-            f"{predictions}: was predicted by other networks than this run's; predict again with --model RUN"
+            f"{predictions}: was predicted by networks other than this run's; predict again with --model RUN"
         )
     if about.get("classes") != list(classes):
-        raise ArtifactError(f"{predictions}: is of other classes than the run; predict again")
+        raise ArtifactError(f"{predictions}: has other classes than the run; predict again")
     rows = table.select(["path", "status", "warnings", "refer"]).to_pylist()
     labels = _labels(truth, [row["path"] for row in rows], classes)
     kept = [i for i, row in enumerate(rows) if i in labels and _usable(row)]
     if not kept:
         raise ArtifactError(
-            f"{truth}: none of its images was predicted and is new to the model; nothing to score"
+            f"{truth}: none of its images is both in the table and new to the model; nothing to score"
         )
     found = Predictions(
         tuple(rows[i]["path"] for i in kept),
@@ -108,7 +110,7 @@ def _labels(truth: Path, paths: list[str], classes: tuple[str, ...]) -> dict[int
             if label not in classes:
                 raise ArtifactError(f"{truth}: row {number}: its label is none of {', '.join(classes)}")
             if len(fits) != 1 or fits[0] in found:
-                reason = "fits several images of the table" if fits else "is no image of the table"
+                reason = "matches several images of the table" if fits else "is not an image of the table"
                 raise ArtifactError(f"{truth}: row {number}: {row['path']!r} {reason}; fix the row")
             found[fits[0]] = (classes.index(label), row.get("patient_id", ""))
     except UsageError as error:

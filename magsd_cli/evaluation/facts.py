@@ -26,7 +26,8 @@ __all__ = ["Appearance", "Decision", "Facts", "OperatingPoint", "Run", "gather_f
 
 @dataclass(frozen=True)
 class Facts:
-    """What a report is made from. None (or empty): it is not there, and `results.missing` may say why.
+    """The facts that a report is made from. What is not there is None or empty, and `results.missing` may say
+    why.
 
     calibrated: the predictions, each fold's at the temperature of the others; decisions: whether each image
     is called positive by the temperature and threshold of the others, bool [N]; majority: the commonest

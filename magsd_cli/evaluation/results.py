@@ -1,4 +1,4 @@
-"""What a run left: its artifacts read, checked against each other, and what is missing with the reason.
+"""The artifacts of a run, read and checked against each other, with a reason for each that is missing.
 
 An artifact that is absent is a gap that a report states; one that is damaged, or belongs to something else,
 is refused: figures must not rest on it.
@@ -69,14 +69,14 @@ class Results:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images of each class were tested."""
+        """Count the tested images of each class."""
         return {row["class"]: row["n"] for row in self.metrics["pooled"]["per_class"]} if self.metrics else {}
 
 
 def read_results(path: Path) -> Results:
     """Read and check what the run in folder `path` left.
 
-    Raises `ArtifactError` when it is no run or not finished, or an artifact is damaged or does not fit.
+    Raises `ArtifactError` when it is not a run or not finished, or an artifact is damaged or does not fit.
     """
     run = open_run(path)
     missing: dict[str, str] = {}
@@ -117,12 +117,12 @@ def _read_metrics(run: Run, missing: dict[str, str]) -> RunMetrics | None:
     check_hash(path)
     metrics: RunMetrics = read_json(path)
     if metrics.get("classes") != list(run.classes):
-        raise ArtifactError(f"{path}: is of other classes than the run; {AGAIN}")
+        raise ArtifactError(f"{path}: has other classes than the run; {AGAIN}")
     return metrics
 
 
 def _read_refit(run: Run) -> int | None:
-    """How many images the run's refit network was trained on; None where it has none."""
+    """Return the number of images the run's refit network was trained on; None where it has none."""
     path = refit_path(run.path)
     if not path.exists():
         return None
@@ -158,9 +158,9 @@ def _read_table(run: Run, missing: dict[str, str]) -> tuple[pd.DataFrame | None,
     }
     for key, value in expected.items():
         if about.get(key) != value:
-            raise ArtifactError(f"{path}: its {key} is another than the run's; {AGAIN}")
+            raise ArtifactError(f"{path}: its {key} differs from the run's; {AGAIN}")
     if recorded_sha256(run) not in (None, about["model_sha256"]):
-        raise ArtifactError(f"{path}: is of other networks than the run's weights; {AGAIN}")
+        raise ArtifactError(f"{path}: belongs to networks other than the run's weights; {AGAIN}")
     frame: pd.DataFrame = table.to_pandas()
     if folds_path(run.path).exists():
         _check_folds(path, frame, run.folds(), run.trained)
@@ -173,7 +173,7 @@ def _check_folds(path: Path, table: pd.DataFrame, folds: pd.DataFrame, trained: 
     expected = folds[folds["fold"].isin(trained)][keys].sort_values("image_id").reset_index(drop=True)
     actual = table[keys].sort_values("image_id").reset_index(drop=True)
     if expected.astype(str).values.tolist() != actual.astype(str).values.tolist():
-        raise ArtifactError(f"{path}: other images, labels or folds than in folds.parquet; {AGAIN}")
+        raise ArtifactError(f"{path}: its images, labels or folds differ from folds.parquet; {AGAIN}")
 
 
 def _check_metrics(run: Run, metrics: RunMetrics, table: pd.DataFrame) -> None:
@@ -185,7 +185,7 @@ def _check_metrics(run: Run, metrics: RunMetrics, table: pd.DataFrame) -> None:
         for name, value in found.items()
         if isinstance(value, float)
     ):
-        raise ArtifactError(f"{metrics_path(run.path)}: does not follow from predictions.parquet; {AGAIN}")
+        raise ArtifactError(f"{metrics_path(run.path)}: does not match predictions.parquet; {AGAIN}")
 
 
 def _parts(metrics: FoldMetrics) -> tuple[Mapping[str, Any], ...]:
@@ -226,7 +226,7 @@ def read_cache(results: Results) -> Cache | None:
         return None
     cache = open_cache(results.cache)
     if cache.digest != results.run.cache_digest:
-        raise ArtifactError(f"{results.cache}: is another cache than the run's; {AGAIN}")
+        raise ArtifactError(f"{results.cache}: is not the run's cache; {AGAIN}")
     return cache
 
 

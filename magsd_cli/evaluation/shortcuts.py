@@ -38,7 +38,7 @@ DRAWS = 500
 
 
 def audit_shortcuts(results: Results, cache: Cache | None) -> ShortcutAudit:
-    """What the tested images give away without their lungs, of their class and their source.
+    """Measure what the tested images give away, without their lungs, of their class and their source.
 
     Without the cache or the predictions only what the tables hold is there; raises `ArtifactError` for
     damaged lung masks.
@@ -69,11 +69,11 @@ def _views(cache: Cache) -> tuple[dict[str, tuple[Features, bool]], str]:
     """Each view's name, its features and whether it holds no lung; and which region was removed."""
     lungs = _lungs(cache.path)
     region = chest_region(lungs, cache.preprocessing.size)
-    removed = f"Lungs removed: from every image the same region, {100 * region.mean():.0f} % of it, "
+    removed = f"Lungs removed: from every image the same region, {100 * region.mean():.0f}% of it, "
     if lungs is None:
         removed += "a rounded rectangle over the middle (there are no lung masks)."
     else:
-        removed += f"where lungs are in at least 5 % of the {len(lungs)} lung masks of this cache."
+        removed += f"where lungs are in at least 5% of the {len(lungs)} lung masks of this cache."
     views: dict[str, tuple[Features, bool]] = {
         "the border of the picture alone": (border_features, True),
         "the picture with the lungs removed": (lambda images: lungless_features(images, region), True),
@@ -91,7 +91,7 @@ def _lungs(path: Path) -> Images | None:
 def _shortcuts(
     features: dict[str, tuple[npt.NDArray[np.float64], bool]], tested: Predictions
 ) -> tuple[Shortcut, ...]:
-    """What each view tells of `tested`'s true classes, over its images, folds and patients."""
+    """Measure what each view tells of `tested`'s true classes, over its images, folds and patients."""
     found = []
     for view, (values, lungless) in features.items():
         probabilities = out_of_fold(values, tested.truth, tested.tested_in(), len(tested.classes))
@@ -129,8 +129,8 @@ def border_features(images: Images) -> Floats:
 
 
 def chest_region(lungs: Images | None, size: int) -> npt.NDArray[np.bool_]:
-    """Where lungs are on films of this kind, bool [S,S]: one region for all images, so that its shape says
-    nothing about one of them.
+    """Return where lungs are on films of this kind, bool [S,S]: one region for all images, so that its shape
+    says nothing about one of them.
 
     lungs: masks uint8 [M,S,S] of the lungs of some images; the region is where one in twenty of them has
     lung, a little widened. Without masks it is the middle of the picture: a rounded rectangle over 88% of its
@@ -198,7 +198,9 @@ def out_of_fold(features: Floats, labels: npt.ArrayLike, folds: npt.ArrayLike, c
 
 @dataclass(frozen=True)
 class Shortcut:
-    """What one view of the images gives away: the AUC of each class with its interval; `lungless` if none."""
+    """The information in one view of the images: the AUC of each class with its interval; `lungless` if it
+    shows no lungs.
+    """
 
     view: str
     areas: tuple[float, ...]
@@ -217,7 +219,7 @@ class Association:
 
 @dataclass(frozen=True)
 class ShortcutAudit:
-    """What was found of shortcuts to class and source; `removed` says what "lungs removed" means."""
+    """The shortcuts to class and source that were found; `removed` says what "lungs removed" means."""
 
     by_class: tuple[Shortcut, ...] = ()
     by_source: tuple[Shortcut, ...] = ()
@@ -229,7 +231,9 @@ class ShortcutAudit:
 def measure_association(
     labels: Sequence[str], sources: Sequence[str], patients: Sequence[str]
 ) -> Association | None:
-    """How strongly source and class go together, by bootstrap over patients; None for one source or class."""
+    """Measure how strongly source and class go together, by bootstrap over patients; None for one source or
+    class.
+    """
     plain = cramers_v(labels, sources)
     if plain is None:
         return None

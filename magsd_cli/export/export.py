@@ -21,7 +21,7 @@ from magsd_cli.artifacts.model_file import (
 )
 from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_point
 from magsd_cli.artifacts.runs import REFIT, Run, find_cache, model_sha256
-from magsd_cli.console import say
+from magsd_cli.console import counted, noted, say
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError, DeviceError, UsageError
 from magsd_cli.evaluation.results import read_cache, read_results
@@ -70,19 +70,22 @@ def export_run(run: Run, path: Path, int8: float | None = None, network: Network
     Raises `ArtifactError` where an export is not its network, or int8 answers too much otherwise.
     """
     images = _images(run)
-    networks = _networks(run, run.answering(network), images)
+    with noted(f"{path}: making the model file"):
+        networks = _networks(run, run.answering(network), images)
     head = _head(run, network)
-    equal = f"{len(networks)} networks, equal to torch's on {len(images)} images to {TOLERANCE:g}"
+    same = f"equal to torch on {counted(len(images), 'image')} within {TOLERANCE:g}"
+    equal = f"{counted(len(networks), 'network')}, {same}"
     if network == Network.refit:
-        equal = f"the refit network, equal to torch's on {len(images)} images to {TOLERANCE:g}"
+        equal = f"the refit network, {same}"
     if int8 is not None:
-        tested = networks if network == Network.folds else _networks(run, run.trained, images)
-        smaller, measured = quantize_run(run.path, tested, int8)
+        with noted(f"{path}: making and measuring 8-bit networks"):
+            tested = networks if network == Network.folds else _networks(run, run.trained, images)
+            smaller, measured = quantize_run(run.path, tested, int8)
         networks = smaller if network == Network.folds else _quantize_refit(run, networks[REFIT])
         head |= {"precision": "int8", "int8": measured}
         equal += f"; in {in_words(measured)}" + ("" if network == Network.folds else ", of the fold networks")
     write_model_file(path, head, networks)
-    say(f"{path}: {equal}")
+    say(f"{path}: {equal}", path=path, networks=len(networks))
 
 
 def _networks(run: Run, folds: Sequence[int], images: npt.NDArray[np.uint8]) -> dict[int, bytes]:
@@ -92,7 +95,7 @@ def _networks(run: Run, folds: Sequence[int], images: npt.NDArray[np.uint8]) -> 
 
 
 def _head(run: Run, network: Network) -> dict[str, Any]:
-    """What the model file of `network` says of itself."""
+    """Return the head of the model file of `network`."""
     calibrated, made = model_sha256(run), run.preprocessing
     point = read_operating_point(run.path, calibrated)
     refit = {"fold_networks_sha256": calibrated} if network == Network.refit else {}
@@ -128,11 +131,11 @@ def deploy(run: Run, operating: OperatingPoint) -> None:
             else:
                 export_run(run, path, network=network)
         except (ArtifactError, DeviceError) as error:
-            say(f"{error}; without {path.name} predict runs torch", level="warning")
+            say(f"{error}; without {path.name} predict uses torch", level="warning")
 
 
 def _is_of(run: Run, path: Path, network: Network) -> bool:
-    """Whether `path` is a whole model file of these networks of the run."""
+    """Return whether `path` is a whole model file of these networks of the run."""
     try:
         check_hash(path)
         found, expected = open_model_file(path), (model_sha256(run, network), model_sha256(run))
@@ -146,7 +149,7 @@ def _images(run: Run) -> npt.NDArray[np.uint8]:
     try:
         images = open_cache(find_cache(run)).images
     except ArtifactError as error:
-        say(f"{error}; so the export is checked on noise instead of on images", level="warning")
+        say(f"{error}; so the export is checked on noise instead of images", level="warning")
         rng = np.random.default_rng(0)
         side = run.preprocessing.size
         images = rng.integers(0, 256, (CHECKED, 1, side, side), dtype=np.uint8)
@@ -215,6 +218,6 @@ def _judge(before: Figures, after: Figures, margin: float, images: int, where: s
 
 
 def in_words(measured: Mapping[str, Any]) -> str:
-    """What was measured, as a line."""
+    """Say in a line what was measured."""
     figures = [f"{name} {measured['fp32'][name]:.4f} -> {measured['int8'][name]:.4f}" for name in JUDGED]
     return f"int8, out-of-fold {', '.join(figures)} on {measured['images']} images"

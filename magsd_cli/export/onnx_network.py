@@ -122,7 +122,7 @@ def quantize(data: bytes, images: npt.NDArray[np.uint8]) -> bytes:
         ) from error
 
     class Images(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-        """What the ranges are measured on, a few images at a time."""
+        """The images that the ranges are measured on, a few at a time."""
 
         def __init__(self) -> None:
             self._batches = iter(range(0, len(images), BATCH))

@@ -1,4 +1,4 @@
-"""What made a result: the algorithm as every object names it, and the UIDs that follow from it.
+"""The algorithm that made a result, as every object names it, and the UIDs that follow from it.
 
 A UID is 2.25 and the name-based UUID (RFC 4122, version 5; DICOM PS3.5, B.2) of what the object is made of:
 the images' own UIDs and contents, the networks' hash, the settings. The same question has the same UID on
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pydicom.sr.coding import Code
 
 from magsd_cli import __version__
-from magsd_cli.artifacts.files import sha256_bytes
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.hospital.sources import Source
 from magsd_cli.inference.decision import DecisionRules, in_metadata
 from magsd_cli.inference.model import Model
@@ -38,7 +38,7 @@ class Algorithm:
     operating_sha256: str = ""
 
     def parameters(self) -> list[str]:
-        """What Algorithm Identification says beside name and version."""
+        """The parameters of Algorithm Identification, beside name and version."""
         found = [f"model_sha256={self.model_sha256}"]
         if self.operating_sha256:
             found.append(f"operating_sha256={self.operating_sha256}")

@@ -15,9 +15,9 @@ from typing import Any
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from magsd_cli.artifacts.files import sha256_bytes
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.errors import UsageError
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.inference.decision import DISAGREE, UNLIKE, UNSURE
 
 SCHEME = "99MAGSD"
@@ -41,12 +41,12 @@ REGION: Code = codes.DCM.SelectedRegion
 
 PREDICTED = Code("predicted", SCHEME, "Class with the highest probability")
 REFERRAL = Code("referral", SCHEME, "Referral to a reader")
-REFER = Code("refer", SCHEME, "Leave it to a reader")
-NO_REASON = Code("no-reason", SCHEME, "Looked at, no reason to refer")
-NOT_CHECKED = Code("not-checked", SCHEME, "Its looks could not be checked")
+REFER = Code("refer", SCHEME, "Refer it to a reader")
+NO_REASON = Code("no-reason", SCHEME, "Checked, no reason to refer")
+NOT_CHECKED = Code("not-checked", SCHEME, "Its appearance could not be checked")
 REASON = Code("referral-reason", SCHEME, "Reason for the referral")
 REASONS = {
-    UNLIKE: Code("unlike-training", SCHEME, "Unlike the images of the training"),
+    UNLIKE: Code("unlike-training", SCHEME, "Unlike the training images"),
     DISAGREE: Code("folds-disagree", SCHEME, "The networks disagree"),
     UNSURE: Code("low-confidence", SCHEME, "Confidence below the limit"),
 }
@@ -101,7 +101,7 @@ _HOW = f"its first line is {','.join(COLUMNS)}, and each further line codes a cl
 
 
 def _own_value(name: str) -> str:
-    """A class's code value in our scheme: its name, or where that is no short plain text its hash."""
+    """A class's code value in our scheme: its name, or its hash where that is not short plain text."""
     if name.isascii() and len(name) <= LONGEST_VALUE and "\\" not in name:
         return name
     return f"class-{sha256_bytes(name.encode())[:10]}"

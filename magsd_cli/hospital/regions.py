@@ -55,10 +55,10 @@ KINDS = {
 
 
 def localize_with_objects(options: LocalizeOptions, folders: Mapping[str, Path]) -> tuple[Path, int]:
-    """As `localize`, and leave the objects of each kind (`SEG`, `SC`) in its folder of `folders`.
+    """Localize, and leave the objects of each kind (`SEG`, `SC`) in its folder of `folders`.
 
     An object that is there is kept. Returns the localization's folder and 3 where an image with an answer got
-    no object (it is no DICOM, or nothing is marked on it), else as `localize`. Raises as it does, and
+    no object (it is not DICOM, or nothing is marked on it), else as `localize`. Raises as it does, and
     `NoInputError` where no object of a kind could be made.
     """
     for folder in folders.values():
@@ -71,14 +71,14 @@ def localize_with_objects(options: LocalizeOptions, folders: Mapping[str, Path])
     for kind, folder in folders.items():
         with ExitStack() as stack:
             results = stack.enter_context(open_result_folder(folder, key))
-            outcomes[kind] = write_objects(done, KINDS[kind], results, options.map)
+            outcomes[kind] = write_objects(done, KINDS[kind], results)
     for kind, folder in folders.items():
         code = outcomes[kind].conclude(KINDS[kind].words, folder, code)
     return done.folder, code
 
 
-def write_objects(done: Localized, kind: Kind, results: ResultFolder, marked: Map) -> Outcome:
-    """The objects of a kind for each image of a finished localization of the map `marked` with an answer."""
+def write_objects(done: Localized, kind: Kind, results: ResultFolder) -> Outcome:
+    """The objects of a kind for each image of a finished localization that has an answer."""
     model, outcome = done.model, Outcome()
     algorithm = algorithm_of(model, rules_of(model), class_codes(model.classes, model.recipe))
     rows = read_table(table_path(done.folder), LOCALIZATION).to_pylist()
@@ -86,7 +86,7 @@ def write_objects(done: Localized, kind: Kind, results: ResultFolder, marked: Ma
         if row["status"] != "ok":
             continue
         try:
-            rule = RegionRule(float(row["threshold"]), marked)
+            rule = RegionRule(float(row["threshold"]), Map(row.get("map") or Map.attention))
             made = _object(path, row, done.folder, kind, rule, algorithm, results)
         except SourceError as error:
             outcome.refused[path] = error.reason
@@ -108,7 +108,7 @@ def _object(
     """Make the object of a kind for one image; False where it is there already."""
     source = open_source(path)
     if source.sha256 != row["sha256"]:
-        raise SourceError("the file changed after it was looked at; run it again with another --name")
+        raise SourceError("the file changed after it was analysed; run it again with another --name")
     target = results.object_path(source.study_uid, kind.name, kind.uid(source, rule, algorithm))
     if target.exists():
         return False

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from magsd_cli.artifacts.site_key import site_key
-from magsd_cli.console import printable, say
-from magsd_cli.errors import NoInputError
+from magsd_cli.console import counted, is_verbose, printable, say
+from magsd_cli.errors import NoInputError, UsageError
 from magsd_cli.hospital.algorithm import Algorithm, algorithm_of
 from magsd_cli.hospital.codes import class_codes
 from magsd_cli.hospital.result_folder import SR, ResultFolder, check_result_folder, open_result_folder
@@ -25,47 +25,56 @@ MOST_NAMED = 5
 
 @dataclass
 class Outcome:
-    """How many objects were made and kept, and why some could not be, by their source's path."""
+    """The numbers of objects made and kept, and why some could not be made, by their source's path."""
 
     made: int = 0
     kept: int = 0
     refused: dict[Path, str] = field(default_factory=dict)
 
     def conclude(self, what: str, folder: Path, code: int) -> int:
-        """Say what came of it; the exit code: `code`, or 3 where something was refused.
+        """Say how it ended; return the exit code: `code`, or 3 where something was refused.
 
         Raises `NoInputError` where nothing could be made.
         """
-        for path, reason in list(self.refused.items())[:MOST_NAMED]:
-            say(f"{printable(str(path))}: no {what}: {reason}", level="warning")
-        if len(self.refused) > MOST_NAMED:
+        said = [f"{printable(str(path))}: no {what}: {reason}" for path, reason in self.refused.items()]
+        for line in said if is_verbose() else said[:MOST_NAMED]:
+            say(line, level="warning")
+        if len(said) > MOST_NAMED and not is_verbose():
             counts = Counter(list(self.refused.values())[MOST_NAMED:])
-            more = "; ".join(f"{number} files: {reason}" for reason, number in counts.most_common())
+            more = "; ".join(
+                f"{counted(number, 'file')}: {reason}" for reason, number in counts.most_common()
+            )
             say(
                 f"... and {len(self.refused) - MOST_NAMED} more files without a {what}: {more}",
                 level="warning",
             )
-        say(f"{what}: {self.made} made, {self.kept} were there already, in {folder}")
+        words = f"{self.made} made, {self.kept} there already, in {folder}"
+        say(f"{what}: {words}", made=self.made, kept=self.kept, refused=len(said), folder=folder)
         if self.refused and not (self.made or self.kept):
             raise NoInputError(f"{folder}: no {what} could be made; name DICOM images of whole studies")
         return 3 if self.refused else code
 
 
 def predict_with_reports(options: PredictOptions, folder: Path, codes: Path | None) -> int:
-    """As `predict`, and leave a Structured Report for each study in `folder`.
+    """Predict, and leave a Structured Report for each study in `folder`.
 
     codes: a CSV with the codes of the classes, see `class_codes`. A report that is there is kept, one about a
     study that has grown names the earlier ones. Returns 3 where a file with an answer got no report (it is no
     DICOM, or its study has two patients), else as `predict`. Raises as it does, and `NoInputError` where no
     report could be made.
     """
+    if options.parts:
+        raise UsageError(
+            "--dicom-sr: needs the table in one file; name it with --out FILE, without a / behind"
+        )
     check_result_folder(folder)
     coded: dict[str, Any] = {}
 
     def check(model: Model) -> None:
         coded.update(class_codes(model.classes, model.recipe, codes))
 
-    answered = answer_files(replace(options, other_outputs=(*options.other_outputs, folder)), check)
+    options = replace(options, other_outputs=(*options.other_outputs, folder))
+    answered = answer_files(options, check, keep_answers=True)
     algorithm = algorithm_of(answered.model, answered.rules, coded)
     with open_result_folder(folder, lru_cache(partial(site_key, options.runs))) as results:
         outcome = write_reports(answered, algorithm, results)
@@ -75,9 +84,7 @@ def predict_with_reports(options: PredictOptions, folder: Path, codes: Path | No
 def write_reports(answered: Answered, algorithm: Algorithm, results: ResultFolder) -> Outcome:
     """A report for each study of the files that have an answer; headers are in memory a study at a time."""
     outcome = Outcome()
-    rows = {
-        path: row for path, row in zip(answered.files, answered.rows, strict=True) if row["status"] == "ok"
-    }
+    rows = {path: row for path, row in answered.rows.items() if row["status"] == "ok"}
     studies: dict[str, list[Path]] = defaultdict(list)
     for path in rows:
         try:

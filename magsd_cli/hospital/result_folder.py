@@ -32,7 +32,7 @@ class ResultFolder:
     key: Callable[[], bytes] = field(repr=False)
 
     def object_path(self, study_uid: str, kind: str, uid: str) -> Path:
-        """Where the object `uid` of a study is kept. `kind` is `SR`, `SEG` or `SC`."""
+        """Return the path of the object `uid` of a study. `kind` is `SR`, `SEG` or `SC`."""
         number = int(uid.rpartition(".")[2])  # of UIDs in 2.25: the UUID
         return self.path / f"{self._study(study_uid)}.{kind}.{number:032x}.dcm"
 
@@ -63,7 +63,7 @@ class ResultFolder:
 def check_result_folder(path: Path) -> None:
     """Make the folder with mode 0700 where it is not there.
 
-    Raises `UsageError` where it is no folder or others may enter it, `OutputError` where it cannot be made.
+    Raises `UsageError` where it is not a folder or is open to others, `OutputError` where it cannot be made.
     """
     try:
         path.mkdir(PRIVATE, parents=True, exist_ok=True)

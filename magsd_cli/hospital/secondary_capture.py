@@ -28,7 +28,7 @@ def build_sc(
     Raises `SourceError` for a picture of another kind.
     """
     if picture.ndim != 3 or picture.shape[2] != 3:
-        raise SourceError("its overlay is no RGB picture")
+        raise SourceError("its overlay is not an RGB picture")
     with quiet():
         capture = hd.sc.SCImage.from_ref_dataset(
             ref_dataset=source.header,

@@ -1,4 +1,4 @@
-"""Where the network looked as a DICOM Segmentation, which viewers lay over the film."""
+"""The attended region as a DICOM Segmentation, which viewers lay over the film."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from magsd_cli.hospital import codes
 from magsd_cli.hospital.algorithm import MAKER, Algorithm
 from magsd_cli.hospital.sources import UNICODE, Source, SourceError, quiet
 from magsd_cli.hospital.structured_report import equipment
-from magsd_cli.localization.threshold import DEFAULT_THRESHOLD
+from magsd_cli.localization.choice import DEFAULT_THRESHOLD
 from magsd_cli.settings import Map
 
 SERIES_NUMBER = 9902
@@ -24,18 +24,18 @@ CONTENT_LABELS = {Map.attention: "ATTENDED_REGION", Map.evidence: "CLASS_EVIDENC
 
 @dataclass(frozen=True)
 class RegionRule:
-    """How a region is cut from a map: what is over `threshold`, a share of the map's range in 0..1."""
+    """The rule by which a region is cut from a map: over `threshold`, a share of the map's range in 0..1."""
 
     threshold: float = DEFAULT_THRESHOLD
     map: Map = Map.attention
 
     @property
     def label(self) -> str:
-        """What the region is called."""
+        """The name of the region."""
         return LABELS[self.map]
 
     def key(self) -> tuple[str, ...]:
-        """What the UID of an object about the region follows from, beside image and model."""
+        """The words from which the UID of an object about the region follows, beside image and model."""
         return (f"{self.threshold:.6g}", *([] if self.map == Map.attention else [self.map.value]))
 
 
@@ -52,7 +52,7 @@ def build_seg(source: Source, mask: npt.NDArray[np.bool_], rule: RegionRule, alg
     Raises `SourceError` where the mask has another size, or marks nothing.
     """
     if mask.shape != source.shape:
-        raise SourceError("the region has another size than the image")
+        raise SourceError("the region and the image differ in size")
     if not mask.any():
         raise SourceError("the network's map marks nothing on it")
     about = equipment(algorithm, "Attended regions")
@@ -101,7 +101,7 @@ def _segment(source: Source, rule: RegionRule, algorithm: Algorithm) -> hd.seg.S
 
 
 def _completed(segmentation: Dataset, source: Source, algorithm: Algorithm) -> Dataset:
-    """With the source's patient orientation, empty where its header has none, and no UID by lot."""
+    """Add the source's patient orientation, empty where its header has none, and replace random UIDs."""
     orientation = source.header.get("PatientOrientation")
     segmentation.PatientOrientation = list(orientation) if orientation else None
     shared = segmentation.SharedFunctionalGroupsSequence[0]

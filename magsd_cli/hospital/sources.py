@@ -16,11 +16,11 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from magsd_cli.artifacts.files import sha256_bytes
 from magsd_cli.data.decode import DecodeError, read_bytes
 from magsd_cli.data.dicom.fields import text
 from magsd_cli.data.dicom.read import read_dataset
 from magsd_cli.data.dicom.start import dicom_start
+from magsd_cli.hashing import sha256_bytes
 
 UNICODE = "ISO_IR 192"
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
@@ -41,7 +41,7 @@ def quiet() -> Iterator[None]:
 
 
 class SourceError(Exception):
-    """Why no result object can be made for a source: `reason`, without anything of its header."""
+    """A source without a result object: `reason`, without anything of its header."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -72,7 +72,7 @@ class Source:
 
 
 def open_source(path: Path) -> Source:
-    """The source in a file. Raises `SourceError` where it is no DICOM, or lacks what a result refers to."""
+    """The source in a file. Raises `SourceError` where it is not DICOM, or lacks what a result refers to."""
     try:
         return source_from_bytes(read_bytes(path))
     except DecodeError as error:
@@ -82,7 +82,7 @@ def open_source(path: Path) -> Source:
 def source_from_bytes(data: bytes) -> Source:
     """The source in the bytes of a DICOM file. Raises `SourceError` as `open_source`."""
     if dicom_start(data) is None:
-        raise SourceError("no DICOM file: it has no study that a result could belong to")
+        raise SourceError("not a DICOM file, so it has no study for a result")
     with quiet():
         try:
             header = _unicode(read_dataset(data, header_only=True))
@@ -98,7 +98,7 @@ def one_study(sources: Sequence[Source]) -> None:
     if len({source.study_uid for source in sources}) > 1:
         raise SourceError("images of several studies")
     if len({source.patient_id for source in sources}) > 1:
-        raise SourceError("its images name two patients: nobody knows whose result this would be")
+        raise SourceError("its images name two patients, so a result would belong to neither")
 
 
 def _unicode(header: Dataset) -> Dataset:
@@ -108,7 +108,7 @@ def _unicode(header: Dataset) -> Dataset:
         if not value:
             raise SourceError(f"its header has no {name}, by which a result refers to it")
         if not UID(value).is_valid:
-            raise SourceError(f"the {name} of its header is no valid UID")
+            raise SourceError(f"the {name} of its header is not a valid UID")
     header.decode()
     header.SpecificCharacterSet = UNICODE
     for name in TYPE_2:

@@ -94,7 +94,7 @@ def equipment(algorithm: Algorithm, what: str) -> dict[str, Any]:
 
 
 def own_scheme() -> CodingSchemeIdentificationItem:
-    """What stands behind 99MAGSD."""
+    """Describe the coding scheme 99MAGSD."""
     return CodingSchemeIdentificationItem(
         designator=codes.SCHEME, name="Codes of magsd", uid=codes.SCHEME_UID, responsible_organization=MAKER
     )

@@ -1,1 +1,1 @@
-"""From prepared images to probabilities and attention."""
+"""Prepared images become probabilities and attention."""

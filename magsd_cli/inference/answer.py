@@ -1,4 +1,4 @@
-"""What every engine answers."""
+"""The answer of every engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what the networks say about one image to what predict says: probabilities, decision, referral.
+"""The networks' answers about one image become probabilities, a decision and a referral.
 
 The temperature is applied to each network before they are averaged: it was fitted on single networks, each on
 images that it never saw. No image is unseen by several networks, so the mean cannot have one of its own.
@@ -26,7 +26,9 @@ FEWEST_VOTERS = 3  # two networks that differ are a tie, and a tie is no finding
 
 @dataclass(frozen=True)
 class DecisionRules:
-    """How answers are decided. None leaves a rule out; `temperature` None: probabilities stay as they are."""
+    """The rules of a decision. None leaves a rule out; without a `temperature` probabilities stay
+    uncalibrated.
+    """
 
     classes: tuple[str, ...]
     temperature: float | None = None
@@ -63,7 +65,7 @@ _BROKEN, _AGAIN = "its operating point does not fit", "run `magsd calibrate` aga
 
 
 def appearance_of(model: Model) -> TrainingDistribution | None:
-    """How the images look that `model` was trained on, where that is stored. Raises `ArtifactError`."""
+    """Return how the training images of `model` look, where that is stored. Raises `ArtifactError`."""
     stored = model.operating.appearance if model.operating else None
     try:
         return None if stored is None else appearance_from_values(stored.plane.model_dump())
@@ -119,7 +121,7 @@ def _decision(calibrated: Floats, rules: DecisionRules) -> str | None:
 
 
 def in_metadata(model: Model, rules: DecisionRules) -> dict[str, Any]:
-    """What a prediction table says of how its rows came about."""
+    """Return the metadata of a prediction table: how its rows were made."""
     point = model.operating
     decided = point.decision if point else None
     return {

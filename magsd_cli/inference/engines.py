@@ -1,16 +1,15 @@
-"""What runs the network: ONNX Runtime on a CPU where there is a model file, torch otherwise."""
+"""The engines that run the networks: ONNX Runtime on a CPU where there is a model file, torch otherwise."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from magsd_cli.artifacts.model_file import ModelFile
-from magsd_cli.console import say
+from magsd_cli.console import counted, noted, say
 from magsd_cli.data.ingest import IngestTask
 from magsd_cli.errors import UsageError
 from magsd_cli.inference.answer import Prediction
@@ -18,8 +17,18 @@ from magsd_cli.inference.decision import appearance_of
 from magsd_cli.inference.model import Model, export_command
 from magsd_cli.inference.onnx_engine import onnx_worker, open_ensemble, predict_onnx
 from magsd_cli.inference.out_of_distribution import TrainingDistribution
-from magsd_cli.inference.scoring import FileAnswer, crashed_answer, one_by_one, score_files, tasks_for
-from magsd_cli.runtime.worker_pool import even_chunk, run_isolated
+from magsd_cli.inference.scoring import (
+    FileAnswer,
+    chunk_of,
+    count_of,
+    crashed_answer,
+    files_in_words,
+    one_by_one,
+    processes_for,
+    score_files,
+    tasks_for,
+)
+from magsd_cli.runtime.worker_pool import cores, run_isolated
 from magsd_cli.settings import Engine
 
 Images = npt.NDArray[np.uint8]
@@ -56,42 +65,45 @@ def choose_engine(
 
 
 def precision_of(model: Model, engine: str) -> str | None:
-    """What the networks compute in where that is not float32: other answers, which no table may mix."""
+    """Return the precision of the networks where it is not float32: their answers differ, so no table may mix
+    them.
+    """
     if engine != Engine.onnxruntime or model.model_file is None or model.model_file.precision == "fp32":
         return None
     return model.model_file.precision
 
 
 def _has_nvidia() -> bool:
-    """Whether a CUDA driver is loaded: asking torch would cost seconds where there is none."""
+    """Return whether a CUDA driver is loaded: asking torch would cost seconds where there is none."""
     return Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia/version").exists()
 
 
 def score_with_onnx(
-    model: Model, files: Sequence[Path], workers: int | None, gpus: int | None = None
+    model: Model, files: Iterable[Path], workers: int | None, gpus: int | None = None
 ) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order: worker processes that each decode and infer, and share nothing.
 
     Their number is `workers`, else `gpus` (which stands for processes on a CPU), else that of the cores.
     """
     assert model.model_file is not None
-    hands = min(workers or gpus or os.cpu_count() or 1, len(files))
+    hands = processes_for(files, workers or gpus)
     how = f"ONNX Runtime ({model.model_file.precision})"
-    say(f"{len(files)} files with {how} in {hands} {'process' if hands == 1 else 'processes'}")
-    chunk = even_chunk(len(files), hands, CHUNK)
+    words = f"{files_in_words(files)} with {how} in {counted(hands, 'process')}"
+    say(words, files=count_of(files), engine=Engine.onnxruntime.value, processes=hands)
+    chunk = chunk_of(files, hands, CHUNK)
     tasks = tasks_for(files, model.preprocessing)
     arguments = (model.model_file.networks_alone(), appearance_of(model), _spare_cores(hands))
     yield from run_isolated(onnx_worker, arguments, tasks, crashed_answer, hands, chunk)
 
 
 def _spare_cores(hands: int) -> int:
-    """How many cores each of `hands` processes has for itself."""
-    return max(1, (os.cpu_count() or 1) // max(1, hands))
+    """Return how many cores each of `hands` processes has for itself."""
+    return max(1, cores() // max(1, hands))
 
 
 def score_with_torch(
     model: Model,
-    files: Sequence[Path],
+    files: Iterable[Path],
     device: str,
     gpus: int | None,
     batch_size: int | None,
@@ -102,20 +114,21 @@ def score_with_torch(
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from magsd_cli.inference.torch_engine import load_ensemble, predict_images
-    from magsd_cli.runtime.device import choose_devices, describe
+    with noted("loading torch"):
+        from magsd_cli.inference.torch_engine import load_ensemble, predict_images
+        from magsd_cli.runtime.device import choose_devices, describe
 
     assert model.run is not None
     devices = choose_devices(device, gpus)
-    cores = os.cpu_count() or 1
     if devices[0].type == "cpu" and len(devices) > 1:
-        yield from _score_in_processes(model, files, min(len(devices), len(files)))
+        yield from _score_in_processes(model, files, processes_for(files, len(devices)))
         return
     # On a CPU one image at a time is as fast as a batch, and then a row is the same bits whatever else is
     # scored beside it, today or when an interrupted run is continued.
     size = batch_size or (1 if devices[0].type == "cpu" else 16)
-    hands = workers or (max(1, cores // 2) if devices[0].type == "cpu" else cores)
-    say(f"{len(files)} files on {', '.join(describe(device) for device in devices)}")
+    hands = processes_for(files, workers or (max(1, cores() // 2) if devices[0].type == "cpu" else None))
+    words = ", ".join(describe(device) for device in devices)
+    say(f"{files_in_words(files)} on {words}", files=count_of(files), devices=words)
     replicas = [(load_ensemble(model.run, model.folds, device), device) for device in devices]
 
     with ThreadPoolExecutor(len(devices)) as threads:
@@ -129,17 +142,19 @@ def score_with_torch(
             return np.concatenate(parts)
 
         together = size * len(devices)
-        yield from score_files(
-            files, model.preprocessing, score, min(hands, len(files)), together, appearance_of(model)
-        )
+        yield from score_files(files, model.preprocessing, score, hands, together, appearance_of(model))
 
 
 def _score_in_processes(
-    model: Model, files: Sequence[Path], hands: int
+    model: Model, files: Iterable[Path], hands: int
 ) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order, from `hands` processes on the CPU that each decode and run torch."""
     assert model.run is not None
-    say(f"{len(files)} files on the CPU in {hands} processes")
+    say(
+        f"{files_in_words(files)} on the CPU in {counted(hands, 'process')}",
+        files=count_of(files),
+        processes=hands,
+    )
     arguments = (model.run.path, model.folds, appearance_of(model))
     tasks = tasks_for(files, model.preprocessing)
     yield from run_isolated(torch_worker, arguments, tasks, crashed_answer, hands, CHUNK)
@@ -148,7 +163,7 @@ def _score_in_processes(
 def torch_worker(
     run: Path, folds: tuple[int, ...], appearance: TrainingDistribution | None
 ) -> Callable[[IngestTask], FileAnswer]:
-    """As `onnx_worker`, with torch and the networks of `folds` of `run`."""
+    """Make a worker's function as `onnx_worker` does, with torch and the networks of `folds` of `run`."""
     from magsd_cli.artifacts.runs import open_run
     from magsd_cli.inference.torch_engine import load_ensemble, predict_images
 
@@ -177,18 +192,19 @@ def score_one_by_one(
 
 
 def open_attention_engine(model: Model, device: str) -> AttentionEngine:
-    """What answers about one image at a time, with attention, from the networks of some folds."""
+    """Open an engine that answers about single images, with attention, from the networks of some folds."""
     if choose_engine(model, device=device) == Engine.onnxruntime:
         assert model.model_file is not None
-        say("with ONNX Runtime")
+        say("running ONNX Runtime on the CPU", engine=Engine.onnxruntime.value)
         return _onnx_attention_engine(model.model_file)
-    from magsd_cli.inference.torch_engine import load_ensemble, predict_images
-    from magsd_cli.runtime.device import choose_devices, describe
+    with noted("loading torch"):
+        from magsd_cli.inference.torch_engine import load_ensemble, predict_images
+        from magsd_cli.runtime.device import choose_devices, describe
 
     assert model.run is not None
     chosen = choose_devices(device)[0]
     ensemble = load_ensemble(model.run, model.folds, chosen)
-    say(f"on {describe(chosen)}")
+    say(f"running torch on {describe(chosen)}", engine=Engine.torch.value)
 
     def ask(image: Images, folds: tuple[int, ...]) -> Prediction:
         asked = ensemble if folds == ensemble.folds else ensemble.only(folds)
@@ -198,8 +214,8 @@ def open_attention_engine(model: Model, device: str) -> AttentionEngine:
 
 
 def _onnx_attention_engine(model_file: ModelFile) -> AttentionEngine:
-    cores = os.cpu_count() or 1
-    ensemble = open_ensemble(model_file, threads=cores, at_once=cores)
+    threads = cores()
+    ensemble = open_ensemble(model_file, threads=threads, at_once=threads)
 
     def ask(image: Images, asked: tuple[int, ...]) -> Prediction:
         chosen = ensemble if asked == ensemble.folds else ensemble.only(asked)

@@ -47,7 +47,7 @@ class Model:
 
     @property
     def network(self) -> Network:
-        """Which networks of its run answer."""
+        """The networks of its run that answer."""
         return Network.refit if self.folds == (REFIT,) else Network.folds
 
     def fold_of_content(self) -> dict[str, int] | None:
@@ -61,7 +61,7 @@ class Model:
         return {} if self.run is None else patient_of_content(self.run)
 
     def metadata(self) -> dict[str, Any]:
-        """What a table says of the model that made it."""
+        """Return the metadata about the model that a table carries."""
         refit = {"network": str(Network.refit), "fold_networks_sha256": self.fold_networks_sha256}
         return {
             **(refit if self.network == Network.refit else {}),
@@ -87,7 +87,7 @@ def open_model(model: Path | None, runs: Path, network: Network | None = None) -
                 f"--network {network}: {model} holds {_count(model_file.network, len(model_file.networks))}; "
                 "omit --network, or name the run with --model"
             )
-        say(f"model: {model} ({_count(model_file.network, len(model_file.networks))})")
+        say(f"model: {model} ({_count(model_file.network, len(model_file.networks))})", model=model)
         _say_whose_figures(model_file.network)
         return _of_model_file(model_file, None)
     network = network or Network.folds
@@ -125,8 +125,8 @@ def open_trained(model: Path | None, runs: Path, network: Network = Network.fold
             f"{run.path}: has no refit network"
             + (again or f"; train one with `magsd cv --resume {run.path} --refit`, or omit --network")
         )
-    newest = "; the newest run, another one with --model" if model is None else ""
-    say(f"model: {run.path} ({_count(network, len(run.trained))}{newest})")
+    newest = "; the newest run, choose another one with --model" if model is None else ""
+    say(f"model: {run.path} ({_count(network, len(run.trained))}{newest})", model=run.path)
     _say_whose_figures(network)
     return run
 

@@ -32,7 +32,7 @@ class OnnxEnsemble:
     folds: tuple[int, ...]
 
     def only(self, folds: Sequence[int]) -> OnnxEnsemble:
-        """The same with only the networks of `folds`. Raises `ValueError` for a fold it has not."""
+        """Return an ensemble of only the networks of `folds`. Raises `ValueError` for a fold it has not."""
         chosen = tuple(self.sessions[self.folds.index(fold)] for fold in folds)
         return OnnxEnsemble(chosen, self.size, tuple(folds))
 
@@ -40,7 +40,7 @@ class OnnxEnsemble:
 def onnx_worker(
     model: ModelFile, appearance: TrainingDistribution | None, at_once: int = 1
 ) -> Callable[[IngestTask], FileAnswer]:
-    """What a worker does with a file: decode it and infer at once. `at_once`: see `open_ensemble`.
+    """Make a worker's function, which decodes a file and infers at once. `at_once`: see `open_ensemble`.
 
     Raises `ArtifactError` as `open_ensemble` does.
     """
@@ -67,7 +67,7 @@ def open_ensemble(model: ModelFile, threads: int = 1, at_once: int = 1) -> OnnxE
 
 
 def open_session(data: bytes, threads: int = 1) -> Session:
-    """A session on the CPU. Raises `ArtifactError` when `data` is no network that this version can run."""
+    """A session on the CPU. Raises `ArtifactError` when `data` is not a network that this version can run."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -96,7 +96,8 @@ def run_session(session: Session, images: Images, with_attention: bool) -> Predi
 
 
 def predict_onnx(ensemble: OnnxEnsemble, images: Images, with_attention: bool = False) -> Prediction:
-    """As `predict_images` does with torch: the mean over the networks, of prepared images uint8 [N,1,S,S].
+    """Predict as `predict_images` does with torch: the mean over the networks, of prepared images uint8
+    [N,1,S,S].
 
     One image at a time, so that a row is the same bits whatever stands beside it; that costs nothing here.
     Raises `ArtifactError` for outputs that are not finite.

@@ -85,7 +85,7 @@ def fit_appearance(features: Floats) -> TrainingDistribution:
 
 
 def distance(appearance: TrainingDistribution, features: Floats) -> Floats:
-    """How far `features` [N,F] are from the training images, [N]: 1 is what those have on average.
+    """Measure how far `features` [N,F] are from the training images, [N]: 1 is their own average.
 
     The mean of two ratios: Mahalanobis' distance squared in the plane over its dimensions, and the squared
     distance from the plane over that of the training images.
@@ -114,7 +114,7 @@ def cross_fitted_distance(features: Floats, folds: npt.ArrayLike) -> Floats | No
 
 
 def appearance_to_values(appearance: TrainingDistribution) -> dict[str, Any]:
-    """As plain values for JSON, of five digits."""
+    """Return plain values for JSON, of five digits."""
     return {
         "mean": _rounded(appearance.mean),
         "scale": _rounded(appearance.scale),
@@ -129,7 +129,7 @@ def _rounded(values: Floats) -> list[float]:
 
 
 def appearance_from_values(values: Mapping[str, Any]) -> TrainingDistribution:
-    """What `appearance_to_values` made. Raises `KeyError` or `ValueError` for values that are none."""
+    """Read the values of `appearance_to_values`. Raises `KeyError` or `ValueError` for others."""
     mean, scale = (np.array(values[name], np.float64) for name in ("mean", "scale"))
     components, variances = (np.array(values[name], np.float64) for name in ("components", "variances"))
     if mean.shape != (FEATURES,) or scale.shape != mean.shape:

@@ -22,6 +22,7 @@ from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.answer import Prediction, joined
 from magsd_cli.method.zscore import column_z_score, z_score
 from magsd_cli.models.build import build_model
+from magsd_cli.models.origin import stay_offline
 from magsd_cli.models.output import Output
 from magsd_cli.recipe import Recipe
 from magsd_cli.runtime.device import WEIGHTS, generator_seed
@@ -49,12 +50,12 @@ class Ensemble:
         if not self.models or not self.classes:
             raise ValueError("an ensemble needs at least one network and one class")
         if self.folds and len(self.folds) != len(self.models):
-            raise ValueError(f"{len(self.folds)} fold numbers for {len(self.models)} networks")
+            raise ValueError(f"{len(self.folds)} fold numbers do not fit the networks: {len(self.models)}")
         for model in self.models:
             model.eval()
 
     def only(self, folds: Sequence[int]) -> Ensemble:
-        """The same ensemble with only the networks of `folds`. Raises `ValueError` for a fold it has not."""
+        """Return an ensemble of only the networks of `folds`. Raises `ValueError` for a fold it has not."""
         chosen = [self.folds.index(fold) for fold in folds]
         models = tuple(self.models[i] for i in chosen)
         return Ensemble(models, self.classes, self.size, tuple(folds))
@@ -95,7 +96,7 @@ def predict_images(
 
 @torch.inference_mode()
 def _predict_batch(models: Sequence[nn.Module], images: torch.Tensor, with_attention: bool) -> Prediction:
-    """What the networks say about uint8 [B,1,S,S]."""
+    """Return the networks' answers about uint8 [B,1,S,S]."""
     standard = z_score(images)
     outputs = [explain(model, standard) if with_attention else model(standard) for model in models]
     # In float64 the mean of five rows still sums to 1 within one float32 rounding.
@@ -142,7 +143,7 @@ class Mirrored(nn.Module):
         return self._both(self.network(images), self.network(images.flip(3)))
 
     def explain(self, images: Tensor) -> Output:
-        """As `forward`, with class-aware maps, which sum to the mean of the two answers' logits."""
+        """Return what `forward` does, with class-aware maps."""
         return self._both(explain(self.network, images), explain(self.network, images.flip(3)))
 
     @staticmethod
@@ -176,11 +177,11 @@ class ByColumn(nn.Module):
         return output
 
     def explain(self, images: Tensor) -> Output:
-        """As `forward`, with class-aware maps where the network has them."""
+        """Return what `forward` does, with class-aware maps."""
         return explain(self.network, column_z_score(images))
 
 
-def _as_it_predicts(model: nn.Module, recipe: Recipe) -> nn.Module:
+def as_it_predicts(model: nn.Module, recipe: Recipe) -> nn.Module:
     """The network with what the recipe does to an image before it, and to the answers."""
     if recipe.image.z_score == "column":
         model = ByColumn(model)
@@ -211,14 +212,21 @@ def trained_network(recipe: Recipe, classes: Sequence[str], weights: Path) -> nn
     settings = recipe.model.model_copy(update={"weights": "none"})
     model = build_model(settings, len(classes), recipe.seed)
     load_weights(model, weights, tuple(classes))
-    return _as_it_predicts(model, recipe)
+    return as_it_predicts(model, recipe)
 
 
-def untrained_ensemble(recipe: Recipe, classes: Sequence[str], folds: Sequence[int]) -> Ensemble:
-    """The networks of `folds` with the random weights that training from scratch begins with: a control."""
-    settings = recipe.model.model_copy(update={"weights": "none"})
+def untrained_ensemble(
+    recipe: Recipe, classes: Sequence[str], folds: Sequence[int], first_weights: bool = False
+) -> Ensemble:
+    """The networks of `folds` with the random weights that training from scratch begins with: a control.
+
+    `first_weights`: with the weights that their training began with, such as ImageNet's in the trunk. They
+    are not fetched: raises `ArtifactError` where they are not on this machine.
+    """
+    settings = recipe.model if first_weights else recipe.model.model_copy(update={"weights": "none"})
     models = []
     for fold in folds:
-        model = build_model(settings, len(classes), generator_seed(recipe.seed, fold, 0, WEIGHTS))
-        models.append(_as_it_predicts(model, recipe))
+        with stay_offline():
+            model = build_model(settings, len(classes), generator_seed(recipe.seed, fold, 0, WEIGHTS))
+        models.append(as_it_predicts(model, recipe))
     return Ensemble(tuple(models), tuple(classes), recipe.image.size, tuple(folds))

@@ -1,1 +1,1 @@
-"""Where the network looked (`magsd localize`): Fig. 7, eq. 12."""
+"""Localization (`magsd localize`): where the network looked; Fig. 7, eq. 12."""

@@ -12,9 +12,9 @@ from magsd_cli.artifacts.files import check_hash, read_json
 from magsd_cli.artifacts.runs import write_json_hashed
 from magsd_cli.artifacts.tables import LOCALIZATION, read_table, table_metadata
 from magsd_cli.errors import ArtifactError, UsageError
-from magsd_cli.localization.measure import LocalizationRow
+from magsd_cli.localization.row import LocalizationRow
 from magsd_cli.localization.scores import KindFigures
-from magsd_cli.settings import Map
+from magsd_cli.settings import BoxRule, Map
 
 
 class Summary(TypedDict):
@@ -23,8 +23,10 @@ class Summary(TypedDict):
     request: str
     model: str
     model_sha256: str
+    networks: NotRequired[int]  # not in those of earlier versions
     threshold: float | None
-    map: NotRequired[str]  # of earlier versions: the attention
+    map: str
+    box: str
     version: str
     files: int
     ok: int
@@ -35,8 +37,11 @@ class Summary(TypedDict):
     possibly_training_data: int
     own_data_by_its_unseen_fold: int
     controls: dict[str, str]
+    missing_controls: NotRequired[dict[str, str]]
     area_share: float | None
+    choices: NotRequired[dict[str, str]]
     thresholds: dict[str, str]
+    zones: NotRequired[dict[str, int]]
     kinds: dict[str, KindFigures]
 
 
@@ -52,11 +57,14 @@ class Localization:
     rows: tuple[LocalizationRow, ...] = field(default=(), repr=False)
     panel: bytes | None = field(default=None, repr=False)
     map: str = Map.attention
+    box: str = BoxRule.largest
     problem: str | None = None
 
 
 def localization_path(runs: Path, name: str) -> Path:
-    """Where the localization called `name` is kept. Raises `UsageError` for a name that is no folder name."""
+    """Return the folder of the localization called `name`. Raises `UsageError` for a name that is not a
+    folder name.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", name):
         raise UsageError(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
     return runs / "localize" / name
@@ -67,8 +75,23 @@ def table_path(folder: Path) -> Path:
     return folder / "localization.parquet"
 
 
+def csv_path(folder: Path) -> Path:
+    """Return the path of the localization table as CSV."""
+    return folder / "localization.csv"
+
+
+def figures_path(folder: Path) -> Path:
+    """Return the path of the figures: a row for each kind of truth, measure and control."""
+    return folder / "figures.csv"
+
+
+def zones_path(folder: Path) -> Path:
+    """Return the path of the zones: severity, map and brightness in each of each image."""
+    return folder / "zones.csv"
+
+
 def summary_path(folder: Path) -> Path:
-    """What was asked for, and the figures."""
+    """Return the path of ``summary.json``: the request, and the figures."""
     return folder / "summary.json"
 
 
@@ -88,7 +111,7 @@ def panel_path(folder: Path) -> Path:
 
 
 def histogram_path(folder: Path) -> Path:
-    """How the IoU is distributed over the images."""
+    """Return the path of the histogram of the IoU over the images."""
     return folder / "iou.png"
 
 
@@ -108,8 +131,8 @@ def finished_summary(folder: Path, request: str) -> Summary | None:
     summary = cast("Summary", read_json(summary_path(folder)))
     if summary.get("request") != request:
         raise UsageError(
-            f"{folder}: holds the answer to another question (model, images, truth or threshold differ); "
-            "choose another --name"
+            f"{folder}: holds a localization with another model, images, truth or options, or of an earlier "
+            "magsd, which measured less; choose another --name"
         )
     read_table(table_path(folder), LOCALIZATION)
     return summary
@@ -136,4 +159,5 @@ def read_localizations(folders: Iterable[Path]) -> Iterator[Localization]:
             tuple(cast("list[LocalizationRow]", table.to_pylist())),
             panel.read_bytes() if panel.is_file() else None,
             str(table_metadata(table).get("map", Map.attention)),
+            str(table_metadata(table).get("box", BoxRule.largest)),
         )

@@ -49,7 +49,7 @@ def classic_augment(images: Tensor, settings: Classic, generator: Generator) -> 
 def _choose_operations(
     batch: int, device: torch.device, settings: Classic, generator: Generator
 ) -> dict[str, Tensor]:
-    """Which operations each image gets: a random number, each with its probability, or all. bool [B]."""
+    """Choose the operations of each image: a random number, each with its probability, or all. bool [B]."""
     count = len(settings.operations)
     draws = torch.rand(batch, max(count, 1), device=device, generator=generator)
     if settings.choose == "random_number":

@@ -88,7 +88,7 @@ def attention_guided_step(
 
 
 def _shares(recipe: Recipe) -> tuple[float, float]:
-    """What the primary view's cross-entropy, and the loss of each guided view, are multiplied by."""
+    """Return the factors of the primary view's cross-entropy and of each guided view's loss."""
     views, settings = len(recipe.train.augment), recipe.soft_distance
     if recipe.train.loss == "mean_cross_entropy":
         return 1 / (1 + views), 1 / (1 + views)

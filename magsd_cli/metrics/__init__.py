@@ -1,1 +1,1 @@
-"""How good: rates, ROC, IoU, intervals, comparisons. Arrays in, plain numbers out."""
+"""Measures: rates, ROC, IoU, intervals, comparisons. Arrays in, plain numbers out."""

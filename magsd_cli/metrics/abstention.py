@@ -72,7 +72,7 @@ def tolerance_limit(
     values: [N] of images of so many `patients`; images of one patient are alike, so these are what counts.
     Without any assumption on their distribution (Wilks, Ann. Math. Stat. 12:91, 1941): of n patients as many
     may exceed it as Binomial(n, share) stays at or below with probability 1 - assurance. With too few
-    patients (under 59 for 5 % and 95 %) it is the largest value, and the second answer is False. Infinite
+    patients (under 59 for 5% and 95%) it is the largest value, and the second answer is False. Infinite
     for no value.
     """
     ordered = np.sort(np.asarray(values, np.float64))

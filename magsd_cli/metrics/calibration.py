@@ -1,4 +1,4 @@
-"""Whether a probability means what it says: temperature scaling, ECE, Brier score, calibration slope.
+"""The calibration of probabilities: temperature scaling, ECE, Brier score, calibration slope.
 
 Everything works on probabilities [N,K] and class numbers [N]; nothing here may be fitted and scored on the
 same images: `cross_fitted` fits on the other folds.

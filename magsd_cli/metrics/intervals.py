@@ -119,7 +119,7 @@ def rate_intervals(
 
 
 def _patients(name: str, labels: Integers, groups: Sequence[str]) -> int:
-    """On how many patients metric `name` rests: of the class, of the others, or of the smallest class."""
+    """Count the patients that metric `name` rests on: of the class, the others, or the smallest class."""
     people = np.array([group or f"image {i}" for i, group in enumerate(groups)], dtype=object)
     metric, _, number = name.partition(".")
     if metric == "accuracy":

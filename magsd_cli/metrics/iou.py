@@ -49,7 +49,8 @@ def enclosing_box(mask: Mask) -> Box | None:
 
 
 def pointing_hit(attention: npt.NDArray[np.floating], truth: Mask) -> bool:
-    """Whether the strongest pixel of `attention` [H,W] lies in the true mask [H,W] (the pointing game).
+    """Return whether the strongest pixel of `attention` [H,W] lies in the true mask [H,W] (the pointing
+    game).
 
     Where several pixels share the maximum, it is the one next to their centre of gravity.
     """

@@ -1,4 +1,4 @@
-"""What networks said of images, beside what is true of them."""
+"""Predictions of networks beside the true classes of the images."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Predictions:
         return self.folds
 
     def by_image(self) -> Predictions:
-        """The same in the order of the image ids."""
+        """Return the predictions in the order of the image ids."""
         return self.where(np.array(sorted(range(len(self)), key=self.image_ids.__getitem__), np.int64))
 
     def where(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Predictions:

@@ -29,7 +29,7 @@ class Counts(NamedTuple):
 
 
 def confusion_matrix(truth: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> Integers:
-    """How often true class i was called j: int64 [K, K], from class numbers [N] in 0..K-1."""
+    """Count how often true class i was predicted as j: int64 [K, K], from class numbers [N] in 0..K-1."""
     cells = np.asarray(truth, np.int64) * classes + np.asarray(predicted, np.int64)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
 

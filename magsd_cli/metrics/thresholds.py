@@ -62,7 +62,8 @@ def choose_threshold(positive: npt.ArrayLike, scores: npt.ArrayLike, rate: str, 
 def cross_fitted_decisions(
     truth: npt.ArrayLike, probabilities: npt.ArrayLike, folds: npt.ArrayLike, target: ThresholdTarget
 ) -> Booleans | None:
-    """Whether each image is called positive [N] by the temperature and threshold that the other folds chose.
+    """Return whether each image is called positive [N] by the temperature and threshold that the other folds
+    chose.
 
     truth: class numbers [N]; probabilities: as the networks say, [N,K]; folds: [N]. None with one fold, or
     where the others of a fold have no image to choose a threshold on.
@@ -84,7 +85,7 @@ def cross_fitted_decisions(
 
 
 def achieved(positive: npt.ArrayLike, called: npt.ArrayLike, groups: Sequence[str]) -> Achieved:
-    """What the calls `called` bool [N] achieve on images that are `positive` bool [N].
+    """Return the rates that the decisions `called` bool [N] achieve on images that are `positive` bool [N].
 
     groups: the patient of each image, for the intervals (bootstrap over patients, 20,000 samples, seed 0).
     """

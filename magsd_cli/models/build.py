@@ -35,7 +35,9 @@ def build_model(settings: Model, classes: int, seed: int) -> nn.Module:
     """
     if settings.name != "magsd":
         for key in changed_trunk(settings):
-            raise UsageError(f"model.{key}: is for model.name=magsd alone; leave it out for {settings.name}")
+            raise UsageError(
+                f"model.{key}: works only with model.name=magsd; leave it out for {settings.name}"
+            )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MODELS[settings.name](settings, classes)
@@ -44,7 +46,7 @@ def build_model(settings: Model, classes: int, seed: int) -> nn.Module:
 
 
 def first_weights_origin(settings: Model) -> Origin | None:
-    """Where the first weights of `settings`' network come from; None where they are random.
+    """Return the origin of the first weights of `settings`' network; None where they are random.
 
     Opens no connection: the SHA-256 is None where the file is not on this machine.
     """

@@ -12,7 +12,7 @@ SMALLEST = 1e-9
 
 
 class Pooled(NamedTuple):
-    """How a linear classifier came to its logits.
+    """The steps by which a linear classifier came to its logits.
 
     `features` F [B,C,h,w] and `attention` A [B,M,h,w], pooled to v_mk, the mean over pixels of A_m F_k
     (`attention_pooling`); `vector` [B, M * C] is v, `used` [B, M * C] what the classifier saw of it.

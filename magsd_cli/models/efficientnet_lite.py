@@ -105,7 +105,7 @@ def packaged_state(name: str) -> State | None:
 
 
 def packaged_origin(name: str) -> Origin | None:
-    """Where `packaged_state` takes its weights from; None where it has none."""
+    """Return the origin of the weights of `packaged_state`; None where it has none."""
     path = installed_file(name)
     if path is None:
         return None

@@ -46,7 +46,7 @@ class MANet(nn.Module):
         return Output(self.classifier(pooled.used), pooled.attention)
 
     def explain(self, images: Tensor) -> Output:
-        """As `forward`, with class-aware maps [B, K, h, w]."""
+        """Return what `forward` does, with class-aware maps [B, K, h, w]."""
         pooled = self._pool(images)
         features, seen = pooled.features, pooled
         match self.settings.pooling:
@@ -76,7 +76,7 @@ def trunk_features(settings: Model) -> tuple[ResNetFeatures | TimmFeatures, Trun
     name = settings.backbone
     if name.startswith(PREFIX):
         if settings.stages != Model().stages:
-            raise UsageError(f"model.stages: is for torchvision's ResNets alone; leave it out for {name}")
+            raise UsageError(f"model.stages: works only with torchvision's ResNets; leave it out for {name}")
         modern = TimmFeatures(name.removeprefix(PREFIX), settings.output_stride)
         return modern, timm_trunk(modern, name)
     features = ResNetFeatures(name, settings.output_stride, settings.stages)

@@ -100,7 +100,7 @@ def timm_state(backbone: str) -> State:
 
 
 def timm_origin(backbone: str) -> Origin:
-    """Where `timm_state` takes its weights from; the SHA-256 is None where they are not here."""
+    """Return the origin of the weights of `timm_state`; the SHA-256 is None where they are not here."""
     from huggingface_hub import try_to_load_from_cache
 
     name = backbone.removeprefix(PREFIX)
@@ -117,7 +117,7 @@ def timm_origin(backbone: str) -> Origin:
 
 
 def _settings(name: str) -> Any:
-    """What timm knows of its published weights: hf_hub_id, license."""
+    """Return what timm knows of its published weights: hf_hub_id, license."""
     import timm
 
     return timm.get_pretrained_cfg(name)
@@ -198,7 +198,7 @@ def _check_dilated(name: str, output_stride: int) -> None:
 
 def _no_stride(name: str, output_stride: int) -> UsageError:
     return UsageError(
-        f"model.output_stride={output_stride}: timm:{name} has none but 32; leave it out, or take a backbone "
+        f"model.output_stride={output_stride}: timm:{name} has only 32; leave it out, or take a backbone "
         f"of timm's {', '.join(DILATED)} (timm.list_models(module=...) names them)"
     )
 

@@ -1,4 +1,4 @@
-"""Where a network's first weights come from: ImageNet (torchvision's own files), a state dict, or nowhere."""
+"""First weights of a network: ImageNet (torchvision's own files), a state dict, or none."""
 
 from __future__ import annotations
 
@@ -126,14 +126,14 @@ def read_state_dict(path: Path) -> State:
         )
     except (OSError, *DAMAGED) as error:
         raise ArtifactError(
-            f"{path}: no readable state dict ({type(error).__name__}), and code in a file is never run; "
+            f"{path}: not a readable state dict ({type(error).__name__}), and code in a file is never run; "
             "save the network's state_dict() with torch.save or safetensors"
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
             found = found[wrapper]
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ArtifactError(f"{path}: no state dict; save the network's state_dict() and nothing else")
+        raise ArtifactError(f"{path}: not a state dict; save the network's state_dict() and nothing else")
     return {str(key).removeprefix("module."): value for key, value in found.items()}
 
 
@@ -170,7 +170,7 @@ def imagenet_state(name: str) -> State:
 
 
 def imagenet_origin(name: str) -> Origin:
-    """Where `imagenet_state` takes its weights from; the SHA-256 is None where the file is not here."""
+    """Return the origin of the weights of `imagenet_state`; the SHA-256 is None without the file."""
     weights, path = _published(name)
     digest = sha256_file(path) if path.is_file() else None
     return Origin(weights.url, path.name, digest, TORCHVISION_LICENCE)

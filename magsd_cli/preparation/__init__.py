@@ -1,1 +1,1 @@
-"""From sources of X-rays to a cache (`magsd prepare`)."""
+"""Sources of X-rays become a cache (`magsd prepare`)."""

@@ -1,4 +1,4 @@
-"""What a data recipe says (``recipes/data/*.toml``): sources, their labels as our classes, counts."""
+"""Data recipes (``recipes/data/*.toml``): sources, their labels as our classes, counts."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ def _select(record: Record, labels: Mapping[str, str], boxed: set[str] | None) -
     label = labels.get(record.label or "")
     problem = record.problem
     if label is None:
-        problem = problem or ("left_out", "its label is no class of this data set")
+        problem = problem or ("left_out", "its label is not a class of this data set")
     elif boxed is not None and record.image_id not in boxed:
-        problem = problem or ("no_box", "no box says where its disease is")
+        problem = problem or ("no_box", "no box marks its disease")
     return replace(record, label=label or record.label, problem=problem)
 
 
 def compare_counts(recipe: DatasetRecipe, used: Mapping[str, int]) -> str:
-    """How the counts used compare with the paper's, in words: "COVID-19 12 of 90, Pneumonia 168 of 168"."""
+    """Compare the counts used with the paper's, in words: "COVID-19 12 of 90, Pneumonia 168 of 168"."""
     return ", ".join(f"{label} {used.get(label, 0)} of {count}" for label, count in recipe.classes.items())

@@ -14,8 +14,8 @@ from magsd_cli.preparation.prepare import PrepareOptions, list_inputs_of
 from magsd_cli.preparation.samples import choose
 from magsd_cli.preparation.shards import done_cache, work_folder
 from magsd_cli.preparation.sources import source_key
-from magsd_cli.preparation.workplace import DECODING, hands_for
-from magsd_cli.runtime.worker_pool import plain, run_isolated
+from magsd_cli.preparation.workplace import DECODING
+from magsd_cli.runtime.worker_pool import hands_for, plain, run_isolated
 from magsd_cli.settings import Preprocessing
 
 MEASURED = 12  # files, evenly spread over the listing
@@ -26,7 +26,7 @@ def dry_run(options: PrepareOptions) -> None:
 
     Raises what `prepare` raises for sources that cannot be read; single files are not judged.
     """
-    listed, settings = list_inputs_of(options), options.preprocessing
+    listed, settings = list_inputs_of(options)[0], options.preprocessing
     positions = choose(listed.records, listed.per_class, listed.seed, set())
     files = [listed.records[position].path for position in positions]
     if not files:
@@ -39,19 +39,20 @@ def dry_run(options: PrepareOptions) -> None:
     folder = options.runs / "cache"
     done = done_cache(work_folder(folder, source_key(listed, settings, options.name, options.view)))
     if done is not None and done.is_file():
-        say(f"{done}: is this cache already; nothing would be left to do")
+        say(f"{done}: this cache is finished already; nothing would be left to do", cache=done)
         return
     name = options.name or "-".join(listed.names)
     say(
         f"would make {folder}/{name}-<hash>.h5 of {settings.size} px, at most {in_bytes(made)}; twice that "
-        "while it is put together",
+        "while it is being written",
         bytes=made,
     )
     hands = hands_for(len(files), options.workers)
     seconds, sample = measure(files, settings, options.view == "all")
-    total, ones = seconds * len(files) / hands, "process" if hands == 1 else "processes"
+    total = seconds * len(files) / hands
     say(
-        f"would take about {in_time(total)} in {hands} {ones}, by the time of {counted(sample, 'file')}; "
+        f"would take about {in_time(total)} in {counted(hands, 'process')}, estimated from "
+        f"{counted(sample, 'file')}; "
         "nothing was written",
         seconds=round(total, 1),
     )

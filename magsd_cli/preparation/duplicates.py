@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.console import counted
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -131,7 +133,8 @@ def guard(
     ).tolist()
     if pairs:
         crossing = _crossing(unknown, across)
-        notes.insert(0, f"{exact} exact duplicates, {pairs} pairs of near-duplicates ({crossing})")
+        copies = f"{counted(exact, 'exact duplicate')} among " if exact else ""
+        notes.insert(0, f"{copies}{counted(pairs, 'pair')} of near-duplicates ({crossing})")
     return samples, notes
 
 
@@ -144,7 +147,7 @@ def _pairs_within(patients: Counter[str]) -> tuple[int, int, int]:
 
 
 def _pairs_between(ours: Counter[str], theirs: Counter[str]) -> tuple[int, int, int]:
-    """The same for images of two hashes that are near each other."""
+    """Count the same as `_pairs_within` for images of two hashes that are near each other."""
     pairs = ours.total() * theirs.total()
     of_known = (ours.total() - ours[""]) * (theirs.total() - theirs[""])
     same = sum(n * theirs[patient] for patient, n in ours.items() if patient)
@@ -170,7 +173,7 @@ def _name_groups(groups: Sequence[int], frame: pd.DataFrame) -> list[str]:
 
 
 def _exclude_conflicts(samples: pd.DataFrame, used: pd.Index, same: Sequence[tuple[int, int]]) -> list[str]:
-    """Leave out every copy of a picture with different labels: one of them is wrong, nobody knows which."""
+    """Leave out every copy of a picture with different labels: one is wrong, and which is not known."""
     labels, ids = list(samples.loc[used, "label"]), list(samples.loc[used, "image_id"])
     links = [list(samples.loc[used, name]) for name in ("pixels_sha256", "perceptual_hash")]
     exact = group_images(links, same, len(used))
@@ -187,4 +190,4 @@ def _exclude_conflicts(samples: pd.DataFrame, used: pd.Index, same: Sequence[tup
         f"the same picture is labelled {' and '.join(sorted(known[exact[i]]))}" for i in wrong
     ]
     listed = ", ".join(ids[i] for i in wrong[:6]) + (", ..." if len(wrong) > 6 else "")
-    return [f"{len(wrong)} images left out: the same picture under different labels ({listed})"]
+    return [f"{counted(len(wrong), 'image')} left out: the same picture under different labels ({listed})"]

@@ -1,7 +1,7 @@
 """Ids of patients and exams that cannot be what they seem, and ids of several sources kept apart.
 
 One id for everybody comes from an anonymiser that writes one StudyInstanceUID or PatientID into every file;
-two hospitals both number their patients from 1. Nobody but the user knows: both are said.
+two hospitals both number their patients from 1. Only the user knows which, so both are pointed out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from magsd_cli.console import counted
 from magsd_cli.data.layouts import Listing, Record
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def odd_ids(samples: pd.DataFrame) -> list[str]:
             )
         elif len(others) and _suspicious(most, len(known), list(Counter(others).values())):
             notes.append(
-                f"one {word} id has {most} of {len(known)} images (first {first}), the others "
+                f"one {word} id has {most} of {counted(len(known), 'image')} (first {first}), the others "
                 f"{median(Counter(others).values()):g} at the median: if it is a word for unknown, leave "
                 f"{column} empty there"
             )
@@ -68,7 +69,9 @@ def shared_ids(listings: Mapping[str, Listing]) -> list[str]:
 
 
 def shared_header_ids(samples: pd.DataFrame, origins: Sequence[str], listed: Sequence[Record]) -> list[str]:
-    """The same for ids of DICOM headers, which are known after decoding; `origins` name each row's source."""
+    """Note ids of DICOM headers that sources share; they are known after decoding, `origins` name each row's
+    source.
+    """
     found: dict[str, set[str]] = {name: set() for name in origins}
     rows = zip(samples["patient_id"], samples["status"], origins, listed, strict=True)
     for patient, status, origin, record in rows:

@@ -23,7 +23,7 @@ from magsd_cli.artifacts.cache import Cache, cache_path, open_cache, write_cache
 from magsd_cli.artifacts.cache_truth import write_boxes, write_masks
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.site_key import site_key
-from magsd_cli.console import printable, progress, say
+from magsd_cli.console import counted, detail, is_verbose, noted, printable, progress, say
 from magsd_cli.data.decode import DecodeError
 from magsd_cli.data.ingest import Ingested, IngestTask
 from magsd_cli.data.layouts import Record
@@ -41,6 +41,7 @@ from magsd_cli.preparation.shards import (
     done_cache,
     images_of_shard,
     mark_done,
+    read_finished,
     read_images,
     read_rows,
     work_folder,
@@ -53,7 +54,7 @@ from magsd_cli.settings import Preprocessing
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What is asked for: folders or files of X-rays, or a data recipe and its archives."""
+    """The options of prepare: folders or files of X-rays, or a data recipe and its archives."""
 
     sources: Sequence[Path]
     runs: Path
@@ -83,63 +84,80 @@ def prepare(options: PrepareOptions) -> tuple[Path, int]:
         raise UsageError("--workers: a cluster shares the work out by itself; omit --workers")
     if options.view not in ("frontal", "all"):
         raise UsageError(f"--view {options.view}: must be frontal or all")
-    dataset = load_dataset_recipe(options.recipe) if options.recipe is not None else None
-    path, samples = _prepare_listed(_list(options, dataset), options)
+    with noted("prepare: listing the sources"):
+        listed, dataset = list_inputs_of(options)
+    detail(f"prepare: settings: {_settings_in_words(options)}")
+    path, samples = _prepare_listed(listed, options)
     if dataset is not None:
         counts = Counter(samples.loc[samples["status"] == "ok", "label"])
-        say(f"prepare: {options.recipe} against Table 1: {compare_counts(dataset, counts)}")
+        words = compare_counts(dataset, counts)
+        say(f"prepare: {options.recipe} against Table 1: {words}", recipe=options.recipe, used=dict(counts))
     return path, 3 if (samples["status"] == "error").any() else 0
 
 
-def list_inputs_of(options: PrepareOptions) -> Sources:
-    """All that `prepare` would read. Raises `UsageError` and `NoInputError` as it does."""
-    dataset = load_dataset_recipe(options.recipe) if options.recipe is not None else None
-    _checked(options.preprocessing)
-    return _list(options, dataset)
+def list_inputs_of(options: PrepareOptions) -> tuple[Sources, DatasetRecipe | None]:
+    """All that `prepare` would read, and the data recipe where there is one.
 
-
-def _list(options: PrepareOptions, dataset: DatasetRecipe | None) -> Sources:
+    Raises `UsageError` and `NoInputError` as `prepare` does.
+    """
     given = options
-    if dataset is None:
+    _checked(given.preprocessing)
+    if given.recipe is None:
         if given.named:
             raise UsageError(f"--source {given.named[0]}: belongs to a data recipe; add --recipe data/a")
-        return list_sources(
+        listed = list_sources(
             given.sources, given.layout, given.label_map, given.view, given.per_class, given.seed,
             given.separate_patients,
         )  # fmt: skip
+        return listed, None
+    dataset = load_dataset_recipe(given.recipe)
     if given.sources:
         raise UsageError(f"{given.sources[0]}: a data recipe takes --source NAME=PATH instead")
-    paths = named_sources(str(given.recipe), dataset, given.named)
-    return list_dataset(str(given.recipe), dataset, paths, given.label_map, given.view)
+    paths = named_sources(given.recipe, dataset, given.named)
+    return list_dataset(given.recipe, dataset, paths, given.label_map, given.view), dataset
 
 
 def _prepare_listed(listed: Sources, options: PrepareOptions) -> tuple[Path, pd.DataFrame]:
     """The cache of what is listed, and its samples table: found finished, continued or made."""
     settings, runs = options.preprocessing, options.runs
-    key = source_key(listed, settings, options.name, options.view)
+    with noted("prepare: looking up sizes and times of the files"):
+        key = source_key(listed, settings, options.name, options.view)
     folder = runs / "cache"
     work = work_folder(folder, key)
     with lock(work / "lock"):
         sweep_orphans(folder)
         finished = _finished(work)
         if finished is not None:
-            say(f"prepare: {finished.path}: nothing is left to do")
+            say(f"prepare: {finished.path}: finished already, nothing left to do", cache=finished.path)
             return finished.path, finished.samples()
-        rows, shards = read_rows(work)
+        codes, shards = read_finished(work)
         task = partial(IngestTask, preprocessing=settings, lateral=options.view == "all")
         site = lru_cache(partial(site_key, runs, options.key_file))
         with _workplace(options, site) as place:
-            chosen = _ingest_all(listed, task, place, work, rows, shards)
-            samples = build_samples(listed.records, rows, chosen, site)
-            samples = _grouped(_with_origins(samples, listed), place)
+            chosen = _ingest_all(listed, task, place, work, codes, shards)
+            with noted("prepare: looking for duplicates and patients in common"):
+                samples = build_samples(listed.records, read_rows(work), chosen, site)
+                samples = _grouped(_with_origins(samples, listed), place)
         _refuse_empty(samples, listed)
         classes, name = used_classes(samples), options.name or _cache_name(listed.names)
-        _write_truth(listed, cache_path(folder, name, samples, settings, classes), samples, settings.size)
-        images = read_images((i for i, status in enumerate(samples["status"]) if status == "ok"), shards)
-        path = write_cache(folder, name, samples, images, classes, settings, source_digest=key)
-        mark_done(work, path)
+        with noted("prepare: writing the cache"):
+            _write_truth(listed, cache_path(folder, name, samples, settings, classes), samples, settings.size)
+            images = read_images((i for i, status in enumerate(samples["status"]) if status == "ok"), shards)
+            path = write_cache(folder, name, samples, images, classes, settings, source_digest=key)
+            mark_done(work, path)
     _summarise(samples, path)
     return path, samples
+
+
+def _settings_in_words(options: PrepareOptions) -> str:
+    """The options that decide what the images are, with their defaults filled in."""
+    made = options.preprocessing
+    values: dict[str, Any] = {
+        "layout": options.layout, "size": made.size, "clahe": made.clahe, "clip-limit": made.clip_limit,
+        "tiles": made.tiles, "view": options.view, "per-class": options.per_class, "seed": options.seed,
+        "recipe": options.recipe, "separate-patients": options.separate_patients,
+    }  # fmt: skip
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 
 
 def _workplace(options: PrepareOptions, site: Callable[[], bytes]) -> AbstractContextManager[Workplace]:
@@ -167,7 +185,7 @@ def _finished(work: Path) -> Cache | None:
         cache = open_cache(path)
         cache.samples()
     except ArtifactError as error:
-        say(f"prepare: {error}; it is made again")
+        say(f"prepare: {error}; making it again", level="warning")
         return None
     return cache
 
@@ -177,19 +195,20 @@ def _ingest_all(
     task: partial[IngestTask],
     place: Workplace,
     work: Path,
-    rows: dict[int, dict[str, Any]],
+    codes: dict[int, str],
     shards: dict[int, Path],
 ) -> list[int]:
-    """Decode what is chosen and not yet in `rows`; with a number per class, images that fail are replaced."""
+    """Decode what is chosen and not yet in `codes`; with a number per class, failed images are replaced."""
     while True:
-        failed = {p for p, row in rows.items() if row["error_code"]} if listed.per_class else set()
+        failed = {p for p, code in codes.items() if code} if listed.per_class else set()
         chosen = choose(listed.records, listed.per_class, listed.seed, failed)
-        missing = [position for position in chosen if position not in rows]
+        missing = [position for position in chosen if position not in codes]
         if not missing:
             return chosen
-        if rows and not failed:
-            say(f"prepare: continuing, {len(rows)} of {len(chosen)} images are done")
-        _ingest(listed.records, missing, task, place, work, rows, shards)
+        if codes and not failed:
+            words = f"{len(codes)} of {counted(len(chosen), 'image')} are done already"
+            say(f"prepare: continuing, {words}", done=len(codes), total=len(chosen))
+        _ingest(listed.records, missing, task, place, work, codes, shards)
 
 
 def _ingest(
@@ -198,7 +217,7 @@ def _ingest(
     task: partial[IngestTask],
     place: Workplace,
     work: Path,
-    rows: dict[int, dict[str, Any]],
+    codes: dict[int, str],
     shards: dict[int, Path],
 ) -> None:
     tasks = [task(records[position].path) for position in positions]
@@ -209,11 +228,11 @@ def _ingest(
     def flush() -> None:
         if finished:
             path = write_shard(work, finished)
-            rows.update({position: row for position, (row, _) in finished.items()})
+            codes.update({position: row["error_code"] for position, (row, _) in finished.items()})
             shards.update({p: path for p, (_, image) in finished.items() if image is not None})
             finished.clear()
 
-    with progress("prepare", len(positions)) as bar:
+    with progress("prepare", len(positions), "files") as bar:
         results, done = place.read(tasks), 0
         try:
             for some in results:
@@ -227,7 +246,12 @@ def _ingest(
             results.close()
             flush()
     seconds = time.perf_counter() - start
-    say(f"prepare: read {len(positions)} files in {seconds:.1f} s ({len(positions) / seconds:.0f} images/s)")
+    pace = len(positions) / seconds
+    say(
+        f"prepare: read {counted(len(positions), 'file')} in {seconds:.1f} s ({pace:.0f} images/s)",
+        files=len(positions),
+        seconds=round(seconds, 3),
+    )
 
 
 def _row(outcome: Ingested) -> tuple[dict[str, Any], npt.NDArray[np.uint8] | None]:
@@ -277,11 +301,11 @@ def _write_truth(listed: Sources, path: Path, samples: pd.DataFrame, size: int) 
             try:
                 yield image_id, kind, draw_mask(mask, size)
             except DecodeError as error:
-                say(f"prepare: mask of {printable(image_id)}: {error}; it is left out")
+                say(f"prepare: mask of {printable(image_id)}: {error}; left out", level="warning")
 
     if used:
         write_masks(path, drawn(), size)
-        say(f"prepare: {len(used)} masks and their images")
+        say(f"prepare: {counted(len(used), 'mask')} kept beside the cache", masks=len(used))
 
 
 def _summarise(samples: pd.DataFrame, path: Path) -> None:
@@ -289,7 +313,9 @@ def _summarise(samples: pd.DataFrame, path: Path) -> None:
     counts = ", ".join(
         f"{label or 'unlabelled'} {count}" for label, count in sorted(Counter(used["label"]).items())
     )
-    say(f"prepare: {path}: {len(used)} images used ({counts})")
+    labels = {str(label): count for label, count in Counter(used["label"]).items()}
+    words = f"{counted(len(used), 'image')} used ({counts})"
+    say(f"prepare: {path}: {words}", cache=path, images=len(used), labels=labels)
     for status in ("excluded", "error"):
         rows = samples[samples["status"] == status]
         if len(rows):
@@ -297,14 +323,18 @@ def _summarise(samples: pd.DataFrame, path: Path) -> None:
             codes = ", ".join(f"{code} {count}" for code, count in common)
             first = rows.iloc[0]
             reason = f"{printable(first['path'])}: {first['error']}"
-            word = "left out" if status == "excluded" else "errors"
-            say(f"prepare: {len(rows)} {word}: {codes}; first: {reason}")
+            word = "left out" if status == "excluded" else "with an error"
+            text = f"prepare: {counted(len(rows), 'file')} {word}: {codes}; first: {reason}"
+            say(text, status=status, files=len(rows), codes=dict(common))
+            for row in rows.to_dict("records") if is_verbose() else ():
+                detail(f"prepare: {printable(row['path'])}: {row['error_code']}: {row['error']}")
     warned = int((used["warnings"].map(len) > 0).sum())
     if warned:
-        say(f"prepare: {warned} images with a warning; see the samples table")
+        say(f"prepare: {counted(warned, 'image')} with a warning; see the samples table", warned=warned)
     unknown = int((used["patient_id"] == "").sum())
     if unknown:
-        say(f"prepare: {unknown} images without a known patient: folds cannot keep those patients together")
+        words = f"{counted(unknown, 'image')} without a known patient"
+        say(f"prepare: {words}: folds cannot keep those patients together", unknown_patients=unknown)
 
 
 def _cache_name(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What `prepare` was pointed at: the records of every source in one list, and the identity of the work."""
+"""The sources given to `prepare`: the records of all of them in one list, and the identity of the work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from magsd_cli.console import say
+from magsd_cli.console import counted, say
 from magsd_cli.data.decode import check_size, read_bytes
 from magsd_cli.data.decode_error import DecodeError
 from magsd_cli.data.headers import read_header
@@ -118,7 +118,9 @@ def _say_look_alikes(records: Sequence[Record]) -> None:
     for names in look_alikes({record.label for record in records if record.label is not None}):
         say(
             f"prepare: the classes {' and '.join(names)} differ only in case, blanks or dashes; "
-            f'if they are one, join them with --map "{names[0]}={names[-1]}"'
+            f'if they are one, join them with --map "{names[0]}={names[-1]}"',
+            level="warning",
+            labels=list(names),
         )
 
 
@@ -154,13 +156,21 @@ def _say_listing(source: Path, listing: Listing) -> None:
         f"{label or 'unlabelled'} {count}" for label, count in sorted(labels.items(), key=str)
     )
     patients = {record.patient_id for record in usable} - {""}
-    known = f"{len(patients)} patients" if patients else "patients unknown"
-    say(f"prepare: {source}: layout {listing.layout}, {len(usable)} images ({classes}), {known}")
+    known = counted(len(patients), "patient") if patients else "patients unknown"
+    words = f"layout {listing.layout}, {counted(len(usable), 'image')} ({classes}), {known}"
+    say(
+        f"prepare: {source}: {words}",
+        source=source,
+        layout=listing.layout,
+        images=len(usable),
+        labels={str(label): count for label, count in labels.items()},
+        patients=len(patients),
+    )
     for note in listing.notes:
         say(f"prepare: {note}")
     left_out = left_out_in_words(listing)
     if left_out:
-        say(f"prepare: {source}: {left_out}")
+        say(f"prepare: {source}: {left_out}", source=source)
 
 
 def source_key(listed: Sources, settings: Preprocessing, name: str | None, view: str) -> str:

@@ -1,22 +1,19 @@
-"""Where `magsd prepare` does its work: processes of this machine, or tasks of a Ray cluster."""
+"""The place where `magsd prepare` does its work: processes of this machine, or tasks of a Ray cluster."""
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from magsd_cli.console import say
 from magsd_cli.data.identity import keyed_hash
 from magsd_cli.data.ingest import Ingested, IngestTask, ingest
-from magsd_cli.errors import DeviceError
 from magsd_cli.preparation.duplicates import BLOCK, Packed, Pairs, compare_rows
 from magsd_cli.preparation.shards import images_of_shard
 from magsd_cli.runtime.cluster import RETRIES, connected, in_order, task_result
-from magsd_cli.runtime.worker_pool import Crash, Limits, even_chunk, plain, run_isolated
+from magsd_cli.runtime.worker_pool import Crash, Limits, even_chunk, hands_for, plain, run_isolated
 
 CHUNK = 8  # files that travel to a worker together
 DECODING = Limits(memory=2 * 2**30)
@@ -63,9 +60,6 @@ def on_cluster(address: str, site_key: Callable[[], bytes]) -> Iterator[Workplac
                 if not isinstance(outcome, ray.exceptions.RayError):
                     yield outcome
                     continue
-                if not ray.is_initialized() or not any(node["Alive"] for node in _nodes(ray)):
-                    words = "went away; run it again to continue, with or without --cluster"
-                    raise DeviceError(f"--cluster {address}: {words}") from outcome
                 yield from here(1).read(shard)
 
         def compare(packed: Packed, most: int) -> Pairs:
@@ -78,7 +72,7 @@ def on_cluster(address: str, site_key: Callable[[], bytes]) -> Iterator[Workplac
 
 
 def ingest_task(tasks: Sequence[IngestTask], site_key: bytes) -> list[Ingested]:
-    """In a Ray task: what came of each file, ids of its header as keyed hashes.
+    """Return, in a Ray task, what came of each file, with ids of its header as keyed hashes.
 
     An alarm ends the process where a file takes longer than `DECODING` allows.
     """
@@ -97,25 +91,9 @@ def _with_hashed_ids(outcome: Ingested, site_key: bytes) -> Ingested:
     return replace(outcome, meta=replace(outcome.meta, **hashed), ids_are_hashed=True)
 
 
-def _nodes(ray: Any) -> list[Any]:
-    try:
-        return list(ray.nodes())
-    except Exception:  # Ray raises what it likes where its head is gone
-        return []
-
-
 def _crashed(_task: IngestTask, crash: Crash) -> Ingested:
     if crash.code == "timeout":
         return Ingested(error_code="decoder_timeout", error=f"decoding took more than {crash.cause}")
     if crash.code == "unexpected":
         return Ingested(error_code="decoder_crashed", error=crash.reason)
     return Ingested(error_code="decoder_crashed", error=f"decoding it ended its process ({crash.cause})")
-
-
-def hands_for(count: int, workers: int | None = None) -> int:
-    """How many processes read `count` files; None: as many as there are cores for this process."""
-    return min(workers or _cores(), count)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -53,7 +53,7 @@ def training_figure(histories: Mapping[int, Mapping[str, Sequence[float]]]) -> D
             "marker": "o" if len(history["loss"]) == 1 else None,
         }
         epochs = np.arange(1, len(history["loss"]) + 1)
-        left.plot(epochs, history["loss"], label=f"fold {fold + 1}", **style)
+        left.plot(epochs, history["loss"], label=f"fold {fold}", **style)
         right.plot(epochs, 100 * np.asarray(history["train_share_correct"]), **style)
     left.set(xlabel="epoch", ylabel="training loss (nats)", title="Loss")
     right.set(xlabel="epoch", ylabel="training accuracy (%)", title="Training accuracy")
@@ -106,7 +106,7 @@ def coverage_figure(coverage: Floats, error: Floats, overall: float) -> Drawing:
 
 
 def iou_figure(distributions: Mapping[str, Mapping[str, Floats]]) -> Drawing:
-    """How many images reach which IoU; a chart for each kind of truth, in it a line for each control.
+    """Draw how many images reach which IoU: a chart for each kind of truth, in it a line for each control.
 
     distributions: title -> name -> IoU of each image [N]; the first name is drawn as bars.
     """
@@ -138,7 +138,9 @@ def gallery_figure(cases: Sequence[Case]) -> Drawing:
     for number, case in enumerate(cases):
         plain_axes, overlay_axes = grid[2 * number], grid[2 * number + 1]
         plain_axes.imshow(case.pixels, cmap="gray", vmin=0, vmax=255)
-        title = "\n".join(shorten(line, 42) for line in case.title.split("\n"))  # not over the next one's
+        # The first line has the room of both pictures, the last one stands beside the next title.
+        *above, last = case.title.split("\n")
+        title = "\n".join([*(shorten(line, 50) for line in above), shorten(last, 50 if not above else 30)])
         plain_axes.set_title(plain(title), fontsize=8, loc="left")
         overlay_axes.imshow(case.pixels, cmap="gray", vmin=0, vmax=255)
         if case.attention is not None:
@@ -148,7 +150,7 @@ def gallery_figure(cases: Sequence[Case]) -> Drawing:
         bar = figure.colorbar(scale, ax=list(grid), location="bottom", fraction=0.04, aspect=60, shrink=0.6)
         bar.set_label("attention, as a share of its range in each image", fontsize=8)
         bar.ax.tick_params(labelsize=8)
-    return drawing(figure)
+    return Drawing(drawing(figure).png)  # photographs: as SVG they have three times the bytes
 
 
 def _lay_over(axes: Axes, case: Case) -> None:

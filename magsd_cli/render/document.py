@@ -1,4 +1,4 @@
-"""What a report is made of: a list of frozen blocks, which Markdown and HTML both render in full."""
+"""The parts of a report: a list of frozen blocks, which Markdown and HTML both render in full."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from typing import Any
 NOT_FOR_DIAGNOSIS = "Not for clinical diagnosis."
 _CODE = re.compile("\ue000(.*?)\ue001")
 
+#: Numbers that belong together: in brackets, such as [1.2 to 3.4], or around a ±.
+_NUMBERS = re.compile(
+    r"[(\[][-+±−\d.,%\s]*\d[-+±−\d.,%\s]*(?:to [-+−\d.,%\s]+)?[)\]]|[-+−]?\d[\d.,]*%? ± \d[\d.,]*%?"
+)
+
 
 @dataclass(frozen=True)
 class Heading:
-    """A section's title; `level` 2 or 3 (1 is the document's own title)."""
+    """A section's title; `level` 2 to 4 (1 is the document's own title)."""
 
     text: str
     level: int = 2
@@ -106,19 +111,35 @@ class GalleryCase:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Single cases to look through; `total` of them were tested, not all of which are shown."""
+    """Single cases to look through; `total` of them were tested, not all of which are shown.
+
+    with_attention: the pictures show the image twice, the second time with the attention over it.
+    """
 
     classes: tuple[str, ...]
     cases: tuple[GalleryCase, ...] = field(repr=False)
     total: int = 0
+    with_attention: bool = False
 
     def head(self) -> str:
-        """How many of how many are shown."""
+        """Say how many of how many are shown."""
         wrong = sum(case.truth != case.predicted for case in self.cases)
         return f"Shown are {len(self.cases)} of {self.total} tested images, {wrong} of them called wrong."
 
 
-Block = Heading | Paragraph | Caution | Link | Bullets | Commands | Table | Figure | Gallery
+@dataclass(frozen=True)
+class Annex:
+    """A document of its own that belongs to the report.
+
+    Markdown has it as `file` beside the report, and a link; the HTML page has it inside, under `title`.
+    """
+
+    title: str
+    file: str
+    document: Document
+
+
+Block = Heading | Paragraph | Caution | Link | Bullets | Commands | Table | Figure | Gallery | Annex
 
 
 @dataclass(frozen=True)
@@ -131,6 +152,22 @@ class Document:
     def figures(self) -> Iterator[Figure]:
         """The pictures, in order."""
         return (block for block in self.blocks if isinstance(block, Figure))
+
+    def annexes(self) -> Iterator[Annex]:
+        """The documents that belong to it, in order."""
+        return (block for block in self.blocks if isinstance(block, Annex))
+
+    def whole(self) -> Document:
+        """The same with its annexes inside, each a section under its title."""
+        blocks: list[Block] = []
+        for block in self.blocks:
+            if not isinstance(block, Annex):
+                blocks.append(block)
+                continue
+            blocks.append(Heading(block.title))
+            for part in block.document.whole().blocks:
+                blocks.append(Heading(part.text, part.level + 1) if isinstance(part, Heading) else part)
+        return Document(self.title, tuple(blocks))
 
 
 def code(text: str) -> str:
@@ -168,9 +205,20 @@ def text_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]])
     return Table(caption, tuple(head), tuple(tuple(str(c) for c in row) for row in rows), numeric=False)
 
 
-def interval_text(interval: tuple[float | None, float | None] | None) -> str:
-    """[low–high] in percent; `interval` as shares."""
+def interval_text(
+    interval: Sequence[float | None] | None, digits: int = 1, scale: float = 100, signed: bool = False
+) -> str:
+    """An interval as every report writes it, `[low to high]`, in percent of shares; `scale` 1: as it is.
+
+    signed: with a plus sign, as for a difference. "[n/a]" where a bound is unknown.
+    """
     low, high = interval or (None, None)
     if low is None or high is None:
         return "[n/a]"
-    return f"[{100 * low:.1f}–{100 * high:.1f}]"
+    sign = "+" if signed else ""
+    return f"[{scale * low:{sign}.{digits}f} to {scale * high:{sign}.{digits}f}]"
+
+
+def unbroken(text: str) -> str:
+    """`text` with no-break spaces within numbers in brackets and around a ±, so that no line ends there."""
+    return _NUMBERS.sub(lambda found: found.group().replace(" ", "\u00a0"), text)

@@ -6,6 +6,7 @@ import re
 
 from magsd_cli.console import printable
 from magsd_cli.render.document import (
+    Annex,
     Block,
     Bullets,
     Caution,
@@ -18,6 +19,7 @@ from magsd_cli.render.document import (
     Paragraph,
     Table,
     spans,
+    unbroken,
 )
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
@@ -49,7 +51,7 @@ def _code_span(text: str) -> str:
 
 
 def _harmless(text: str) -> str:
-    line = _SPECIAL.sub(r"\\\1", printable(text)).translate(_ANGLES)
+    line = _SPECIAL.sub(r"\\\1", unbroken(printable(text))).translate(_ANGLES)
     return _LINE_START.sub(r"\1\\\2", line)
 
 
@@ -75,6 +77,8 @@ def _block(block: Block, figures: str) -> str:
             result = f"![{escape(block.alt)}]({figures}/{block.name}.png){caption}"
         case Gallery():
             result = f"{escape(block.head())}\n\n{_table(_cases(block))}"
+        case Annex(title, file, _):
+            result = f"## {escape(title)}\n\n[{escape(file)}]({file})"
     return result
 
 
@@ -86,7 +90,7 @@ def _cases(gallery: Gallery) -> Table:
             gallery.classes[case.truth],
             gallery.classes[case.predicted],
             f"{100 * case.confidence:.1f}",
-            str(case.fold + 1),
+            str(case.fold),
         )
         for case in gallery.cases
     )

@@ -32,6 +32,7 @@ from magsd_cli.render.document import (
     Heading,
     Paragraph,
     Table,
+    code,
     mean_and_deviation,
     percent,
 )
@@ -109,7 +110,7 @@ def _cautions(runs: Sequence[ComparedRun]) -> list[Block]:
         which = "The rows are" if single == len(runs) else f"{single} of {len(runs)} rows are"
         found.append(
             f"{which} one run each: trained networks are compared, and another seed may turn it over. "
-            "Methods are compared where there are repeats (`magsd cv --repeats 3`)."
+            f"Methods are compared where there are repeats ({code('magsd cv --repeats 3')})."
         )
     if len({_images(run) for run in runs}) > 1:
         found.append(
@@ -123,13 +124,13 @@ def _cautions(runs: Sequence[ComparedRun]) -> list[Block]:
 
 
 def _images(run: ComparedRun) -> tuple[str, ...]:
-    """What a run was tested on: its images, or, where its predictions are gone, its cache."""
+    """Return the images a run was tested on, or, where its predictions are gone, its cache."""
     first = run.runs[0]
     return (first.digest,) if first.predictions is None else first.predictions.image_ids
 
 
 def _have_other_folds(rows: Sequence[ComparedRun]) -> bool:
-    """Whether runs of the same seed have other folds; where the rows share no seed, their first runs."""
+    """Return whether runs of one seed have other folds; where the rows share no seed, their first runs."""
     shared = set.intersection(*({run.seed for run in row.runs} for row in rows))
     if not shared:
         return len({_folds(row.runs[0]) for row in rows}) > 1
@@ -175,7 +176,7 @@ def _roc(curves: Sequence[tuple[str, Curve]]) -> Figure:
         Curve(name, curve.false_rate, curve.true_rate, curve.area, (curve.area or 0.0) >= least)
         for name, curve in curves
     ]
-    areas = ", ".join(f"{curve.name} {percent(curve.area)} %" for curve in shown)
+    areas = ", ".join(f"{curve.name} {percent(curve.area)}%" for curve in shown)
     return Figure(
         "roc",
         roc_figure(shown, "Macro ROC, all out-of-fold images pooled"),

@@ -1,8 +1,7 @@
 """The model card: what a run's networks are and are not for, with the items of TRIPOD+AI and CLAIM.
 
 TRIPOD+AI: Collins et al., BMJ 385:e078378 (2024). CLAIM: Tejani et al., Radiol. Artif. Intell. 6(4):e240300
-(2024). Items are named in words of our own; docs/trust.md says which numbers
-were checked.
+(2024). Items are named in words of our own; docs/trust.md says what was checked.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from magsd_cli.evaluation.facts import Facts, OperatingPoint, Run
 from magsd_cli.evaluation.results import Results
 from magsd_cli.render.document import (
     NOT_FOR_DIAGNOSIS,
+    Annex,
     Block,
     Bullets,
     Caution,
@@ -25,13 +25,15 @@ from magsd_cli.render.document import (
     Paragraph,
     Table,
     code,
+    interval_text,
     percent,
     text_table,
 )
-from magsd_cli.report.sections.summary import cautions
+from magsd_cli.report.sections.summary import CARD, cautions
 
 ITEMS = Path(__file__).with_name("checklists.csv")
 NOT_REPORTED = "not reported"
+LEFT_OPEN = "Left open: "
 GUIDELINES = {
     "TRIPOD+AI": "TRIPOD+AI (Collins et al., BMJ 2024;385:e078378)",
     "CLAIM 2024": "CLAIM, 2024 update (Tejani et al., Radiol. Artif. Intell. 2024;6(4):e240300)",
@@ -40,12 +42,18 @@ GUIDELINES = {
 #: What the card says before the checklists: heading, and the facts under it.
 SECTIONS = {
     "Model": ("title", "model", "weights", "output", "computed"),
-    "Use": ("use", "poor_input"),
+    "Use": ("use", "poor_input", "interaction"),
     "Data": ("sources", "flow", "people", "outcome", "partition"),
     "Performance": ("performance", "by_source", "calibration", "external"),
 }
 
-HEAD_FIGURES = ("accuracy", "sensitivity", "specificity", "f1", "auc")
+HEAD_FIGURES = {
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "f1": "F1",
+    "auc": "AUC",
+}
 
 
 def model_card(name: str, sentences: Mapping[str, str], warnings: Sequence[Caution]) -> Document:
@@ -64,8 +72,8 @@ def model_card(name: str, sentences: Mapping[str, str], warnings: Sequence[Cauti
     blocks.append(Heading("Reporting guidelines"))
     blocks.append(
         Paragraph(
-            "Filled from what the run left. Not reported: magsd does not know it; the authors of a study "
-            "must say it. The items are in our own words; read them in the guideline."
+            "Filled from what the run left. What magsd does not know is not reported, or left open: the "
+            "authors of a study must say it. The items are in our own words; read them in the guideline."
         )
     )
     for guideline, title in GUIDELINES.items():
@@ -77,9 +85,25 @@ def checklist(guideline: str, sentences: Mapping[str, str]) -> Table:
     """The items of `guideline` (a key of `GUIDELINES`) with what is known of each."""
     with ITEMS.open(encoding="utf-8", newline="") as file:
         items = [row for row in csv.DictReader(file) if row["guideline"] == guideline]
-    rows = [(row["item"], row["words"], sentences.get(row["fact"], "") or NOT_REPORTED) for row in items]
-    filled = sum(row[2] != NOT_REPORTED for row in rows)
-    return text_table(f"{filled} of {len(rows)} items are filled.", ("item", "asks for", "here"), rows)
+    answers = [_answer(row["fact"], row["open"], sentences) for row in items]
+    rows = [(row["item"], row["words"], answer) for row, answer in zip(items, answers, strict=True)]
+    filled = sum(not answer.startswith(NOT_REPORTED) for answer in answers)
+    in_part = sum(LEFT_OPEN in answer for answer in answers)
+    caption = f"{filled} of {len(rows)} items are filled, {in_part} of them in part."
+    return text_table(caption, ("item", "asks for", "here"), rows)
+
+
+def _answer(facts: str, left_open: str, sentences: Mapping[str, str]) -> str:
+    """Say what is known of an item's `facts` (keys joined by " + "), and what is not."""
+    known = " ".join(found for key in facts.split(" + ") if (found := sentences.get(key, "")))
+    if not known:
+        return f"{NOT_REPORTED}: {left_open}" if left_open else NOT_REPORTED
+    return f"{known} {LEFT_OPEN}{left_open}." if left_open else known
+
+
+def card_section(facts: Facts) -> list[Block]:
+    """The model card, a document of its own."""
+    return [Annex("Model card", CARD, describe_card(facts))]
 
 
 def describe_card(facts: Facts) -> Document:
@@ -91,6 +115,7 @@ def describe_card(facts: Facts) -> Document:
         **_network(facts.results),
         **_tested(facts.results),
         **_use(facts.results, facts.operating_point),
+        **_elsewhere(facts),
     }
     return model_card(run.path.name, sentences, cautions(facts))
 
@@ -105,18 +130,24 @@ def _design(run: Run) -> dict[str, str]:
     )
     said = {
         "title": f"Development of a neural network that tells {classes} apart on chest X-rays, with internal "
-        "cross-validation.",
+        f"{'cross-validation' if run.kind == 'cv' else 'evaluation'}.",
         "use": "Research on such networks. Not for diagnosis, triage or any decision about a patient. Who "
         "uses it must know how the images differ from those it was trained on.",
         "objective": "Development with internal evaluation.",
+        "interaction": "Files go in as they are; nobody chooses or marks anything. An image that predict "
+        "refers needs a reader.",
+        "fairness": "Nothing was done to make the figures of groups of people equal.",
+        "balance": _balance(run),
         "outcome": f"One class an image ({classes}), as the data's source labels it; how the source came to "
         "its labels is not known to magsd. Tested images are labelled in the same way.",
-        "predictors": "The pixels of one image; no clinical facts.",
+        "predictors": "All pixels of one image; no clinical facts. None was chosen beforehand.",
         "no_reader": "None: the network gets pixels alone.",
         "preparation": f"Gray, {made.size} px square, "
         + (f"CLAHE (clip limit {made.clip_limit:g}, {made.tiles} tiles)" if made.clahe else "no CLAHE")
-        + ", then each image to mean 0 and standard deviation 1. Unreadable files are left out.",
-        "partition": f"{parts}.",
+        + ", then each image to mean 0 and standard deviation 1; the same for every image. Files that "
+        "cannot be read, or are no chest radiograph by their header, are left out.",
+        "partition": f"{parts}."
+        + (f" Each part is the images of one source ({', '.join(run.held_out)})." if run.held_out else ""),
         "data_id": f"The cache's digest is {run.cache_digest}; {code('magsd prepare')} on the same files "
         "gives it.",
     }
@@ -126,6 +157,15 @@ def _design(run: Run) -> dict[str, str]:
     else:
         said["disjoint"] = "Images; patients are not known, so one may be in two parts."
     return said
+
+
+def _balance(run: Run) -> str:
+    if run.recipe.train.sampling == "balanced":
+        return (
+            "In training each class is drawn equally often, so that the network does not prefer a common "
+            "one. Probabilities are calibrated afterwards by a temperature alone."
+        )
+    return "Nothing: training takes the images as they are, and every image once an epoch."
 
 
 def _data(samples: pd.DataFrame | None, classes: tuple[str, ...]) -> dict[str, str]:
@@ -144,17 +184,22 @@ def _data(samples: pd.DataFrame | None, classes: tuple[str, ...]) -> dict[str, s
         "flow": f"{len(samples)} files found, {len(used)} images{of_patients} used ({labels}). Left out: "
         f"{reasons}.",
         "eligible": f"Every file of the given folders that can be read and has a label. Left out: {reasons}.",
-        "balance": f"{labels}.",
     }
     known = {name: int((used[name].astype(str) != "").sum()) for name in ("sex", "age", "view", "patient_id")}
-    said["missing"] = "Known of the used images: " + ", ".join(
-        f"{name.replace('_id', '')} {count} of {len(used)}" for name, count in known.items()
+    counts = ", ".join(f"{name.replace('_id', '')} {count} of {len(used)}" for name, count in known.items())
+    said["missing"] = (
+        "Files without a label or that cannot be read are left out; nothing is made up for what is missing, "
+        f"and the network gets pixels alone. Known of the used images: {counts}."
     )
+    chosen = samples.loc[samples["status"] == "excluded", "error_code"].value_counts()
+    said["subset"] = (
+        "Left out on purpose: " + ", ".join(f"{code} {count}" for code, count in chosen.items())
+        if len(chosen)
+        else "None: every readable image with a label was used"
+    ) + ". Images are used whole."
     if known["sex"]:
         sexes = ", ".join(f"{name or 'unknown'} {n}" for name, n in used["sex"].value_counts().items())
         said["people"] = f"Sex: {sexes}. Age and view by class: in the report, where they are known."
-    if known["sex"] or known["age"]:
-        said["fairness"] = "Figures by sex and age are in the report; nothing was done to make them equal."
     return said
 
 
@@ -210,24 +255,22 @@ def _tested(results: Results) -> dict[str, str]:
         return {}
     pooled, bounds = metrics["pooled"], metrics["pooled_intervals"]
     figures = ", ".join(
-        f"{name} {percent(pooled[name], digits=1)} %"
-        + (
-            f" ({percent(bounds[name][0], digits=1)} to {percent(bounds[name][1], digits=1)})"
-            if bounds.get(name)
-            else ""
-        )
-        for name in HEAD_FIGURES
+        f"{words} {percent(pooled[name], digits=1)}%"
+        + (f" {interval_text(bounds[name])}" if bounds.get(name) else "")
+        for name, words in HEAD_FIGURES.items()
     )
     per_class = "; ".join(f"{row['class']} {row['n']}" for row in pooled["per_class"])
     said = {
         "tested": f"{pooled['n']} images ({per_class}), each by networks that never saw it.",
-        "performance": f"Out of fold, all images pooled, 95 % intervals over {bounds['over']}: {figures}. "
+        "performance": f"Out of fold, all images pooled, 95% intervals over {bounds['over']}: {figures}. "
         "Each class and subgroup: in the report.",
         "measures": "Accuracy; sensitivity, specificity, F1 and AUC of each class against the rest and their "
-        "mean; calibration (ECE, Brier score, slope); ROC curves, confusion matrix.",
-        "uncertainty": f"Bootstrap over {bounds['over']}, {bounds['draws']} samples, 95 %; mean and standard "
-        "deviation over the folds.",
-        "failures": "The images that were called wrong stand first in the report's case gallery.",
+        "mean; calibration (ECE, Brier score, slope); net benefit (decision curves); ROC and "
+        "precision-recall curves, confusion matrix.",
+        "uncertainty": f"Bootstrap over {bounds['over']}, {bounds['draws']:,} samples, 95%; mean and "
+        "standard deviation over the folds.",
+        "failures": "The confusion matrix, and the report's case gallery, where the images that were called "
+        "wrong stand first.",
     }
     if results.refit_images is not None:
         said["performance"] += (
@@ -237,8 +280,7 @@ def _tested(results: Results) -> dict[str, str]:
     if results.samples is not None:
         count = results.samples.loc[results.samples["status"] == "ok", "source"].replace("", pd.NA).nunique()
         if count > 1:
-            said["centres"] = f"{count} sources; how many centres they hold is not known to magsd."
-            said["by_source"] = "Figures of each source are in the report (subgroups)."
+            said["by_source"] = f"Figures of each of the {count} sources are in the report (subgroups)."
     return said
 
 
@@ -256,9 +298,36 @@ def _use(results: Results, stored: OperatingPoint | None) -> dict[str, str]:
     }
     if stored is None:
         return said
-    said["calibration"] = "Temperature scaling fitted on out-of-fold predictions; see the report."
+    said["calibration"] = (
+        f"A temperature of {stored.temperature.value:.2f}, fitted on the out-of-fold predictions; the report "
+        "has the calibration before and after, each fold by the temperature of the others."
+    )
     if stored.decision is not None:
         said["output"] += f" A stored threshold decides about {stored.decision.positive}; see the report."
     if stored.appearance is not None:
         said["poor_input"] += " Images unlike the training data are referred to a reader."
+    return said
+
+
+def _elsewhere(facts: Facts) -> dict[str, str]:
+    """Say what other commands added to the run: outside images, localizations, groups of people."""
+    said = {}
+    if facts.external is not None:
+        said["external"] = (
+            f"{len(facts.external.predictions)} images from {facts.external.path.name}; figures in the "
+            "report."
+        )
+        said["objective"] = "Development with internal evaluation, and evaluation on outside images."
+    about = facts.results.tested
+    if about is not None and any((about[name].fillna("").astype(str) != "").any() for name in ("sex", "age")):
+        said["fairness"] = (
+            "Nothing was done to make the figures of groups of people equal; those by sex and age are in the "
+            "report."
+        )
+    model = facts.results.hashes.get("networks that predicted", "")
+    if any(found.model_sha256 == model and found.rows for found in facts.localizations):
+        said["explained"] = (
+            "Attention maps, measured against true lesions or lungs and against chance; see the report "
+            "(localization)."
+        )
     return said

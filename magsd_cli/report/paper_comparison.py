@@ -78,7 +78,7 @@ def _ranks(values: Sequence[float | None]) -> list[str]:
 
 
 def _agreement(ours: Sequence[float | None], theirs: Sequence[Published | None]) -> str:
-    """In words: Spearman's correlation of the two rankings."""
+    """Say how the two rankings agree: Spearman's correlation."""
     pairs = [(a, b.mean) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
     if len(pairs) < 3 or len({a for a, _ in pairs}) < 2:
         return "Too few rows, or all alike, to compare our ranking with the paper's."

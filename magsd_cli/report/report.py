@@ -9,7 +9,7 @@ from pathlib import Path
 
 from magsd_cli.artifacts.files import lock, write_bytes, write_hashed
 from magsd_cli.artifacts.runs import find_newest_run, open_run
-from magsd_cli.console import say
+from magsd_cli.console import counted, noted, say
 from magsd_cli.errors import UsageError
 from magsd_cli.evaluation.comparison import rows_of_suites
 from magsd_cli.evaluation.facts import Facts, gather_facts
@@ -18,19 +18,20 @@ from magsd_cli.render.document import Block, Document
 from magsd_cli.render.html import render_html
 from magsd_cli.render.markdown import render_markdown
 from magsd_cli.report.comparison import compare_runs
-from magsd_cli.report.model_card import describe_card
+from magsd_cli.report.model_card import card_section
 from magsd_cli.report.sections.abstention import abstention_section
-from magsd_cli.report.sections.attention import attention_section
+from magsd_cli.report.sections.attention import attention_section, gallery_section
 from magsd_cli.report.sections.calibration import calibration_section
 from magsd_cli.report.sections.data_flow import data_flow_section
 from magsd_cli.report.sections.external import external_section
 from magsd_cli.report.sections.localization import localization_section
+from magsd_cli.report.sections.net_benefit import net_benefit_section
 from magsd_cli.report.sections.operating_point import operating_point_section
 from magsd_cli.report.sections.performance import performance_section, training_section
 from magsd_cli.report.sections.provenance import provenance_section, recipe_section, reproduction_section
 from magsd_cli.report.sections.shortcuts import shortcut_section
 from magsd_cli.report.sections.subgroups import held_out_section, subgroup_section
-from magsd_cli.report.sections.summary import CARD, summary_section, system_name
+from magsd_cli.report.sections.summary import summary_section, system_name
 from magsd_cli.settings import HTML_MARK, REPORT_MARK
 
 COMPARISONS = "comparisons"
@@ -43,6 +44,7 @@ SECTIONS: tuple[Callable[[Facts], list[Block]], ...] = (
     held_out_section,
     calibration_section,
     operating_point_section,
+    net_benefit_section,
     abstention_section,
     subgroup_section,
     external_section,
@@ -54,6 +56,8 @@ SECTIONS: tuple[Callable[[Facts], list[Block]], ...] = (
     recipe_section,
     provenance_section,
     reproduction_section,
+    card_section,
+    gallery_section,  # last, for it is long, on paper above all
 )
 
 
@@ -67,14 +71,15 @@ def report(
     prevalence: float | None = None,
     reference: str | None = None,
 ) -> Path:
-    """Write report.md, report.html and figures/ for one run (None: the newest), or a comparison of several.
+    """Write the report of one run (None: the newest), or a comparison of several.
 
-    `out`: the folder (default: the run's own; for several ``runs/comparisons/<hash>``), or a file.md, whose
-    pictures then lie in a folder of its name, or a file.html, which holds all. A suite's folder stands for
-    its runs. Returns the path of report.md, or of `out` where it is a file. `external`: a CSV of predictions
-    on outside data, with labels, or a table that predict made, with its labels in the CSV `truth`.
-    `prevalence` in 0..1: how common the class that is decided about is where the model is to be used.
-    `reference`: the row that the others of a comparison are tested against (None: the best).
+    That is report.md, report.html and figures/, and for one run model_card.md. `out`: the folder (default:
+    the run's own; for several ``runs/comparisons/<hash>``), or a file.md, whose pictures then lie in a folder
+    of its name, or a file.html, which holds all. A suite's folder stands for its runs. Returns the path of
+    report.md, or of `out` where it is a file. `external`: a CSV of predictions on outside data, with labels,
+    or a table that predict made, with its labels in the CSV `truth`. `prevalence` in 0..1: how common the
+    class that is decided about is where the model is to be used. `reference`: the row that the others of a
+    comparison are tested against (None: the best).
 
     Raises `ArtifactError` for runs that are unfinished, damaged or contradict themselves, and `UsageError`
     for a bad `external`, or when the folder holds a report.md that this command did not write.
@@ -82,7 +87,7 @@ def report(
     given = list(dict.fromkeys(Path(path) for path in runs_given))
     if not given:
         given = [find_newest_run(runs)]
-        say(f"report: {given[0]} (the newest run; name another one behind `magsd report`)")
+        say(f"report: {given[0]} (the newest run; choose another one with `magsd report RUN`)", run=given[0])
     paths, rows, commands = rows_of_suites(given)
     several = len(paths) > 1 or paths != given
     if not several and reference is not None:
@@ -100,12 +105,11 @@ def report(
     with lock(folder / ".report.lock"):
         found = [read_results(path) for path in paths]
         if several:
-            return _write(compare_runs(found, rows, commands, reference), place)
-        facts = gather_facts(found[0], runs, external, truth, prevalence)
-        path = _write(describe_run(facts), place)
-        if path.suffix != ".html":
-            _write_text(describe_card(facts), folder / CARD, place != folder)
-        return path
+            with noted(f"report: comparing {counted(len(paths), 'run')}"):
+                return _write(compare_runs(found, rows, commands, reference), place)
+        with noted(f"report: working out and drawing the figures of {paths[0]}"):
+            facts = gather_facts(found[0], runs, external, truth, prevalence)
+            return _write(describe_run(facts), place)
 
 
 def _short_hash(paths: Sequence[Path]) -> str:
@@ -113,7 +117,10 @@ def _short_hash(paths: Sequence[Path]) -> str:
 
 
 def _write(document: Document, place: Path) -> Path:
-    """Write the report's own files into folder `place`, nothing else; or Markdown or HTML to a file."""
+    """Write the report's own files into folder `place`, nothing else; or Markdown or HTML to a file.
+
+    HTML has the annexes inside; beside Markdown they are files.
+    """
     if place.suffix == ".html":
         _check_own(place, HTML_MARK)
         write_bytes(place, render_html(document).encode("utf-8", "backslashreplace"))
@@ -128,6 +135,8 @@ def _write(document: Document, place: Path) -> Path:
     if not alone:
         write_hashed(place / "report.html", render_html(document).encode("utf-8", "backslashreplace"))
     _write_text(document, path, alone, figures)
+    for annex in document.annexes():
+        _write_text(annex.document, path.with_name(annex.file), alone)
     return path
 
 

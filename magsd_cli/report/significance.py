@@ -18,12 +18,12 @@ from magsd_cli.metrics.significance import (
     holm,
     sample_rates,
 )
-from magsd_cli.render.document import Block, Heading, Paragraph, Table
+from magsd_cli.render.document import Block, Heading, Paragraph, Table, code, interval_text
 
 SEED = 0
 SHARE = Interval(0.0, 1.0)
 METHOD = (
-    f"Intervals are 95 %, from {DRAWS:,} bootstrap samples of whole patients, paired by image. Of one run: "
+    f"Intervals are 95%, from {DRAWS:,} bootstrap samples of whole patients, paired by image. Of one run: "
     "percentiles over patients; it stands for the trained networks, and another seed gives other ones. Of "
     "repeats (runs with a seed and folds each): patients and repeats both vary, as cases and readers of a "
     "multi-reader study (Obuchowski and Rockette 1995; Student's t with the degrees of freedom of Hillis "
@@ -88,7 +88,7 @@ def _interval_blocks(rows: Sequence[ComparedRun], samples: Samples) -> list[Bloc
         lines.append((row.title, str(len(figures)), *cells))
     head = ["row", "runs"]
     for title in ("accuracy", "AUC"):
-        head += [f"{title} (%) [95 % interval]", "SD of seeds", "SE of patients"]
+        head += [f"{title} (%) [95% interval]", "SD of seeds", "SE of patients"]
     caption = (
         "All out-of-fold images of a run pooled, mean over the runs. SD of seeds: the standard deviation "
         "over the repeats, in points; n/a for one run. SE of patients: that of one run's figure over other "
@@ -118,8 +118,8 @@ def _contrast_blocks(rows: Sequence[ComparedRun], samples: Samples, reference: s
         cells = [cell for name in COMPARED for cell in _cells(each[name], adjusted[name][place])]
         lines.append((row.title, _what(len(pairs[place][0])), *cells))
     head = (
-        "run", "compares", "accuracy [95 % interval]", "SD of seeds", "p (Holm)",
-        "AUC [95 % interval]", "SD of seeds", "p (Holm)",
+        "run", "compares", "accuracy [95% interval]", "SD of seeds", "p (Holm)",
+        "AUC [95% interval]", "SD of seeds", "p (Holm)",
     )  # fmt: skip
     return [heading, Table(_caption(best, len(others), chosen is None), head, tuple(lines))]
 
@@ -132,7 +132,7 @@ def _difference(pair: tuple[list[ComparedRun], list[ComparedRun]], samples: Samp
 def _caption(best: ComparedRun, others: int, by_figures: bool) -> str:
     chosen = (
         "It was chosen by these very figures, so that it is best partly by chance; name one beforehand with "
-        "`--reference`. "
+        f"{code('--reference')}. "
         if by_figures
         else ""
     )
@@ -183,9 +183,7 @@ def _what(repeats: int) -> str:
 def _figure(found: Estimate) -> str:
     if found.value is None:
         return "n/a"
-    low, high = found.interval
-    between = "" if low is None or high is None else f" [{100 * low:.2f}, {100 * high:.2f}]"
-    return f"{100 * found.value:.2f}{between}"
+    return f"{100 * found.value:.2f} {interval_text(found.interval, 2)}"
 
 
 def _points(value: float | None) -> str:
@@ -195,7 +193,6 @@ def _points(value: float | None) -> str:
 def _cells(found: Estimate, adjusted: float | None) -> tuple[str, str, str]:
     if found.value is None:
         return "n/a", "n/a", "n/a"
-    low, high = found.interval
-    between = "" if low is None or high is None else f" [{100 * low:+.2f}, {100 * high:+.2f}]"
     p = "n/a" if adjusted is None else ("< 0.001" if adjusted < 0.001 else f"{adjusted:.3f}")
-    return f"{100 * found.value:+.2f}{between}", _points(found.between_repeats), p
+    between = interval_text(found.interval, 2, signed=True)
+    return f"{100 * found.value:+.2f} {between}", _points(found.between_repeats), p

@@ -1,1 +1,1 @@
-"""How work runs on a machine: devices, signals, worker processes, a cluster. Knows nothing of the project."""
+"""Work on a machine: devices, signals, worker processes, a cluster. Knows nothing of the project."""

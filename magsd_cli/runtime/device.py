@@ -1,4 +1,4 @@
-"""Which device computes, and the settings that make it give the same result twice."""
+"""The device that computes, and the settings that make it give the same result twice."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import suppress
 import numpy as np
 import torch
 
+from magsd_cli.console import counted
 from magsd_cli.errors import DeviceError, UsageError
 
 AUGMENTATION, NETWORK, WEIGHTS = 0, 1, 2  # streams of random numbers
@@ -24,7 +25,7 @@ def choose_devices(device: str = "auto", gpus: int | None = None) -> list[torch.
     if not match or (match[2] and match[1] != "cuda"):
         raise UsageError(f"--device {device}: unknown; use auto, cpu, cuda or cuda:N")
     if gpus is not None and gpus < 1:
-        raise UsageError(f"--gpus {gpus}: must be 1 or more; leave it away to train on the CPU")
+        raise UsageError(f"--gpus {gpus}: must be 1 or more; omit it to train on the CPU")
     if match[1] == "cpu":
         return [torch.device("cpu")] * (gpus or 1)
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -41,7 +42,9 @@ def choose_devices(device: str = "auto", gpus: int | None = None) -> list[torch.
 
 def _numbered(number: int, found: int, gpus: int | None) -> torch.device:
     if gpus not in (None, 1):
-        raise UsageError(f"--device cuda:{number} is one GPU, --gpus {gpus} are more; give one of the two")
+        raise UsageError(
+            f"--device cuda:{number} is one GPU, --gpus {gpus} asks for more; give one of the two"
+        )
     if number >= found:
         raise DeviceError(
             f"--device cuda:{number}: this machine has {_count(found)}; {_instead(found, 'device')}"
@@ -50,7 +53,7 @@ def _numbered(number: int, found: int, gpus: int | None) -> torch.device:
 
 
 def _count(found: int) -> str:
-    return f"{found} CUDA GPU{'' if found == 1 else 's'}"
+    return counted(found, "CUDA GPU")
 
 
 def _instead(found: int, option: str = "gpus") -> str:
@@ -104,7 +107,7 @@ def check_precision(device: torch.device, precision: str) -> None:
 
 
 def why_no_fast_bf16(device: torch.device) -> str:
-    """Why bf16 cannot be faster on `device` than fp32; "" where it may be."""
+    """Say why bf16 cannot be faster on `device` than fp32; "" where it may be."""
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return "" if fast else f"{describe(device)} has no bf16"

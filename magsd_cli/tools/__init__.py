@@ -1,1 +1,1 @@
-"""What keeps runs and machines in order: demo, doctor, verify."""
+"""Tools that keep runs and machines in order: demo, doctor, verify."""

@@ -34,7 +34,7 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class Extent:
-    """How much the demo does. `settings` are recipe keys (``--set``) on top of recipes/demo.toml."""
+    """The size of the demo. `settings` are recipe keys (``--set``) on top of recipes/demo.toml."""
 
     per_class: int = 72
     pixels: int = 160

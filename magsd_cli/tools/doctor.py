@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from magsd_cli import __version__
-from magsd_cli.console import printable
+from magsd_cli.console import counted, printable
 
 PACKAGES = (
     "torch", "torchvision", "onnxruntime", "onnxscript", "numpy", "opencv-python-headless", "pandas",
@@ -50,7 +50,9 @@ def doctor(*, runs: Path) -> int:
     for state, what, found in findings:
         print(f"{state:8}{what:24}{printable(found)}")
     problems = sum(finding.state == "problem" for finding in findings)
-    print("all that is needed is here" if not problems else f"{problems} problems, see above")
+    print(
+        "everything that is needed is here" if not problems else f"{counted(problems, 'problem')}, see above"
+    )
     return 1 if problems else 0
 
 

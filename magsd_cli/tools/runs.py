@@ -23,9 +23,10 @@ from magsd_cli.artifacts.runs import (
     state_path,
 )
 from magsd_cli.artifacts.suites import read_suite, suite_file
-from magsd_cli.console import in_bytes
+from magsd_cli.console import counted, in_bytes
 from magsd_cli.errors import ArtifactError, LockedError, MagsdError, OutputError
 from magsd_cli.recipe import load_recipe
+from magsd_cli.render.document import interval_text
 
 if TYPE_CHECKING:
     from magsd_cli.evaluation.cross_validation import RunMetrics
@@ -54,7 +55,7 @@ class RunSummary:
 
 
 def list_runs(runs: Path) -> list[RunSummary]:
-    """What lies under `runs`, the newest first. A folder that is damaged has a line that says so."""
+    """List what is under `runs`, the newest first. A damaged folder has a line that says so."""
     found = [summarise(path, runs) for path in run_folders(runs)]
     return sorted(found, key=lambda summary: (summary.age, summary.name))
 
@@ -69,7 +70,7 @@ def run_folders(runs: Path) -> Iterator[Path]:
 
 
 def kind_of(path: Path) -> str | None:
-    """What a folder is: run, suite, localize or comparison; None where it is none of them."""
+    """Return the kind of a folder: run, suite, localize or comparison; None for any other."""
     if run_file(path).is_file():
         return "run"
     if suite_file(path).is_file():
@@ -110,7 +111,13 @@ def _about(path: Path) -> tuple[str, str, str, float | None, str]:
             words = f"{len(rows)} recipes" if len(rows) != 1 else rows[0].recipe
             whole = done == len(rows)
             failed = "; ".join(f"{row.recipe}: {row.problem}" for row in rows if row.problem)
-            return kind, words, "complete" if whole else f"{done} of {len(rows)} rows", None, failed
+            return (
+                kind,
+                words,
+                "complete" if whole else f"{done} of {counted(len(rows), 'row')}",
+                None,
+                failed,
+            )
         if kind in ("localize", "comparison"):
             whole = kind == "comparison" or (path / "summary.json").is_file()
             return kind, "", "complete" if whole else "unfinished", None, ""
@@ -127,9 +134,9 @@ def _about(path: Path) -> tuple[str, str, str, float | None, str]:
 
 
 def unfinished(run: Run) -> str:
-    """How far an unfinished run is: "3 of 5 folds"."""
+    """Say how far an unfinished run is: "3 of 5 folds"."""
     done = sum(run.fold_is_done(fold) for fold in run.trained)
-    return f"{done} of {len(run.trained)} folds"
+    return f"{done} of {counted(len(run.trained), 'fold')}"
 
 
 def _metrics(run: Run) -> RunMetrics:
@@ -153,7 +160,7 @@ def disk_use(path: Path) -> tuple[int, float]:
 
 
 def in_use(path: Path) -> bool:
-    """Whether another process holds a lock of the folder: of the run, its report, or one of its folds."""
+    """Return whether another process holds a lock of the folder: of the run, its report, or a fold."""
     for file in [lock_path(path), path / ".report.lock", *path.glob("fold*/.lock")]:
         if file.exists():
             try:
@@ -175,7 +182,7 @@ def list_lines(summaries: Sequence[RunSummary], runs: Path) -> list[str]:
         accuracy = f"{one.accuracy:.1%}" if one.accuracy is not None else (one.reason or "-")
         rows.append((one.name, one.kind, one.recipe, one.state, in_bytes(one.size), ago(one.age), accuracy))
     total = in_bytes(sum(one.size for one in summaries))
-    return [*aligned(rows), f"{len(summaries)} {'entry' if len(summaries) == 1 else 'entries'}, {total}"]
+    return [*aligned(rows), f"{counted(len(summaries), 'entry')}, {total}"]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -195,7 +202,7 @@ def ago(seconds: float) -> str:
 
 
 def show_run(path: Path, runs: Path) -> list[str]:
-    """What one run is and holds, as lines of text. Raises `ArtifactError` where it is damaged."""
+    """Describe a run in lines of text. Raises `ArtifactError` where it is damaged."""
     summary = summarise(path, runs)
     facts = [("name", summary.name), ("folder", str(path)), ("kind", summary.kind), ("state", summary.state)]
     if kind_of(path) == "suite":
@@ -213,7 +220,7 @@ def _run_facts(run: Run) -> list[tuple[str, str]]:
     held = f", held out: {', '.join(run.held_out)}" if run.held_out else ""
     facts = [
         ("recipe", f"{run.recipe.title or run.recipe.model.name} ({run.recipe.hash()[:8]})"),
-        ("changes of base", "; ".join(recipe_differences(load_recipe("base"), run.recipe)) or "none"),
+        ("changes to base", "; ".join(recipe_differences(load_recipe("base"), run.recipe)) or "none"),
         ("cache", f"{cache} ({run.cache_digest[:8]}){'' if cache.is_file() else ', not there'}"),
         ("classes", ", ".join(run.classes)),
         ("images", f"{len(run.folds())} of {run.preprocessing.size} px, patients {_known(run)}"),
@@ -255,13 +262,11 @@ def mean_words(metrics: RunMetrics, metric: str) -> str:
 
 
 def pooled_words(metrics: RunMetrics, metric: str) -> str:
-    """A metric of all out-of-fold images and its 95% interval in percent: 77.3 (74.1 to 80.5)."""
+    """A metric of all out-of-fold images and its 95% interval in percent: 77.3 [74.1 to 80.5]."""
     value, bounds = metrics["pooled"][metric], metrics.get("pooled_intervals", {}).get(metric)
     if value is None:
         return "undefined"
-    return f"{100 * value:.1f}" + (
-        "" if bounds is None else f" ({100 * bounds[0]:.1f} to {100 * bounds[1]:.1f})"
-    )
+    return f"{100 * value:.1f}" + ("" if bounds is None else f" {interval_text(bounds)}")
 
 
 def compare_two(first: Path, second: Path) -> list[str]:
@@ -272,7 +277,7 @@ def compare_two(first: Path, second: Path) -> list[str]:
     names = [run.path.name for run in runs]
     lines = [f"A: {first}", f"B: {second}", "", "Recipe keys and data that differ"]
     lines += _differences(*runs) or ["none"]
-    lines += ["", "Figures in percent: mean over the folds +- standard deviation; pooled (95% interval)"]
+    lines += ["", "Figures in percent: mean over the folds +- standard deviation; pooled [95% interval]"]
     if not all(run.complete for run in runs):
         rest = [
             f"{name}: {unfinished(run)}" for name, run in zip(names, runs, strict=True) if not run.complete
@@ -321,10 +326,8 @@ def _paired_differences(first: Path, second: Path) -> tuple[dict[str, str], str]
     words = {}
     for metric in COMPARED:
         found = difference([later[metric]], [earlier[metric]])
-        low, high = found.interval
         if found.value is not None:
-            bounds = "" if low is None or high is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-            words[metric] = f"{100 * found.value:+.1f}{bounds}"
+            words[metric] = f"{100 * found.value:+.1f} {interval_text(found.interval, signed=True)}"
     return words, (
         f"B - A in percentage points, paired by image, by {DRAWS:,} bootstrap samples over patients; an "
         "interval without 0 speaks for a difference."

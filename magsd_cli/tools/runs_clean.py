@@ -36,9 +36,9 @@ class Removal:
 
 
 def runs_to_remove(names: Sequence[Path], runs: Path) -> list[Removal]:
-    """What `magsd runs rm` of `names` is going to remove; nothing is touched.
+    """List what `magsd runs rm` of `names` is going to remove; nothing is touched.
 
-    Raises `ArtifactError` for a name that is no run, `LockedError` for a run in use, `UsageError` for a link.
+    Raises `ArtifactError` for what is not a run, `LockedError` for one in use, `UsageError` for a link.
     """
     found = []
     for name in dict.fromkeys(names):
@@ -77,12 +77,12 @@ def remove_run(path: Path) -> None:
 
 
 def find_waste(runs: Path, caches: bool = True) -> list[Removal]:
-    """What can go without a loss: training states of finished folds, what a kill left of `runs rm`, with
+    """Find what can go without a loss: training states of finished folds, what a kill left of `runs rm`, with
     `caches`, caches that no run under `runs` was made from (but for those that cv would take next).
     """
     found = [state for path in run_folders(runs) for state in _states(path)]
     for left in [*runs.glob(f"{REMOVED}*"), *runs.glob(f"*/{REMOVED}*")]:
-        found.append(Removal(f"{left}: left of a run that was being removed", (left,), disk_use(left)[0]))
+        found.append(Removal(f"{left}: rest of a run that was being removed", (left,), disk_use(left)[0]))
     return [*found, *(_orphaned_caches(runs) if caches else ())]
 
 
@@ -91,7 +91,7 @@ def _states(path: Path) -> Iterator[Removal]:
     if not run_file(path).is_file():
         return
     if in_use(path):
-        say(f"{path}: is in use; left alone")
+        say(f"{path}: is in use; left alone", run=path)
         return
     try:
         run = open_run(path)
@@ -113,7 +113,7 @@ def _orphaned_caches(runs: Path) -> list[Removal]:
     try:
         used = {open_run(file.parent).cache_path.name for file in runs.glob("*/run.json")}
     except MagsdError as error:
-        say(f"{error}; which cache it needs is not known, so all caches are left alone", level="warning")
+        say(f"{error}; the cache it needs is not known, so all caches are kept", level="warning")
         return []
     for clahe in (None, True, False):
         with suppress(ArtifactError):
@@ -151,7 +151,7 @@ def remove_waste(waste: Sequence[Removal]) -> int:
                 with lock(lock_path(removal.run)):
                     remove_state(removal.run, removal.fold)
             except LockedError:
-                say(f"{removal.run}: is in use; left alone")
+                say(f"{removal.run}: is in use; left alone", run=removal.run)
                 continue
         else:
             _remove(removal.paths)

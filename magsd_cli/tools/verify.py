@@ -18,8 +18,9 @@ from magsd_cli.artifacts.runs import (
     recipe_path,
     run_file,
 )
+from magsd_cli.artifacts.sealed.parts import part_files, problems_of_parts
 from magsd_cli.artifacts.tables import LOCALIZATION, OUT_OF_FOLD, PREDICTION, read_table
-from magsd_cli.console import say
+from magsd_cli.console import counted, noted, say
 from magsd_cli.errors import ArtifactError
 
 SIDECAR = ".sha256"
@@ -32,10 +33,12 @@ def verify(path: Path) -> int:
     `ArtifactError` is raised. Nothing is written.
     """
     if path.is_dir():
-        verdict = check_files(files_in(path))
+        with noted(f"verify: reading {path}"):
+            verdict = check_files(files_in(path))
         problems = _run_problems(path, verdict)
     elif path.is_file() or hash_sidecar(path).exists():
-        verdict = check_files(_with_companions(path))
+        with noted(f"verify: reading {path}"):
+            verdict = check_files(_with_companions(path))
         problems = list(verdict.problems)
         problems += [f"{file}: no hash was recorded for it" for file in verdict.unrecorded]
     else:
@@ -43,13 +46,20 @@ def verify(path: Path) -> int:
     for problem in problems:
         say(problem, level="error")
     for file in verdict.unrecorded if path.is_dir() else ():
-        say(f"{file}: no hash is recorded for it; not checked")
+        say(f"{file}: not checked, no hash was recorded for it")
     checked = len(verdict.whole) + len(verdict.problems)
     if problems:
-        raise ArtifactError(f"{path}: {len(problems)} problems in {checked} files; take a copy that is whole")
+        raise ArtifactError(
+            f"{path}: {counted(len(problems), 'problem')} in {counted(checked, 'file')}; restore an intact "
+            "copy"
+        )
     if checked == 0:
-        raise ArtifactError(f"{path}: holds no artifact with a recorded hash; name a run's folder or a cache")
-    say(f"{path}: {checked} files match their recorded hashes")
+        raise ArtifactError(f"{path}: no file here has a recorded hash; name a run's folder or a cache")
+    say(
+        f"{path}: {counted(checked, 'file')} checked, all match their recorded hashes",
+        path=path,
+        files=checked,
+    )
     return 0
 
 
@@ -59,6 +69,8 @@ def _run_problems(path: Path, verdict: Verdict) -> list[str]:
     parts = (run_file(path), recipe_path(path), folds_path(path), metrics_path(path))
     if not problems and any(part.exists() for part in parts):
         problems += missing_from(open_run(path))
+    for folder in sorted({file.parent for file in verdict.whole if part_files(file.parent)}):
+        problems += problems_of_parts(folder)
     return problems
 
 
@@ -72,7 +84,7 @@ def _with_companions(path: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found: files that are whole, problems (a line each), and files that have no hash."""
+    """The result of a check: files that are whole, problems (a line each), and files that have no hash."""
 
     whole: tuple[Path, ...]
     problems: tuple[str, ...]

@@ -32,7 +32,7 @@ PATIENCE = timedelta(minutes=30)  # rank 0 may predict or write while the others
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of `world` processes this one is, counted from 0."""
+    """The number of this process among `world`, counted from 0."""
 
     rank: int = 0
     world: int = 1
@@ -42,7 +42,7 @@ ALONE = Ranks()
 
 
 def under_torchrun() -> bool:
-    """Whether torchrun started this process as one rank of several."""
+    """Return whether torchrun started this process as one rank of several."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
@@ -115,7 +115,9 @@ def agree_on_stop(stop_requested: StopRequested, ranks: Ranks) -> StopRequested:
 
 
 def on_rank_zero(work: Callable[[], Value], ranks: Ranks) -> Value:
-    """What `work` gives on rank 0, which alone does it; an error there ends all ranks, and rank 0 says it."""
+    """Do `work` on rank 0 alone and return its result on all; an error there ends all ranks, and rank 0 says
+    it.
+    """
     answer: tuple[Value | None, MagsdError | None] = (None, None)
     if ranks.rank == 0:
         try:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 import torch
 
 from magsd_cli.console import counted, in_bytes, in_time, say
-from magsd_cli.data.clahe import resize_images
 from magsd_cli.models.build import parameters
 from magsd_cli.runtime.device import choose_devices
 from magsd_cli.settings import Parallel
+from magsd_cli.training.fold import training_task
 from magsd_cli.training.loop import train_step
-from magsd_cli.training.plan import Plan, RunOptions, plan
+from magsd_cli.training.plan import RunOptions, plan
 from magsd_cli.training.schedule import epoch_batches, place_images
 from magsd_cli.training.state import Task, TrainingState, new_state
 
@@ -32,15 +31,19 @@ def dry_run(kind: str, options: RunOptions) -> None:
     threads = max(1, torch.get_num_threads() // hands)
     planned = plan(kind, options, threads)
     run = planned.run
+    networks, images = len(run.trained), len(planned.folds)
     say(
-        f"would make {run.path}: {counted(len(run.trained), 'network')} on {len(planned.folds)} images of "
-        f"{run.recipe.image.size} px, {len(run.classes)} classes ({', '.join(run.classes)})"
+        f"would make {run.path}: {counted(networks, 'network')} on {counted(images, 'image')} of "
+        f"{run.recipe.image.size} px, {len(run.classes)} classes ({', '.join(run.classes)})",
+        run=run.path,
+        networks=networks,
+        images=images,
     )
     for fold in run.trained:
         tested = planned.folds[planned.folds["fold"] == fold]
         counts = ", ".join(f"{name} {(tested['label'] == name).sum()}" for name in run.classes)
         trained_on = len(planned.folds) - len(tested)
-        say(f"fold {fold}: would train on {trained_on} images, test on {len(tested)} ({counts})")
+        say(f"fold {fold}: would train on {trained_on} images, test on {len(tested)} ({counts})", fold=fold)
     left = [fold for fold in run.trained if not run.fold_is_done(fold)]
     if not left:
         say(f"{run.path}: every fold is trained; nothing would be left to train")
@@ -51,7 +54,8 @@ def dry_run(kind: str, options: RunOptions) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        task = _first_task(planned, left[0], devices[0])
+        few = (WARM_UP + MEASURED) * run.recipe.train.batch_size
+        task = training_task(planned, left[0], devices[0], most=few)
         state = new_state(task)
         seconds, steps = _measure(task, state)
     finally:
@@ -61,26 +65,9 @@ def dry_run(kind: str, options: RunOptions) -> None:
     total = seconds * steps * epochs * -(-len(left) // hands)
     say(
         f"would take about {in_time(total)} on {counted(hands, 'device')} ({devices[0]}): "
-        f"{counted(epochs, 'epoch')} of {counted(steps, 'step')}, {seconds:.2f} s a step, by the time of "
-        f"{MEASURED}; nothing was written",
+        f"{counted(epochs, 'epoch')} of {counted(steps, 'step')}, {seconds:.2f} s a step, estimated from "
+        f"{MEASURED} steps; nothing was written",
         seconds=round(total),
-    )
-
-
-def _first_task(planned: Plan, fold: int, device: torch.device) -> Task:
-    """The task of `fold` with the images of its first steps alone, so that nothing large is resized."""
-    run, cache, folds = planned.run, planned.cache, planned.folds
-    rows = folds.loc[folds["fold"] != fold, "index"].to_numpy(copy=True)
-    few = rows[: (WARM_UP + MEASURED) * run.recipe.train.batch_size]
-    return Task(
-        images=resize_images(np.ascontiguousarray(cache.images[np.sort(few)]), run.recipe.image.size),
-        labels=cache.labels[rows],
-        rows=np.arange(len(rows)) % len(few),
-        classes=len(run.classes),
-        recipe=run.recipe,
-        fold=fold,
-        device=device,
-        title="dry run",
     )
 
 
@@ -111,4 +98,7 @@ def _say_disk(state: TrainingState, networks: int, hands: int) -> None:
     weights = parameters(state.model) * FLOAT
     kept = 2 * networks * weights  # the weights, and the same in the model file
     saved = (3 if state.average is not None else 2) * weights * hands
-    say(f"would keep about {in_bytes(kept)} (weights and model file), {in_bytes(saved)} more while it trains")
+    say(
+        f"would keep about {in_bytes(kept)} (weights and model file), {in_bytes(saved)} more while it trains",
+        bytes=kept,
+    )

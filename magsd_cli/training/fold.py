@@ -36,7 +36,7 @@ from magsd_cli.artifacts.runs import (
 )
 from magsd_cli.artifacts.tables import path_text, probability_column, write_parquet
 from magsd_cli.artifacts.tensorboard import scalar_writer, scalars_path
-from magsd_cli.console import KEEP_STATE_VARIABLE, OpenBar, is_set, progress
+from magsd_cli.console import KEEP_STATE_VARIABLE, OpenBar, counted, is_set, noted, say
 from magsd_cli.data.clahe import resize_images
 from magsd_cli.errors import ArtifactError, DivergedError
 from magsd_cli.inference.torch_engine import Ensemble, predict_images, trained_network
@@ -64,7 +64,7 @@ def train_fold(
 
     `REFIT` is trained on the images of all folds and predicts none.
     Does nothing when the fold is done. `parent` is the process to follow when this is a worker. Of several
-    `ranks` that train it together rank 0 alone writes. `bar` shows a worker's progress.
+    `ranks` that train it together rank 0 alone writes. `bar` opens what shows the progress.
     Raises `LockedError`, `ArtifactError`, `DivergedError`, `Interrupted`.
     """
     run = plan.run
@@ -82,19 +82,25 @@ def train_fold(
             keep_freed_memory()
         set_tf32(run.recipe.train.tf32)
         task = training_task(plan, fold, device, ranks)
-        if bar is not None or (ranks.rank == 0 and (parent is None or ranks.world > 1)):
-            task = replace(task, bar=bar or progress)
-        _train_and_save(run, task, parent)
+        _train_and_save(run, replace(task, bar=bar), parent)
         if ranks.rank == 0 and fold == REFIT:
             facts = _refit_facts(plan, device)
             _mark_state(run, fold)
             write_json_hashed(refit_path(run.path), facts)
             sweep_state(run, fold)
         elif ranks.rank == 0:
-            table = _predictions(plan, fold, device)
+            with noted(f"{task.title}: predicting the images held out"):
+                table = _predictions(plan, fold, device)
             _mark_state(run, fold)
             write_parquet(fold_predictions_path(run.path, fold), table)
             sweep_state(run, fold)
+            _say_done(task, table)
+
+
+def _say_done(task: Task, table: pd.DataFrame) -> None:
+    accuracy, images = float((table["predicted"] == table["label"]).mean()), len(table)
+    words = f"{task.title}: done, accuracy {accuracy:.1%} on the {counted(images, 'image')} held out"
+    say(words, fold=task.fold, images=images, accuracy=accuracy)
 
 
 def _mark_state(run: Run, fold: int) -> None:
@@ -116,16 +122,25 @@ def sweep_state(run: Run, fold: int) -> None:
         remove_state(run.path, fold)
 
 
-def training_task(plan: Plan, fold: int, device: torch.device, ranks: Ranks = ALONE) -> Task:
-    """What the network of `fold` is trained on: the images of all other folds."""
+def training_task(
+    plan: Plan, fold: int, device: torch.device, ranks: Ranks = ALONE, most: int | None = None
+) -> Task:
+    """The training of the network of `fold`, on the images of all other folds.
+
+    most: of those images only so many are held, each standing for several; for timing steps.
+    """
     run, cache, folds = plan.run, plan.cache, plan.folds
     index = folds.loc[folds["fold"] != fold, "index"].to_numpy(copy=True)  # pandas' own cannot be written to
     groups = cache.group_ids if any(cache.group_ids) else cache.patient_ids
     words = network_words(fold) if run.kind == "cv" else "training"
+    images, rows = cache.images, index
+    if most is not None:  # so that nothing large is resized
+        images = np.ascontiguousarray(images[np.sort(index[:most])])
+        rows = np.arange(len(index)) % len(images)
     return Task(
-        images=_network_images(cache.images, run.recipe.image.size),
+        images=_network_images(images, run.recipe.image.size),
         labels=cache.labels[index],
-        rows=index,
+        rows=rows,
         groups=tuple(groups[i] for i in index),
         classes=len(run.classes),
         recipe=run.training_recipe,
@@ -202,13 +217,15 @@ def _answers(
     except ArtifactError as error:  # finite on training images, and not on these
         which = "an image" if fold == REFIT else "a test image"
         raise DivergedError(
-            f"{network_words(fold)}: the network's answer for {which} is not finite, for its training "
+            f"{network_words(fold)}: the network's answer for {which} is not finite, because training "
             f"diverged; try larger images or batches, or --set train.lr={run.recipe.train.lr / 10:g}"
         ) from error
 
 
 def _refit_facts(plan: Plan, device: torch.device) -> dict[str, Any]:
-    """What ``refit.json`` says, once the network answers images of its training with finite numbers."""
+    """Return the content of ``refit.json``, once the network answers images of its training with finite
+    numbers.
+    """
     index = plan.folds["index"].to_numpy()
     _answers(plan, REFIT, index[:: math.ceil(len(index) / CHECKED)], device)
     return {"trained_on_images": len(index), "classes": list(plan.run.classes), "figures": REFIT_FIGURES}

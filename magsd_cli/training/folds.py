@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from magsd_cli.artifacts.cache import Cache, read_samples
-from magsd_cli.console import say
+from magsd_cli.console import counted, say
 from magsd_cli.data.unicode_forms import same_path
 from magsd_cli.errors import NoInputError, UsageError
 
@@ -118,11 +118,11 @@ def read_splits(path: Path, image_ids: Sequence[str], groups: Sequence[str]) -> 
         where = f"--splits {path}: row {number}"
         found = known.get(image_id) or known.get(same_path(image_id), [])
         if len(found) != 1:
-            reason = "is no labelled image of the cache" if not found else "is the name of several images"
+            reason = "is not a labelled image of the cache" if not found else "is the name of several images"
             raise UsageError(f"{where}: {image_id!r} {reason}; use the ids of the cache's samples.parquet")
         image = found[0]
         if names[image] is not None:
-            raise UsageError(f"{where}: {image_id!r} stands there twice; keep one row for each image")
+            raise UsageError(f"{where}: {image_id!r} is listed twice; keep one row for each image")
         names[image] = fold
         first_fold, first_id = fold_of_group.setdefault(groups[image] or f"\0{image}", (fold, image_id))
         if first_fold != fold:
@@ -132,7 +132,9 @@ def read_splits(path: Path, image_ids: Sequence[str], groups: Sequence[str]) -> 
             )
     missing = [image_ids[i] for i, name in enumerate(names) if name is None]
     if missing:
-        raise UsageError(f"--splits {path}: {len(missing)} images have no row, the first is {missing[0]!r}")
+        raise UsageError(
+            f"--splits {path}: {counted(len(missing), 'image')} without a row, the first is {missing[0]!r}"
+        )
     order = _order({str(name) for name in names})
     if len(order) < 2:
         raise UsageError(f"--splits {path}: there is one fold only; a split has two or more")
@@ -147,7 +149,9 @@ def _rows(path: Path) -> list[tuple[str, str]]:
             if absent:
                 raise UsageError(f"--splits {path}: no column {', '.join(sorted(absent))} in its first row")
             rows = [(row["image_id"] or "", (row["fold"] or "").strip()) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise UsageError(f"--splits {path}: {error.strerror or error}; name a CSV of folds") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"--splits {path}: cannot be read as CSV ({error}); fix the file") from error
     for number, (image_id, fold) in enumerate(rows, start=2):
         if not image_id or not fold:
@@ -188,8 +192,8 @@ def folds_table(cache: Cache, folds: int, seed: int, splits: Path | None = None)
     groups = cache.group_ids if any(cache.group_ids) else cache.patient_ids
     if not any(groups):
         say(
-            f"{cache.path.name}: patients are unknown, so images of one patient may stand in training "
-            "and test; the figures will be too good (give patient_id in metadata.csv)",
+            f"{cache.path.name}: patients are unknown, so images of one patient may be in both training "
+            "and test, and the figures too optimistic (give patient_id in metadata.csv)",
             level="warning",
         )
     ids = [cache.image_ids[i] for i in index]
@@ -215,7 +219,7 @@ def source_table(cache: Cache) -> tuple[pd.DataFrame, tuple[str, ...]]:
     for fold, name in enumerate(names):
         part = table["label"][table["fold"] == fold]
         counts = ", ".join(f"{label} {count}" for label, count in part.value_counts().items())
-        say(f"held out: {name}, {len(part)} images ({counts})")
+        say(f"held out: {name}, {counted(len(part), 'image')} ({counts})", source=name, images=len(part))
         absent = sorted(set(table["label"]) - set(table["label"][table["fold"] != fold]))
         if absent:
             say(

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from magsd_cli.artifacts.runs import network_words
-from magsd_cli.console import Bar, on_terminal, say
+from magsd_cli.console import Bar, in_time, say
 from magsd_cli.errors import DivergedError, Interrupted
 from magsd_cli.method.classic import training_images
 from magsd_cli.method.logistic_regression import fit_logistic_regression
@@ -129,7 +129,7 @@ def _fit_last_layer(task: Task, state: TrainingState, images: PlacedImages) -> P
     logits, targets = vectors @ weight.T + bias, torch.from_numpy(task.labels)
     loss = float(F.cross_entropy(logits, targets, reduction="sum"))
     sums = [loss, loss, 0.0, float((logits.argmax(1) == targets).sum()), float(len(targets))]
-    say(f"{task.title}: C = {layer.penalty:g}, the cheapest of the training part's own cross-validation")
+    say(f"{task.title}: C = {layer.penalty:g}, chosen by a cross-validation of the training part")
     row = history_row(task.recipe.train.epochs - 1, sums, 0.0, time.perf_counter() - begun)
     return Progress(epoch=task.recipe.train.epochs, history=(row,))
 
@@ -258,22 +258,25 @@ def _leave_if_requested(task: Task, progress: Progress, stop_requested: StopRequ
 
 
 def _words(sums: list[float], seconds: float) -> str:
-    """For the bar: the loss and its two parts (eq. 7), short enough for 80 columns."""
+    """Return the text behind the bar: the loss and its two parts (eq. 7), short enough for 80 columns."""
     row = history_row(0, sums, 0.0, seconds)
     parts = f"loss {row['loss']:.2f} = CE {row['cross_entropy']:.2f} + d' {row['distance']:.2f}"
     return f"{parts}, {row['images_per_second']:.1f} images/s"
 
 
 def _say_epoch(task: Task, progress: Progress) -> None:
-    """One line an epoch where nobody watches a bar."""
-    if progress.batch or task.ranks.rank or (task.bar is not None and on_terminal()):
+    """Say one line for a finished epoch. It stays above the bars."""
+    if progress.batch or task.ranks.rank:
         return
     row, epochs = progress.history[-1], task.recipe.train.epochs
-    minutes = (epochs - progress.epoch) * row["seconds"] / 60
+    left = (epochs - progress.epoch) * row["seconds"]
+    words = f", about {in_time(left)} left" if left else ""
     say(
         f"{task.title}, epoch {progress.epoch} of {epochs}: loss {row['loss']:.3f} (cross-entropy "
         f"{row['cross_entropy']:.3f}, distance {row['distance']:.3f}), training accuracy "
-        f"{row['train_share_correct']:.1%}, {row['images_per_second']:.1f} images/s, {minutes:.1f} min left",
+        f"{row['train_share_correct']:.1%}, {row['images_per_second']:.1f} images/s{words}",
         fold=task.fold,
+        epochs=epochs,
+        seconds_left=round(left),
         **row,
     )

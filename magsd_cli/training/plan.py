@@ -1,4 +1,4 @@
-"""Before the first batch: which cache, does the recipe fit it, which folds, what is the run called."""
+"""The plan before the first batch: cache, recipe, folds, and the run's name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What `magsd train` and `magsd cv` are asked for: each field is the option of its name.
+    """The options of `magsd train` and `magsd cv`: each field is the option of its name.
 
     cache: None is the newest under `runs`. recipe: None only with `resume`, whose run has its own. splits: a
     CSV of published folds, in place of `folds` drawn by the recipe's seed. repeats: more than 1 is a suite of
@@ -61,7 +61,7 @@ class Plan:
 
     @property
     def threads(self) -> int:
-        """How many threads each of its processes has: those that it was begun with, for the same bits."""
+        """The number of threads of each of its processes: that of the first start, for the same bits."""
         return self.run.threads
 
 
@@ -78,7 +78,7 @@ def plan(kind: str, options: RunOptions, threads: int) -> Plan:
         raise UsageError("--recipe: none given; name a recipe, or a run with --resume")
     if cache is None:
         cache, why = find_newest_cache(options.runs, recipe.image.clahe)
-        say(f"cache: {cache} ({why}; another one with --cache)")
+        say(f"cache: {cache} ({why}; choose another one with --cache)", cache=cache)
     opened = open_cache(cache)
     check_fit(recipe, opened)
     table, held_out = _folds(options, opened, recipe.seed)
@@ -109,7 +109,7 @@ def _folds(options: RunOptions, cache: Cache, seed: int) -> tuple[pd.DataFrame, 
         return folds_table(cache, options.folds, seed, options.splits), ()
     if options.splits is not None:
         raise UsageError(
-            f"--splits {options.splits}: says the folds, and so does --group source; leave one away"
+            f"--splits {options.splits}: defines the folds, and so does --group source; omit one of them"
         )
     return source_table(cache)
 
@@ -121,13 +121,13 @@ def _plan_again(kind: str, resume: Path, options: RunOptions) -> Plan:
     differences = [] if options.recipe is None else recipe_differences(run.recipe, options.recipe)
     if differences:
         raise ArtifactError(
-            f"--resume {resume}: was begun with another recipe ({'; '.join(differences)}); "
+            f"--resume {resume}: was started with another recipe ({'; '.join(differences)}); "
             "omit --recipe, --set and --seed to continue it as it is"
         )
     opened = open_cache(options.cache or run.cache_path)
     if opened.digest != run.cache_digest:
         raise ArtifactError(
-            f"{opened.path}: is another cache than the run's (digest {opened.digest[:8]}, not "
+            f"{opened.path}: is not the run's cache (digest {opened.digest[:8]}, not "
             f"{run.cache_digest[:8]}); give the run's own cache with --cache"
         )
     return Plan(replace(run, refit=run.refit or options.refit), opened, run.folds())

@@ -64,7 +64,7 @@ class Trial:
 
 
 def choose_precision(plan: Plan, device: torch.device) -> PrecisionChoice:
-    """What the networks of `plan` are to be trained in on `device`: the faster, if its loss keeps to fp32's.
+    """Choose the precision of the networks of `plan` on `device`: the faster, if its loss keeps to fp32's.
 
     fp32, and nothing is measured, where the device has no fast bf16 or no room for two networks.
     """

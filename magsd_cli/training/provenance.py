@@ -1,4 +1,4 @@
-"""How a run came to be: versions, machine, command lines, times."""
+"""The provenance of a run: versions, machine, command lines, times."""
 
 from __future__ import annotations
 

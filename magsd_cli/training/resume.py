@@ -17,7 +17,7 @@ Values = dict[str, Any]  # what torch's `state_dict` gives
 
 
 class SavedState(TypedDict):
-    """What ``state.pt`` holds: the fields of `Progress`, and the state of every object beside it."""
+    """The content of ``state.pt``: the fields of `Progress`, and the state of every object beside it."""
 
     identity: Identity
     epoch: int
@@ -93,7 +93,7 @@ def take_state(task: Task, state: TrainingState, progress: Progress) -> SavedSta
 
 
 def identity(task: Task) -> Identity:
-    """What a saved state must agree with before a training goes on from it."""
+    """Return what a saved state must agree with before a training goes on from it."""
     digest = hashlib.sha256(task.labels.tobytes() + task.recipe.hash().encode())
     known: Identity = {
         "fold": task.fold,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -26,14 +27,14 @@ from magsd_cli.artifacts.runs import (
     run_file,
 )
 from magsd_cli.artifacts.tensorboard import check_tensorboard, scalars_path
-from magsd_cli.console import say
+from magsd_cli.console import counted, detail, noted, say
 from magsd_cli.errors import Interrupted, MagsdError, UsageError
 from magsd_cli.evaluation.calibrate import UNCHANGED, CalibrationTargets, calibrate_run, check_targets
 from magsd_cli.evaluation.cross_validation import in_words, score
 from magsd_cli.export.export import deploy
 from magsd_cli.method.step import guiding_attention
 from magsd_cli.models.build import build_model
-from magsd_cli.recipe import Recipe
+from magsd_cli.recipe import Recipe, resolved_keys
 from magsd_cli.runtime.device import choose_devices
 from magsd_cli.settings import Network, Parallel
 from magsd_cli.training.ddp import (
@@ -51,6 +52,7 @@ from magsd_cli.training.parallel.joint import train_together
 from magsd_cli.training.plan import FOLDS, Plan, RunOptions, plan
 from magsd_cli.training.precision import choose_precision
 from magsd_cli.training.provenance import begin_session, end_session
+from magsd_cli.training.run_bar import run_bar
 
 
 def train(options: RunOptions) -> Path:
@@ -123,7 +125,8 @@ def _begin(
     check_targets(targets, run.classes)
     planned.cache.samples()  # needed at the end of each fold: if it is damaged, say so before the hours
     if not run_file(run.path).exists():
-        check_network(run.recipe, len(run.classes))
+        with noted("building the network and its first weights"):
+            check_network(run.recipe, len(run.classes))
     stack.enter_context(lock(lock_path(run.path)))
     if run.recipe.train.precision == "auto" and not run_file(run.path).exists():
         run = replace(run, precision=_precision(planned, options, devices[0]))
@@ -134,23 +137,48 @@ def _begin(
     left = [fold for fold in run.networks if not run.fold_is_done(fold)]
     if run.complete and not left:
         if targets == UNCHANGED and operating_path(run.path).exists() and _is_deployed(run):
-            say(f"{run.path}: every fold is trained and scored; nothing is left to do")
+            say(f"{run.path}: every fold is trained and scored; nothing is left to do", run=run.path)
         else:
             deploy(run, calibrate_run(run, targets))
         return None
     done = sum(run.fold_is_done(fold) for fold in run.trained)
     if done:
-        say(f"{run.path}: {done} of {len(run.trained)} folds are done already")
-    words = ", ".join(str(device) for device in devices)
-    say(f"{run.path}: {len(planned.folds)} images, {len(left)} networks to train on {words}")
+        say(
+            f"{run.path}: {done} of {counted(len(run.trained), 'fold')} done already", run=run.path, done=done
+        )
+    for line in recipe_lines(run.recipe):
+        detail(f"recipe: {line}")
+    images, networks = len(planned.folds), len(left)
+    say(
+        f"{run.path}: {counted(images, 'image')}, {counted(networks, 'network')} to train on "
+        f"{_words(devices)}",
+        run=run.path,
+        images=images,
+        networks=networks,
+        devices=[str(device) for device in devices],
+    )
     if options.tensorboard:
         scalars_path(run.path).mkdir(exist_ok=True)
     begin_session(run, options.command, devices)
     return left
 
 
+def recipe_lines(recipe: Recipe) -> Iterator[str]:
+    """The recipe's keys with their values, a line for each section; those of no section first."""
+    keys = [(*key.rpartition(".")[::2], value) for key, value in resolved_keys(recipe)]
+    for section, some in groupby(sorted(keys, key=lambda one: one[0]), lambda one: one[0]):
+        values = ", ".join(f"{name} {value}" for _, name, value in some)
+        yield f"{section}: {values}" if section else values
+
+
+def _words(devices: Sequence[torch.device]) -> str:
+    if len(devices) > 1 and devices[0].type == "cpu":
+        return f"the CPU in {len(devices)} processes"
+    return ", ".join(str(device) for device in devices)
+
+
 def _precision(planned: Plan, options: RunOptions, device: torch.device) -> PrecisionChoice:
-    """What train.precision=auto comes to for this run, on every later start and machine too."""
+    """Choose what train.precision=auto means for this run, on every later start and machine too."""
     if options.cluster is not None:
         choice = PrecisionChoice("fp32", "cluster", "the machines of a cluster train the folds")
     elif not planned.run.recipe.train.takes_steps:
@@ -162,7 +190,7 @@ def _precision(planned: Plan, options: RunOptions, device: torch.device) -> Prec
 
 
 def _is_deployed(run: Run) -> bool:
-    """Whether the run has the model file of its folds, and of its refit network where there is one."""
+    """Return whether the run has the model file of its folds, and of its refit network where there is one."""
     networks = Network if run.refit else [Network.folds]
     return all(model_file_path(run.path, network).exists() for network in networks)
 
@@ -199,11 +227,12 @@ def _train(
     elif options.parallel == Parallel.ddp and len(devices) > 1:
         train_together(run, cache, left, devices)
     elif len(devices) > 1 and len(left) > 1:
-        train_side_by_side(run, cache, left, devices)
+        train_side_by_side(planned, left, devices)
     else:
         parent = os.getppid() if ranks.world > 1 else None
-        for fold in left:
-            train_fold(planned, fold, devices[0], parent, ranks)
+        with run_bar(planned, left, ranks.world) as bar:
+            for fold in left:
+                train_fold(planned, fold, devices[0], parent, ranks, bar.open(fold))
 
 
 def _finish(run: Run, targets: CalibrationTargets) -> None:
@@ -212,11 +241,14 @@ def _finish(run: Run, targets: CalibrationTargets) -> None:
         return
     stored = None
     if not run.complete:
-        say(f"{run.path}: {in_words(score(run))}")
+        with noted(f"{run.path}: scoring"):
+            figures = score(run)
+        say(f"{run.path}: {in_words(figures)}", run=run.path)
     elif targets == UNCHANGED:
         stored = read_operating_point(run.path, model_sha256(run))
     if run.fold_is_done(REFIT):
-        say(f"{fold_path(run.path, REFIT)}: trained on all images; its figures are {REFIT_FIGURES}")
+        folder = fold_path(run.path, REFIT)
+        say(f"{folder}: trained on all images; its figures are {REFIT_FIGURES}", folder=folder)
     deploy(run, stored or calibrate_run(run, targets))
 
 

@@ -89,7 +89,9 @@ def place_images(task: Task) -> PlacedImages:
 
 
 def _room(device: torch.device) -> int:
-    """How many bytes of images may stay on a GPU: a quarter of what is free; the network needs the rest."""
+    """Return how many bytes of images may stay on a GPU: a quarter of what is free; the network needs the
+    rest.
+    """
     free, _ = torch.cuda.mem_get_info(device)
     return free // 4
 

@@ -40,7 +40,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands: before `batch` of `epoch`, with its sums and the finished epochs' rows.
+    """The position of a training: before `batch` of `epoch`, with its sums and the finished epochs' rows.
 
     sums: loss, cross-entropy, distance (each times images), images called right, images.
     """

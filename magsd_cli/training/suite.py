@@ -12,46 +12,13 @@ from pathlib import Path
 
 from magsd_cli.artifacts.files import lock
 from magsd_cli.artifacts.runs import lock_path, name_path
-from magsd_cli.artifacts.suites import SuiteRow, read_suite, suite_file, write_suite
-from magsd_cli.console import say
+from magsd_cli.artifacts.suites import SuiteRow, expand, read_suite, suite_file, write_suite
+from magsd_cli.console import counted, say
 from magsd_cli.errors import ArtifactError, Interrupted, LockedError, MagsdError, UsageError
-from magsd_cli.recipe import Recipe, load_recipe, recipe_names, recipes_folder
+from magsd_cli.recipe import Recipe, load_recipe, recipe_names
 from magsd_cli.settings import Group
 from magsd_cli.training.plan import RunOptions
 from magsd_cli.training.run import cv
-
-
-def is_suite(names: Sequence[str]) -> bool:
-    """Whether these ``--recipe`` values stand for several recipes: more than one, or a folder of recipes."""
-    return len(names) > 1 or any(_folder(name) is not None for name in names)
-
-
-def expand(names: Sequence[str]) -> list[str]:
-    """The recipes that `names` stand for, each once: recipes as they are, folders as the recipes in them.
-
-    Raises `UsageError` for a folder without recipes.
-    """
-    found: list[str] = []
-    for name in names:
-        folder = _folder(name)
-        if folder is None:
-            found.append(name)
-            continue
-        inside = [str(path) for path in sorted(folder.rglob("*.toml"))]
-        if folder.is_relative_to(recipes_folder()):
-            start = folder.relative_to(recipes_folder()).as_posix()
-            inside = [known for known in recipe_names() if known.startswith(f"{start}/")]
-        if not inside:
-            raise UsageError(f"--recipe {name}: no recipe (*.toml) in this folder; name another one")
-        found += inside
-    return list(dict.fromkeys(found))
-
-
-def _folder(name: str) -> Path | None:
-    if Path(name).is_dir():
-        return Path(name)
-    built_in = recipes_folder() / name
-    return built_in if name and built_in.is_dir() else None
 
 
 def suite(names: Sequence[str], overrides: Sequence[str], options: RunOptions) -> tuple[Path, int]:
@@ -74,9 +41,9 @@ def suite(names: Sequence[str], overrides: Sequence[str], options: RunOptions) -
     }
     rows = list(recipes)
     if options.repeats > 1 and (options.splits is not None or options.group == Group.source):
-        say("suite: the folds are given, so every repeat has the same ones and a seed of its own")
+        say("suite: the folds are fixed, so all repeats share them and differ in their seed")
     if folder.exists() and not suite_file(folder).exists():
-        raise ArtifactError(f"{folder}: is there already and is no suite; choose another --name")
+        raise ArtifactError(f"{folder}: exists already and is not a suite; choose another --name")
     with lock(lock_path(folder)):
         rows = _with_earlier_rows(folder, rows)
         write_suite(folder, rows, options.command)
@@ -85,7 +52,11 @@ def suite(names: Sequence[str], overrides: Sequence[str], options: RunOptions) -
             same = {row.place: recipe for row, recipe in recipes.items() if recipe.hash() == digest}
             alike = [number for number, row in enumerate(rows) if row.place in same]
             words = "; ".join(rows[number].words for number in alike)
-            say(f"suite: {words} ({alike[0] + 1} of {len(rows)} rows)")
+            say(
+                f"suite: {words} ({alike[0] + 1} of {counted(len(rows), 'row')})",
+                row=alike[0] + 1,
+                rows=len(rows),
+            )
             run, problem, row_code = _one(replace(options, recipe=same[rows[alike[0]].place], name=None))
             code = code or row_code
             for number in alike:
@@ -165,6 +136,7 @@ def _default_name(names: Sequence[str], recipes: dict[str, Recipe], options: Run
 
 def _say_the_end(folder: Path, rows: Sequence[SuiteRow]) -> None:
     failed = [row.words for row in rows if row.problem]
-    say(f"{folder}: {sum(row.run is not None and not row.problem for row in rows)} of {len(rows)} rows done")
+    done = sum(row.run is not None and not row.problem for row in rows)
+    say(f"{folder}: {done} of {counted(len(rows), 'row')} done", suite=folder, done=done, rows=len(rows))
     if failed:
         say(f"{folder}: not done: {'; '.join(failed)}; see the reasons above", level="warning")

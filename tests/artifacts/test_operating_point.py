@@ -41,10 +41,10 @@ def test_damage_other_networks_and_later_schemas_are_refused(tmp_path: Path) -> 
     with pytest.raises(ArtifactError, match="SHA-256"):
         read_operating_point(tmp_path, "a" * 64)
     record_hash(operating_path(tmp_path))
-    with pytest.raises(ArtifactError, match=r"is no operating point \(appearance: Field required\); run"):
+    with pytest.raises(ArtifactError, match=r"is not an operating point \(appearance: Field required\); run"):
         read_operating_point(tmp_path, "a" * 64)
     write_json_hashed(operating_path(tmp_path), VALUES | {"schema_version": SCHEMA_VERSION + 1, "new": 1})
-    with pytest.raises(ArtifactError, match="later magsd"):
+    with pytest.raises(ArtifactError, match="newer magsd"):
         read_operating_point(tmp_path, "a" * 64)
 
 
@@ -61,7 +61,7 @@ def test_damage_other_networks_and_later_schemas_are_refused(tmp_path: Path) -> 
     ],
 )
 def test_what_is_none_is_refused_in_a_line(values: Any, reason: str) -> None:
-    with pytest.raises(ArtifactError, match=rf"x\.json: is no operating point \({reason}") as error:
+    with pytest.raises(ArtifactError, match=rf"x\.json: is not an operating point \({reason}") as error:
         check_operating_point(values, Path("x.json"), "a" * 64)
     assert "\n" not in str(error.value)
 

@@ -41,5 +41,5 @@ def test_a_published_split_finds_both_forms(tmp_path: Path) -> None:
     table = tmp_path / "splits.csv"
     table.write_text(f"image_id,fold\n{nfd('é.png')},0\nb.png,1\n")
     assert read_splits(table, ["é.png", "b.png"], ["", ""]).tolist() == [0, 1]
-    with pytest.raises(UsageError, match="is no labelled image"):
+    with pytest.raises(UsageError, match="is not a labelled image"):
         read_splits(table, ["e.png", "b.png"], ["", ""])

@@ -17,4 +17,4 @@ def test_the_surest_right_and_the_surest_wrong_of_each_class() -> None:
         ("c", False, 3),
         ("a", True, 5),  # equally sure: the first image id; nothing of y is wrong
     ]
-    assert case_title(chosen[1]).startswith("x, called y (80.0 %): wrong")
+    assert case_title(chosen[1]).startswith("x, called y (80.0%): wrong")

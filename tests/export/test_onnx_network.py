@@ -177,5 +177,5 @@ def test_a_later_schema_is_refused(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deployed, "SCHEMA_VERSION", 0)
-        with pytest.raises(ArtifactError, match="later magsd"):
+        with pytest.raises(ArtifactError, match="newer magsd"):
             open_model_file(tmp_path / "x.magsd")

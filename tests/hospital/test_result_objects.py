@@ -46,7 +46,7 @@ def test_one_report_a_study_is_made_once_and_names_nobody_outside(tmp_path: Path
     assert {path: path.read_bytes() for path in objects(tmp_path / "sr")} == made
     words = "".join(capfd.readouterr())
     assert "2 made" in words
-    assert "2 were there already" in words
+    assert "2 there already" in words
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "sr", *made)]
     assert modes == [0o700, 0o600, 0o600]
     others = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".dcm"]
@@ -77,7 +77,7 @@ def test_files_without_a_report_are_named_and_end_with_3(tmp_path: Path, capfd: 
     assert predict(tmp_path) == 3
     assert len(objects(tmp_path / "sr")) == 1
     words = capfd.readouterr().err
-    assert "4.png: no DICOM report: no DICOM file" in words
+    assert "4.png: no DICOM report: not a DICOM file" in words
     assert "3.dcm: no DICOM report: its images name two patients" in words
 
 

@@ -89,7 +89,7 @@ def test_a_list_names_inputs(made: Path, new: Path, tmp_path: Path, capsys: Any)
     names = ["1.png", "missing.png", "0.png", "2.png", "2b.png", "3.png", "4.png", "notes.txt"]
     assert [Path(row["path"]).name for row in rows] == names
     assert [row["status"] for row in rows] == ["ok", "error", "ok", "ok", "error", "ok", "ok", "error"]
-    assert "2 files were named more than once; each has one row" in capsys.readouterr().err
+    assert "left out: 2 inputs that had been reached before; each file has one row" in capsys.readouterr().err
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(NoInputError, match=r"empty\.txt: no files there"):
         run([], made, files_from=tmp_path / "empty.txt", out=tmp_path / "e.parquet")
@@ -127,7 +127,7 @@ def test_the_models_own_images_are_marked(
     run([made / "xrays", new / "0.png"], made, out=out)
     marked = ["in_training_data" in row["warnings"] for row in rows_of(out)]
     assert marked == [True] * 8 + [False]
-    assert "8 of the files are the model's own training data" in capsys.readouterr().err
+    assert "8 files of the model's own training data" in capsys.readouterr().err
 
 
 def test_metadata_says_where_the_rows_come_from(made: Path, new: Path, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_resume_scores_only_what_is_new_or_changed(
     run([new / "0.png", new / "1.png", new / "3.png"], made, out=out)
     shutil.copy(new / "4.png", new / "1.png")
     assert run([new], made, out=out, resume=True) == 3
-    assert "2 of 7 files are scored already and unchanged" in capsys.readouterr().err
+    assert "2 of 7 files scored already and unchanged" in capsys.readouterr().err
     run([new], made, out=fresh)
     first = [str(new / name) for name in ("0.png", "1.png", "3.png")]  # the table's own rows, in their order
     expected = {row["path"]: row for row in rows_of(fresh)}
@@ -286,7 +286,7 @@ def test_resume_never_mixes_models(made: Path, new: Path, tmp_path: Path) -> Non
     run([new / "0.png"], made, out=out)
     write_tiny_run(tmp_path / "other", seed=1)
     before = out.read_bytes()
-    with pytest.raises(ArtifactError, match=r"rows are of the model .* not .*--overwrite"):
+    with pytest.raises(ArtifactError, match=r"rows are from model .* not .*--overwrite"):
         run([new / "0.png"], made, model=tmp_path / "other" / "runs" / "tiny", out=out, resume=True)
     assert out.read_bytes() == before
 

@@ -111,7 +111,7 @@ def test_a_network_of_each_family_has_the_strides(module: str) -> None:
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "densenet121", "vgg11", "hrnet_w18"])
 def test_a_stride_that_a_network_does_not_have_is_refused(name: str) -> None:
-    words = f"output_stride=16: timm:{name} has none but 32; .* backbone of timm's .*convnext.*efficientnet"
+    words = f"output_stride=16: timm:{name} has only 32; .* backbone of timm's .*convnext.*efficientnet"
     with pytest.raises(UsageError, match=words):
         build_model(settings(name, output_stride=16), 3, seed=0)
 

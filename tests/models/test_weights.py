@@ -135,7 +135,7 @@ def test_damaged_files_are_refused(tmp_path: Path, name: str, trunk: dict[str, t
 
 def test_anything_but_tensors_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "weights": torch.zeros(2)}, tmp_path / "mixed.pth")
-    with pytest.raises(ArtifactError, match="no state dict"):
+    with pytest.raises(ArtifactError, match="not a state dict"):
         read_state_dict(tmp_path / "mixed.pth")
 
 

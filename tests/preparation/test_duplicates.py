@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from pictures import noise
 
+from magsd_cli.console import counted
 from magsd_cli.data.ingest import perceptual_hash
 from magsd_cli.preparation.duplicates import group_images, guard, near_pairs
 
@@ -72,7 +73,7 @@ def test_group_names() -> None:
     assert list(samples["group_id"]) == ["p", "like b", "p", "", "like b", "q", "q"]
     assert list(samples["status"]) == ["ok"] * 7
     assert notes == [
-        "1 exact duplicates, 3 pairs of near-duplicates"
+        "1 exact duplicate among 3 pairs of near-duplicates"
         " (1 across patients, 2 of unknown patients; each group shares a fold)"
     ]
 
@@ -97,7 +98,8 @@ def listed(samples: pd.DataFrame) -> tuple[list[str], str]:
     across = sum(patients[i] != patients[j] for i, j in pairs if patients[i] and patients[j])
     words = f", {unknown} of unknown patients" if unknown else ""
     exact = len(samples) - samples["pixels_sha256"].nunique()
-    note = f"{exact} exact duplicates, {len(pairs)} pairs of near-duplicates ({across} across patients{words}"
+    copies = f"{counted(exact, 'exact duplicate')} among " if exact else ""
+    note = f"{copies}{counted(len(pairs), 'pair')} of near-duplicates ({across} across patients{words}"
     return [str(group) for group in groups], note
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from magsd_cli.render import charts
 from magsd_cli.render.charts import (
@@ -16,6 +17,12 @@ from magsd_cli.render.charts import (
     iou_figure,
     reliability_figure,
     training_figure,
+)
+from magsd_cli.render.curves import (
+    NetBenefit,
+    PrecisionRecall,
+    net_benefit_figure,
+    precision_recall_figure,
 )
 from magsd_cli.render.document import Drawing
 from magsd_cli.render.fig6_roc import Curve, roc_figure
@@ -44,7 +51,7 @@ def test_roc(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = np.array([0.0, 0.5, 1.0])
     curves = [Curve("COVID-19", rates, rates**0.5, 0.75), Curve("$x_1$ | <b>", rates, rates, None)]
     assert roc_figure(curves, "Out of fold").png.startswith(PNG)
-    assert "COVID-19 (AUC 75.00 %)" in words
+    assert "COVID-19 (AUC 75.00%)" in words
     assert any("(AUC n/a)" in word for word in words)
     assert any("specificity" in word for word in words)
 
@@ -89,7 +96,13 @@ def _every_figure(long: int) -> dict[str, Callable[[], Drawing]]:
     bins = (rates[:10], rates[:10] ** 2, np.arange(10))
     iou = dict.fromkeys(("attention", "of others", "untrained"), rates)
     return {
-        "roc": lambda: roc_figure([Curve(name, rates, rates**0.5, 0.7) for name in names], "Pooled"),
+        "roc": lambda: roc_figure(
+            [
+                Curve(name, rates, rates**0.5, 0.7, False, "[60.0 to 80.0]", (rates, rates**0.6, rates**0.4))
+                for name in names
+            ],
+            "Pooled",
+        ),
         "confusion": lambda: confusion_figure(
             matrix, names, "Confusion matrix, all out-of-fold images pooled"
         ),
@@ -97,6 +110,12 @@ def _every_figure(long: int) -> dict[str, Callable[[], Drawing]]:
         "training": lambda: training_figure(dict.fromkeys(range(long), history)),
         "reliability": lambda: reliability_figure({"as the network says": bins, "scaled": bins}),
         "coverage": lambda: coverage_figure(rates[1:], rates[1:] / 4, 0.25),
+        "precision-recall": lambda: precision_recall_figure(
+            [PrecisionRecall(name, rates, 1 - rates, "70.00% [60.0 to 80.0]", 0.3) for name in names], "All"
+        ),
+        "net-benefit": lambda: net_benefit_figure(
+            [NetBenefit(name, rates[1:-1], *[0.3 - rates[1:-1]] * 4, 0.3) for name in names]
+        ),
         "iou": lambda: iou_figure({f"{name}, 3 images": iou for name in names}),
         "gallery": lambda: gallery_figure(
             [Case(f"{n}\n{n}", pixels, rates[:16].reshape(4, 4)) for n in names]
@@ -123,6 +142,27 @@ def test_no_words_lie_outside_the_picture(name: str, long: int, monkeypatch: pyt
     monkeypatch.setattr(charts, "drawing", check)
     _every_figure(long)[name]()
     assert outside == []
+
+
+def test_no_title_of_the_cases_runs_into_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[bool] = []
+
+    def check(figure: Figure) -> Drawing:
+        charts.settle(figure)
+        titles = [text for axes in figure.axes for text in axes.findobj(Text) if text.get_text().strip()]
+        attention = [text.get_window_extent() for text in titles if text.get_text() == "attention"]
+        cases = [text.get_window_extent() for text in titles if "\n" in text.get_text()]
+        assert len(attention) == len(cases) == 4
+        for case in cases:  # its last line stands as high as the word beside it
+            last = Bbox.from_extents(case.x0, case.y0, case.x1, (case.y0 + case.y1) / 2)
+            found.extend(last.overlaps(word) for word in attention)
+        return Drawing(PNG)
+
+    monkeypatch.setattr(charts, "drawing", check)
+    pixels, attention = np.zeros((16, 16), np.uint8), np.eye(4, dtype=np.float32)
+    gallery_figure([Case(f"COVID-19, called Normal\n{'0A' * 30}", pixels, attention) for _ in range(4)])
+    assert found
+    assert not any(found)
 
 
 def _unseen(figure: Figure) -> set[int]:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from html.parser import HTMLParser
 
+import numpy as np
+from PIL import Image
+
 from magsd_cli.render.document import (
     NOT_FOR_DIAGNOSIS,
+    Annex,
     Bullets,
     Caution,
     Commands,
@@ -15,10 +20,12 @@ from magsd_cli.render.document import (
     Gallery,
     GalleryCase,
     Heading,
+    Link,
     Paragraph,
     Table,
+    code,
 )
-from magsd_cli.render.html import render_html
+from magsd_cli.render.html import _raster, render_html
 
 HOSTILE = '"><script>alert(1)</script>\n\u202e'
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -116,3 +123,45 @@ def test_pictures_and_tables_say_what_they_are() -> None:
     assert all(attributes.get("alt") for tag, attributes in parser.tags if tag == "img")
     assert all(attributes.get("scope") for tag, attributes in parser.tags if tag == "th")
     assert ("html", {"lang": "en"}) in parser.tags
+
+
+def test_an_annex_stands_inside_and_links_to_its_file_lead_to_it() -> None:
+    card = Document("The card", (Heading("Use"), Paragraph("none"), Heading("Part", 3)))
+    blocks = (Link("See", "card.md"), Heading("Results"), Annex("Model card", "card.md", card))
+    page = render_html(Document("t", blocks))
+    assert 'See <a href="#model-card">Model card</a>' in page
+    assert '<h2 id="model-card">Model card</h2>\n<h3 id="use">Use</h3>' in page
+    assert '<h4 id="part">Part</h4>' in page
+    assert "card.md" not in page
+    assert '<li><a href="#model-card">Model card</a></li>' in page
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_tall_picture_is_cut_between_its_rows_and_loses_nothing() -> None:
+    pixels = np.random.default_rng(0).integers(1, 255, (500, 100, 3), dtype=np.uint8)
+    for row, wide in ((40, 5), (70, 9), (110, 5), (180, 5), (190, 5), (300, 5), (470, 5)):
+        pixels[row : row + wide] = 17
+    parts = [np.asarray(Image.open(io.BytesIO(part))) for _, part in _raster(_png(pixels))]
+    assert [len(part) for part in parts] == [74, 118, 110, 198]  # the widest gap, else the last; then none
+    np.testing.assert_array_equal(np.concatenate(parts), pixels)
+    page = render_html(Document("t", (Figure("panel", Drawing(_png(pixels)), "films"),)))
+    assert page.count("<img ") == 4
+    assert page.count('alt="films"') == 1
+    assert '<figure class="parts">' in page
+
+
+def test_a_tall_picture_without_gaps_stays_whole() -> None:
+    pixels = np.random.default_rng(0).integers(1, 255, (500, 100, 3), dtype=np.uint8)
+    assert _raster(_png(pixels)) == [("png", _png(pixels))]
+
+
+def test_options_and_numbers_stay_on_one_line() -> None:
+    block = Paragraph(f"Type {code('magsd calibrate --target-sensitivity 0.9')}: 3.0 [1.0 to 5.0].")
+    page = render_html(Document("t", (block,)))
+    assert 'calibrate <span class="whole">--target-sensitivity</span> 0.9' in page
+    assert "[1.0\u00a0to\u00a05.0]" in page

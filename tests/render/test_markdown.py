@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from magsd_cli.render.document import (
+    Annex,
     Bullets,
     Caution,
     Commands,
@@ -78,3 +79,14 @@ def test_code_is_a_span_and_other_backticks_are_words() -> None:
     assert render_markdown(Document("t", (block,))).splitlines()[2] == (
         "type `` magsd report `x` ``, not \\`this\\`"
     )
+
+
+def test_numbers_in_brackets_are_not_parted() -> None:
+    text = render_markdown(Document("t", (Paragraph("It is 5.0 [1.0 to 9.0]."),)))
+    assert "5.0 \\[1.0\u00a0to\u00a09.0\\]." in text
+
+
+def test_an_annex_is_a_file_beside_it() -> None:
+    document = Document("t", (Annex("Model card", "model_card.md", Document("c", (Paragraph("x"),))),))
+    assert render_markdown(document) == "# t\n\n## Model card\n\n[model\\_card.md](model_card.md)\n"
+    assert [annex.file for annex in document.annexes()] == ["model_card.md"]

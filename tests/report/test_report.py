@@ -90,13 +90,15 @@ def test_the_whole_report(run: Path) -> None:
     sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert sections[:2] == ["Summary", "Results"]
     assert {"Where the network looked", "Training curves", "Data", "Recipe", "Provenance"} <= set(sections)
-    assert sections[-1] == "How to reproduce"
+    assert sections[-3:] == ["How to reproduce", "Model card", "Case gallery"]
     for name in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert (run / name).read_bytes().startswith(b"\x89PNG")
-    assert text.count("](figures/") == html.count("data:image/png") + html.count("data:image/svg+xml") >= 4
+    assert text.count("](figures/") == html.count("<figure") >= 8
+    for name in ("roc", "precision-recall", "net-benefit", "attention"):
+        assert (run / "figures" / f"{name}.png").exists()
     tested = len(read_table(predictions_path(run), OUT_OF_FOLD))
     assert f"Shown are {tested} of {tested} tested images" in text
-    assert html.count("data:image/jpeg") == tested
+    assert html.count('alt="Chest X-ray, and again with the attention over it: ') == tested
 
 
 def test_the_figures_are_scikit_learns(run: Path) -> None:
@@ -105,7 +107,7 @@ def test_the_figures_are_scikit_learns(run: Path) -> None:
     auc = np.mean([sk.roc_auc_score(table["label"] == name, table[f"p_{name}"]) for name in CLASSES])
     lines = _report(run).splitlines()
     row = next(line for line in lines if line.startswith("| mean ± SD"))
-    assert f"{100 * np.mean(accuracy):.2f} ± {100 * np.std(accuracy, ddof=1):.2f}" in row
+    assert f"{100 * np.mean(accuracy):.2f}\u00a0±\u00a0{100 * np.std(accuracy, ddof=1):.2f}" in row
     pooled = next(line for line in lines if line.startswith("| all images pooled"))
     assert f"{100 * auc:.2f} |" in pooled
 
@@ -172,7 +174,7 @@ def test_the_operating_point_and_what_it_means_where_it_is_used(run: Path) -> No
     path = report(runs_given=[run], runs=run.parent, prevalence=0.05)
     text = path.read_text()
     assert f"An image is called {CLASSES[0]} where its calibrated probability is at least" in text
-    assert "as you stated: 5 %" in text
+    assert "as you stated: 5%" in text
     assert "Leaving images to a reader" in text
     assert (run / "figures" / "coverage.png").exists()
     operating_path(run).write_text("{}")
@@ -218,7 +220,7 @@ def test_a_table_that_is_damaged_or_another_is_refused(run: Path) -> None:
     metrics["mean"]["accuracy"] = 0.999
     write_json(metrics_path(run), metrics)
     record_hash(metrics_path(run))
-    with pytest.raises(ArtifactError, match="does not follow"):
+    with pytest.raises(ArtifactError, match="does not match"):
         _report(run)
 
 
@@ -271,7 +273,7 @@ def test_several_runs_are_compared(run: Path, trained: Path) -> None:
     assert path.parent.parent == run.parent / "comparisons"
     text = path.read_text()
     assert "Comparison of 2 runs" in text
-    table = [line for line in text.splitlines() if run.name in line and " ± " in line]
+    table = [line for line in text.splitlines() if run.name in line and "\u00a0±\u00a0" in line]
     assert len(table) == 2
     assert "figures/confusions.png" in text
     assert "Differences from the best run" in text
@@ -315,7 +317,10 @@ def test_the_model_card_stands_beside_the_report(run: Path) -> None:
     assert "Not for clinical diagnosis" in card[:120]
     assert "not reported" in card
     assert "(model_card.md)" in (run / "report.md").read_text()
-    assert 'href="model_card.md"' in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert 'href="#model-card">Model card</a>' in page
+    assert "model_card.md" not in page
+    assert "TRIPOD+AI (Collins et al." in page
     (run / "model_card.md").write_text("my own card")
     with pytest.raises(UsageError, match="not written by"):
         _report(run)

@@ -168,12 +168,12 @@ def test_compare(made):
     ours, theirs = (json.loads((made / name / "metrics.json").read_text()) for name in ("kept", "lean"))
     row = next(line for line in text.splitlines() if line.startswith("accuracy"))
     low, high = ours["pooled_intervals"]["accuracy"]
-    assert f"{100 * ours['pooled']['accuracy']:.1f} ({100 * low:.1f} to {100 * high:.1f})" in row
+    assert f"{100 * ours['pooled']['accuracy']:.1f} [{100 * low:.1f} to {100 * high:.1f}]" in row
     difference = 100 * (theirs["pooled"]["accuracy"] - ours["pooled"]["accuracy"])
     assert f"{difference:+.1f} (" in row
     same = "\n".join(compare_two(made / "kept", made / "kept"))
     assert "none" in same
-    assert "+0.0 (+0.0 to +0.0)" in same
+    assert "+0.0 [+0.0 to +0.0]" in same
 
 
 def test_compare_with_an_unfinished_run(runs):
@@ -229,7 +229,7 @@ def test_a_damaged_run_keeps_all_caches(runs, capsys):
     write_tiny_cache(runs / "cache", count=12, seed=2)
     (runs / "lean/run.json").write_text("{")
     assert all(removal.run for removal in find_waste(runs))
-    assert "all caches are left alone" in capsys.readouterr().err
+    assert "all caches are kept" in capsys.readouterr().err
 
 
 def test_rm(runs, tmp_path):

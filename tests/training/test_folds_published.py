@@ -33,10 +33,10 @@ def test_the_fold_called_test_is_the_first(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("image_id,group\na/1.png,0\n", "no column fold"),
-        ("image_id,fold\na/1.png,0\na/1.png,0\n", "row 3: 'a/1.png' stands there twice"),
-        ("image_id,fold\nzzz,0\n", "row 2: 'zzz' is no labelled image"),
+        ("image_id,fold\na/1.png,0\na/1.png,0\n", "row 3: 'a/1.png' is listed twice"),
+        ("image_id,fold\nzzz,0\n", "row 2: 'zzz' is not a labelled image"),
         ("image_id,fold\n2.png,0\n", "several images"),
-        ("image_id,fold\na/1.png,0\n", "3 images have no row"),
+        ("image_id,fold\na/1.png,0\n", "3 images without a row"),
         ("image_id,fold\na/1.png,\n", "row 2: an image_id and a fold"),
         ("image_id,fold\na/1.png,0\na/2.png,1\nb/2.png,0\nb/3.png,0\n", "row 3: .*same patient"),
         ("image_id,fold\na/1.png,0\na/2.png,0\nb/2.png,0\nb/3.png,0\n", "one fold only"),
@@ -48,5 +48,5 @@ def test_what_cannot_be_right_is_refused(tmp_path: Path, text: str, said: str) -
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="No such file"):
         read_splits(tmp_path / "none.csv", IDS, GROUPS)

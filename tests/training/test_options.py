@@ -20,6 +20,15 @@ from magsd_cli.training.plan import RunOptions, default_name
 from magsd_cli.training.suite import _default_name
 
 
+def test_verbose_has_a_line_for_each_section_of_the_recipe() -> None:
+    first, *sections = run_module.recipe_lines(load_recipe("cpu", ["seed=3"]))
+    assert first.startswith("title ")
+    assert "seed 3" in first
+    names = [line.partition(":")[0] for line in sections]
+    assert names == sorted(set(names))
+    assert any(line.startswith("train: ") and ", epochs 7," in line for line in sections)
+
+
 @pytest.fixture
 def line(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     """What started this process, whatever `main` is given."""
@@ -42,7 +51,9 @@ def given_to(monkeypatch: pytest.MonkeyPatch, kind: str, *words: str) -> RunOpti
     return found[0]
 
 
-def test_train_gets_its_options_and_the_line(monkeypatch, line, capsys):
+def test_train_gets_its_options_and_the_line(monkeypatch, line, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("s.csv").touch()
     words = ("--runs", "there", "--cache", "c", "--recipe", "cpu", "--seed", "3", "--name", "n",
              "--gpus", "2", "--splits", "s.csv", "--device", "cpu", "--tensorboard")  # fmt: skip
     assert given_to(monkeypatch, "train", *words) == RunOptions(

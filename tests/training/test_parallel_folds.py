@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from multiprocessing import Pipe
 
+import pytest
 import torch
 
-from magsd_cli.training.parallel.folds import Worker, _listen, piped_bar
+from magsd_cli.console import said_by, say
+from magsd_cli.training.parallel.folds import Worker, _listen, _Sender, piped_bar
 
 
 class Drawn:
@@ -20,24 +22,27 @@ class Drawn:
         self.text = text or self.text
 
 
-def test_a_bar_drawn_by_another_process_misses_no_step() -> None:
+def test_a_bar_drawn_by_another_process_misses_no_step(capsys: pytest.CaptureFixture[str]) -> None:
     ours, theirs = Pipe(duplex=False)
     bars: list[Drawn] = []
 
-    def add(title: str, total: int) -> Drawn:
+    def add(_fold: int, title: str, total: int) -> Drawn:
         bars.append(Drawn(title, total))
         return bars[-1]
 
     worker = Worker(None, ours, {}, [], 1, torch.device("cpu"), 1)  # type: ignore[arg-type]
-    with piped_bar(theirs, "fold 1", 100) as bar:
+    with piped_bar(_Sender(theirs), "fold 1", 100) as bar:
         for step in range(100):
             bar.update(0, f"loss {step}")
             bar.update()
+    with said_by(lambda text, fields: theirs.send(("line", text, fields))):
+        say("fold 1, epoch 1", fold=1)
     theirs.send(("error", ("DivergedError", "the loss", 9)))
     theirs.close()
     _listen(worker, add)
     (drawn,) = bars
     assert (drawn.title, drawn.total, drawn.done, drawn.text) == ("fold 1", 100, 100, "loss 99")
+    assert capsys.readouterr().err == "fold 1, epoch 1\n"
     assert worker.error == [("DivergedError", "the loss", 9)]
     _listen(worker, add)  # the end of the pipe is no error
 
@@ -45,5 +50,5 @@ def test_a_bar_drawn_by_another_process_misses_no_step() -> None:
 def test_a_parent_that_is_gone_does_not_stop_the_training() -> None:
     ours, theirs = Pipe(duplex=False)
     ours.close()
-    with piped_bar(theirs, "fold 1", 3) as bar:
+    with piped_bar(_Sender(theirs), "fold 1", 3) as bar:
         bar.update()

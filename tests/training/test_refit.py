@@ -156,7 +156,7 @@ def test_a_kill_goes_on_without_being_asked_again(
     capsys.readouterr()
     cv(replace(options, recipe=None, cache=None, name=None, resume=plain))
     said = capsys.readouterr().err
-    assert "1 networks to train" in said
+    assert "1 network to train" in said
     assert f"refit: trained on all images; its figures are {REFIT_FIGURES}" in said
     assert same_weights(plain, refitted, REFIT)
     assert open_trained(plain, options.runs, Network.refit).path == plain

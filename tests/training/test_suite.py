@@ -10,7 +10,7 @@ from tiny_run import KEYS, write_xrays
 
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.artifacts.runs import open_run
-from magsd_cli.artifacts.suites import read_suite
+from magsd_cli.artifacts.suites import expand, is_suite, read_suite
 from magsd_cli.errors import ArtifactError, Interrupted, UsageError
 from magsd_cli.preparation.prepare import PrepareOptions, prepare
 from magsd_cli.recipe import load_recipe
@@ -18,7 +18,7 @@ from magsd_cli.settings import Preprocessing
 from magsd_cli.training import suite as stage
 from magsd_cli.training.folds import folds_table
 from magsd_cli.training.plan import RunOptions
-from magsd_cli.training.suite import expand, is_suite, suite
+from magsd_cli.training.suite import suite
 
 ROWS = ("one", "same", "other")
 

@@ -1,4 +1,4 @@
-"""What a compressed picture says of itself by its first bytes, whatever the DICOM header around it says."""
+"""Facts about a compressed picture from its first bytes, whatever the DICOM header around it says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JPEG_XL = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL")
 
 @dataclass(frozen=True)
 class Stream:
-    """What a compressed picture's first bytes say; a precision or size of 0 is unsaid."""
+    """The facts in a compressed picture's first bytes; a precision or size of 0 is not stated."""
 
     syntax: Any
     precision: int = 0
@@ -29,7 +29,7 @@ class Stream:
 
 
 def sniff(frame: bytes) -> Stream | None:
-    """What the first bytes of a compressed frame say; None where they are not known. Raises `DecodeError`."""
+    """Read the first bytes of a compressed frame; None where they are not known. Raises `DecodeError`."""
     if frame.startswith((J2K, JP2)):
         start = frame.find(J2K)
         header = frame[start : start + 4096]
@@ -75,7 +75,7 @@ def _sniff_jpeg(frame: bytes) -> Stream | None:
 
 
 def _jpeg_stream(frame: bytes, start: int, choice: int) -> Stream | None:
-    """What the frame marker at `start` says; `choice` is the predictor or the error allowed."""
+    """Read the frame marker at `start`; `choice` is the predictor or the error allowed."""
     marker = frame[start + 1]
     precision, height, width = struct.unpack(">BHH", frame[start + 4 : start + 9])
     if marker == 0xF7:

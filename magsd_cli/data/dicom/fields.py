@@ -56,5 +56,5 @@ def items(dataset: Any, name: str) -> list[Any]:
 
 
 def is_big_endian(dataset: Any) -> bool:
-    """Whether the data set was read as big endian, so that raw bytes in it are swapped."""
+    """Return whether the data set was read as big endian, so that raw bytes in it are swapped."""
     return getattr(dataset, "original_encoding", (None, None))[1] is False

@@ -1,4 +1,4 @@
-"""From DICOM values to shades: modality LUT, then VOI LUT or window, then 0..255 (PS3.3, C.11)."""
+"""DICOM values become shades: modality LUT, then VOI LUT or window, then 0..255 (PS3.3, C.11)."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def _refuse_kind(dataset: Any, view: str, warnings: list[str], lateral: bool) ->
 
 
 def refuse_by_header(dataset: Any, view: str, warnings: list[str], lateral: bool) -> None:
-    """Raise `DecodeError` for what a header, with pixels behind it or without, says is no chest radiograph.
+    """Raise `DecodeError` for a header, with or without pixels behind it, that is not a chest radiograph's.
 
     view: as `view_of` has it; `lateral` allows lateral ones. `warnings` is added to.
     """
@@ -158,7 +158,7 @@ def refuse_by_header(dataset: Any, view: str, warnings: list[str], lateral: bool
     if modality in SLICES:
         raise DecodeError("ct_slice", "a slice of a CT, MR, PET or NM exam, not a radiograph")
     if modality not in RADIOGRAPHS:
-        raise DecodeError("not_xray", "another modality than radiography")
+        raise DecodeError("not_xray", "a modality other than radiography")
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise DecodeError("multi_frame", "several frames; one picture a file is read")
     intent = keyword(dataset, "PresentationIntentType")
@@ -167,6 +167,6 @@ def refuse_by_header(dataset: Any, view: str, warnings: list[str], lateral: bool
             "for_processing", "raw detector data (FOR PROCESSING); use the picture made from them"
         )
     if other_part(dataset, warnings):
-        raise DecodeError("other_body_part", "the header names another part of the body than the chest")
+        raise DecodeError("other_body_part", "the header names a body part other than the chest")
     if view == "L" and not lateral:
         raise DecodeError("lateral_view", "a lateral view; frontal ones are used (--view all allows it)")

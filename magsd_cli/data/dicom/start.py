@@ -1,4 +1,4 @@
-"""Whether bytes are a DICOM file, and where it begins: with or without preamble, whatever comes first."""
+"""Recognise a DICOM file and find its beginning: with or without preamble, whatever comes first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ REPRESENTATIONS = re.compile(rb"AE|AS|AT|CS|DA|DS|DT|F[DL]|IS|L[OT]|O[BDFLVW]|PN
 
 
 def dicom_start(data: bytes) -> int | None:
-    """Where preamble or data set begins in the bytes of a DICOM file (PS3.10, 7.1); None for any other file.
+    """Find where preamble or data set begins in the bytes of a DICOM file (PS3.10, 7.1); None for any other
+    file.
 
     Besides the standard's 128 bytes and "DICM" there are files without them, with "DICM" alone, with an empty
     preamble alone, and of either byte order; a group length or any other element may come first.
@@ -28,7 +29,7 @@ def dicom_start(data: bytes) -> int | None:
 
 
 def _is_element(data: bytes, start: int) -> bool:
-    """Whether a data element of a first group stands at `start`: with a known type, or a length that fits."""
+    """Return whether a data element of a first group is at `start`: of a known type or fitting length."""
     head = data[start : start + 8]
     if len(head) < 8:
         return False

@@ -58,7 +58,7 @@ def read_pixels(dataset: Any, warnings: list[str]) -> Pixeldata:
     precision = stream.precision if stream else 0
     rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
     if stream and stream.height and (stream.height, stream.width) != (rows, columns):
-        raise DecodeError("corrupt", "the compressed picture has another size than the header says")
+        raise DecodeError("corrupt", "the size of the compressed picture differs from the header")
     if stream and stream.signed and integer(dataset, "PixelRepresentation") == 0:
         warnings.append("unsigned in the header, signed in the compressed picture: read as unsigned")
     stored = integer(dataset, "BitsStored")
@@ -110,7 +110,7 @@ def _options(dataset: Any, precision: int) -> dict[str, Any]:
 
 
 def _is_whole_422(dataset: Any) -> bool:
-    """Whether uncompressed pixels are called YBR_FULL_422 but have all their samples."""
+    """Return whether uncompressed pixels are called YBR_FULL_422 but have all their samples."""
     native = not uid.UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated
     called = keyword(dataset, "PhotometricInterpretation") == "YBRFULL422"
     return native and called and len(dataset.PixelData) >= _expected_bytes(dataset)
@@ -166,7 +166,7 @@ def _first_frame(dataset: Any, warnings: list[str]) -> bytes:
 
 
 def _is_encapsulated(data: bytes) -> bool:
-    """Whether pixel data are a chain of items (PS3.5, A.4) rather than samples."""
+    """Return whether pixel data are a chain of items (PS3.5, A.4) rather than samples."""
     if not data.startswith(ITEM) or len(data) < 16:
         return False
     after = 8 + int.from_bytes(data[4:8], "little")
@@ -174,7 +174,7 @@ def _is_encapsulated(data: bytes) -> bool:
 
 
 def _is_bare_stream(dataset: Any) -> bool:
-    """Whether the pixel data are a compressed picture without the items around it."""
+    """Return whether the pixel data are a compressed picture without the items around it."""
     data = dataset.PixelData
     if not data.startswith((b"\xff\xd8\xff", J2K, JP2)) or sniff(data) is None:
         return False

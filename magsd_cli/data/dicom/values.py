@@ -1,4 +1,4 @@
-"""Which value each stored word of DICOM pixel data stands for: bits, sign, overlays, padding (PS3.5, 8.1.1).
+"""The value of each stored word of DICOM pixel data: bits, sign, overlays, padding (PS3.5, 8.1.1).
 
 Worked out once for every word that occurs, not for every pixel.
 """
@@ -20,7 +20,7 @@ MOST_VALUES = 1 << 17
 
 @dataclass(frozen=True)
 class Layout:
-    """How a value lies in its word: `bits` of them, `shift` above the lowest, in `allocated` bits."""
+    """The place of a value in its word: `bits` of them, `shift` above the lowest, in `allocated` bits."""
 
     allocated: int
     bits: int
@@ -159,7 +159,7 @@ def _believed(words: Values, layout: Layout, warnings: list[str]) -> Layout:
 
 
 def _extends_sign(words: Values, layout: Layout, allocated: int) -> bool:
-    """Whether all words are small signed numbers whose unused upper bits repeat the sign."""
+    """Return whether all words are small signed numbers whose unused upper bits repeat the sign."""
     whole, half = _whole(words, allocated, True), 1 << (layout.bits - 1)
     return bool(whole.min() >= -half and whole.max() < half)
 

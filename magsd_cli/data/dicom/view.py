@@ -1,4 +1,4 @@
-"""Which view and which part of the body a DICOM header tells: words of a closed vocabulary, never its text.
+"""The view and the body part in a DICOM header: words of a closed vocabulary, never its text.
 
 Sources: the coded view and region (PS3.16 CID 4010 and 4031), the defined terms of PS3.3 C.8.11.5 and PS3.16
 Annex L, and the words that people type. What is not plainly a lateral view or another part is let through.
@@ -112,7 +112,7 @@ def _view_in_words(value: str, lateral: frozenset[str] = LATERAL) -> str:
 
 
 def other_part(dataset: Any, warnings: list[str]) -> bool:
-    """Whether the header plainly names another part of the body than the chest.
+    """Return whether the header plainly names a body part other than the chest.
 
     `warnings` is added to where it names a part that is not known here.
     """

@@ -1,1 +1,1 @@
-"""What lies in a source folder: a walk over it, and which names and pictures are no class and no film."""
+"""Contents of a source folder: a walk over it, and the names and pictures that are no class and no film."""

@@ -28,11 +28,11 @@ PATTERN = re.compile(r".*\.lnk|~\$.*|found\.\d{3}|@gmt-[\d.-]+|.*@syno(resource|
 
 
 def is_system(name: str) -> bool:
-    """Whether a file or folder of this name belongs to a system, not to a collection."""
+    """Return whether a file or folder of this name belongs to a system, not to a collection."""
     lower = name.lower()
     return lower in SYSTEM_FOLDERS or lower in SYSTEM_FILES or PATTERN.fullmatch(lower) is not None
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a file or folder name is hidden or left behind by a system."""
+    """Return whether a file or folder name is hidden or left behind by a system."""
     return name.startswith(".") or is_system(name)

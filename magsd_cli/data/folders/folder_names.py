@@ -1,7 +1,7 @@
-"""What the name of a folder says: a part of a collection, masks, one patient, or (anything else) a class.
+"""The meaning of a folder's name: a part of a collection, masks, one patient, or (anything else) a class.
 
-``train/COVID/1.png`` is of class COVID, not of class train; ``COVID/masks/1.png`` is no film. Names are told
-by their words: ``stage_2_train_images``, ``TrainData`` and ``fold0`` are parts as ``train`` is.
+``train/COVID/1.png`` is of class COVID, not of class train; ``COVID/masks/1.png`` is not a film.
+Their words tell: ``stage_2_train_images``, ``TrainData`` and ``fold0`` are parts as ``train`` is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from magsd_cli.data.missing_words import is_missing
 
 
 class Kind(Enum):
-    """What a folder holds, by its name."""
+    """The kind of content that a folder has by its name."""
 
     PART = "part"  # a split, a fold, a batch
     SITE = "site"  # a hospital, a scanner
@@ -77,7 +77,7 @@ DRAWINGS = {*_DRAWINGS_WORDS.split()}
 
 @dataclass(frozen=True)
 class Place:
-    """What the folders above a file say: its class, its part of the collection, its site, and its kind.
+    """The facts in the names of the folders above a file: class, part of the collection, site, kind.
 
     `kind` is CLASS for a film, MASKS or DRAWINGS for what is none; `key` are the folders without those of
     masks and images: a mask and its film have the same.
@@ -130,7 +130,7 @@ def collections_among(places: Iterable[Sequence[str]]) -> set[tuple[str, ...]]:
 
 @lru_cache(4096)
 def kind_of(name: str) -> Kind:
-    """What a folder of this name holds."""
+    """Return the kind of content that a folder of this name has."""
     words = _words(name)
     joined = "".join(words)
     collection = DATA.intersection(words)  # "Lung Segmentation Data" is a collection
@@ -151,12 +151,12 @@ def kind_of(name: str) -> Kind:
 
 
 def name_number(name: str) -> bool:
-    """Whether a number tells this folder from others of its kind, as in ``images_001``."""
+    """Return whether a number distinguishes this folder from others of its kind, as in ``images_001``."""
     return any(character.isdigit() for character in name)
 
 
 def is_mask_file(name: str) -> bool:
-    """Whether a file name says that it is a mask: ``x_mask.png``, ``mask-x.png``."""
+    """Return whether a file name marks a mask: ``x_mask.png``, ``mask-x.png``."""
     words = _words(PurePath(name).stem)
     return len(words) > 1 and any(re.fullmatch(r"masks?", word) for word in (words[0], words[-1]))
 

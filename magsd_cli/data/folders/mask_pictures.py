@@ -98,7 +98,7 @@ class _Index:
 
 
 def _kind(mask: Path, healthy: bool) -> str:
-    """Whose outline a mask is: by the words of its place, else the lungs' if healthy people have one."""
+    """Tell the outline of a mask by the words of its place, else the lungs' if healthy people have one."""
     names = [name for name in mask.parts[:-1] if kind_of(name) is Kind.MASKS]
     near = " ".join((*names[-1:], mask.stem)).lower()
     above = mask.as_posix().lower() if "segm" in mask.as_posix().lower() else ""

@@ -28,14 +28,16 @@ REPORT = {"report.md", "report.html", "model_card.md"}
 
 
 def is_own_file(name: str) -> bool:
-    """Whether a file of this name is a table, cache, model file or DICOM object of this tool, or a log."""
+    """Return whether a file of this name is a table, cache, model file or DICOM object of this tool, or a
+    log.
+    """
     if os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122
         return True
     return any(pattern.fullmatch(name) for pattern in (LOG, DICOM))
 
 
 def is_own_folder(place: Path, folders: Collection[str], names: Collection[str]) -> bool:
-    """Whether the folder `place`, which holds `folders` and files of `names`, is a run, a suite or a
+    """Return whether the folder `place`, which holds `folders` and files of `names`, is a run, a suite or a
     localization of this tool, or a folder of runs.
     """
     if any(marks.issubset(names) for marks in FOLDERS):

@@ -26,7 +26,7 @@ MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Tree:
-    """What lies under a folder.
+    """The files and folders under a folder.
 
     `files` could be meant as images, `links` are those of them that are links to folders, `tables` are tables
     and JSON; all are sorted. `left_out` counts system files and hidden ones, which are in none of them.
@@ -39,7 +39,7 @@ class Tree:
     left_out: Counter[str] = field(default_factory=Counter)
 
     def without(self, read: Iterable[Path] = ()) -> dict[str, int]:
-        """What was left out by reason, the tables among it that are not in `read`."""
+        """Count what was left out by reason, with the tables among it that are not in `read`."""
         known = set(read)
         counts: dict[str, int] = dict(self.left_out)
         for suffix in sorted(TABLES):
@@ -130,7 +130,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _named_like_image(name: str) -> bool:
-    """Whether a name is so plainly an image's that it is no system's and no output of ours."""
+    """Return whether a name is so plainly an image's that it is no system's and no output of ours."""
     return name[0].isalnum() and name.endswith(PLAIN_ENDINGS)
 
 

@@ -1,4 +1,4 @@
-"""How public and private collections of X-rays are laid out: one file per layout, the dict at the foot.
+"""Layouts of public and private collections of X-rays: one file per layout, the dict at the foot.
 
 A layout is two functions: `recognise(source) -> bool` and `read(source) -> Listing`.
 """
@@ -30,7 +30,7 @@ __all__ = ["LAYOUTS", "Layout", "Listing", "Record", "read_layout"]
 
 @dataclass(frozen=True)
 class Layout:
-    """How to tell a layout and how to read it."""
+    """A way to recognise a layout and to read it."""
 
     recognise: Callable[[Path], bool]
     read: Callable[[Path], Listing]

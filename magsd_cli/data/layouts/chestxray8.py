@@ -55,7 +55,7 @@ def _record(source: Path, there: dict[str, Path], row: dict[str, str]) -> Record
     label = "Pneumonia" if "Pneumonia" in findings else "Normal" if findings == ["No Finding"] else None
     problem = None
     if name not in there:
-        problem = ("not_found", "listed in the table, but not there")
+        problem = ("not_found", "listed in the table, but missing")
     elif label is None:
         problem = ("other_finding", "neither Pneumonia nor No Finding")
     age = row.get("patient_age", "").rstrip("Yy").lstrip("0")

@@ -51,12 +51,12 @@ def read(source: Path) -> Listing:
 
 
 def record_of_row(source: Path, path: Path, row: dict[str, str], prefix: str, collection: str) -> Record:
-    """What a row of such a table says of the image at `path`; `prefix` goes before its patient's id."""
+    """Make the record of the image at `path` from its row; `prefix` goes before its patient's id."""
     problem = None
     if row["modality"].strip().lower() not in ("x-ray", "xray", "cxr", ""):
         problem = ("ct_slice", "the table says that it is a CT, not a radiograph")
     elif not path.is_file():
-        problem = ("not_found", f"listed in {TABLE}, but not there")
+        problem = ("not_found", f"listed in {TABLE}, but missing")
     return Record(
         path=path,
         image_id=relative_id(path, source),

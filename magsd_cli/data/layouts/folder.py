@@ -75,7 +75,8 @@ def read_unasked(source: Path) -> Listing:
     unknown = [label for label in labels if kind_of(label) is Kind.UNKNOWN]
     if unknown:
         raise UsageError(
-            f"{source / unknown[0]}: a word for unknown is no class; name the folder by what its films show "
+            f"{source / unknown[0]}: a word for unknown is not a class; name the folder by what its films "
+            "show "
             "or move it away, or keep the name with --layout folder"
         )
     return _listing(source, tree, found)
@@ -122,7 +123,7 @@ def _listing(source: Path, tree: Tree, found: Separated) -> Listing:
         )
     parts = Counter(record.split for record in records if record.split)
     said = ", ".join(f"{part} {count}" for part, count in sorted(parts.items())[:6])
-    notes = [f"{source}: folders of parts are no classes ({said}); they stand in the column split"]
+    notes = [f"{source}: folders of parts are not classes ({said}); they stand in the column split"]
     return Listing(
         "folder",
         records + loose + found.rest,

@@ -1,4 +1,4 @@
-"""What a layout reads: a list of images with what is known about each, before any is decoded."""
+"""The result of reading a layout: a list of images with the facts about each, before any is decoded."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def unlisted(
 
 
 def count_skipped(tree: Tree, skip: Iterable[str], used: Collection[Path] = ()) -> dict[str, int]:
-    """How many files lie in folders that a layout knows to hold no images, less those it has `used`."""
+    """Count the files in folders that a layout knows to hold no images, less those it has `used`."""
     left = set(skip)
     found = [
         names
@@ -135,7 +135,7 @@ def count_skipped(tree: Tree, skip: Iterable[str], used: Collection[Path] = ()) 
 
 
 def count_notes(source: Path, records: Iterable[Record]) -> list[str]:
-    """What is listed but absent, and what is there but unlisted, in words."""
+    """Count what is listed but absent, and what is present but unlisted, in words."""
     counts = Counter(record.problem[0] for record in records if record.problem)
     words = {"not_found": "listed images are not there", "unlisted": "files are not listed and are left out"}
     return [f"{source}: {counts[code]} {word}" for code, word in words.items() if counts[code]]

@@ -103,7 +103,7 @@ def header_of(path: Path, required: tuple[str, ...] = ()) -> list[str]:
 def find_table(folder: Path, *names: str) -> Path | None:
     """The file directly in `folder` that is called one of `names` (lower case), in any case of its letters.
 
-    Raises `UsageError` where there are several of one name: nobody knows which one counts.
+    Raises `UsageError` where there are several of one name: which one counts is not known.
     """
     try:
         there = sorted(os.listdir(folder))  # noqa: PTH208 (a Path for each of many files takes long)

@@ -1,4 +1,4 @@
-"""What a table's bytes say, however a program saved them: encoding, separator, titles above the header.
+"""The text in a table's bytes, however a program saved them: encoding, separator, titles above the header.
 
 Excel saves "CSV" with semicolons where the decimal sign is a comma, "Unicode text" as UTF-16 with tabs, and
 ends rows with empty fields; people put a title above the header. All of that is read; what is not UTF-8 or

@@ -43,7 +43,7 @@ def _unread_folders(source: Path, files: list[Path]) -> list[str]:
     tops = sorted({names[0] for names in inside})
     below = sorted({names[1] for names in inside if len(names) > 1})
     if len(tops) >= 2:
-        return [f"{source}: the names of {len(tops)} folders are no labels; --layout folder takes them"]
+        return [f"{source}: the names of {len(tops)} folders are not labels; --layout folder takes them"]
     if len(tops) == 1 and len(below) >= 2:
         return [f"{source}: one folder; if those in it are classes, name {source / tops[0]}"]
     return []

@@ -102,7 +102,7 @@ def _record(source: Path, file: Path, tags: list[str]) -> Record:
     if "ct" in lower:
         problem = ("ct_slice", "its tags say that it is a CT, not a radiograph")
     elif not file.is_file():
-        problem = ("not_found", "annotated, but not there")
+        problem = ("not_found", "annotated, but missing")
     elif label is None:
         problem = ("other_finding", "its tags name none of the classes")
     return Record(

@@ -1,4 +1,4 @@
-"""Where the PACS is, and who we are there: that comes from the environment or a netrc file alone."""
+"""The address of the PACS and our credentials, which come from the environment or a netrc file alone."""
 
 from __future__ import annotations
 
@@ -42,13 +42,15 @@ def read_address(url: str) -> Address:
             f"{USER} and {PASSWORD}"
         )
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-        raise UsageError("URL: is no DICOMweb root; write it as https://HOST:PORT/dicom-web, without ? and #")
+        raise UsageError(
+            "URL: is not a DICOMweb root; write it as https://HOST:PORT/dicom-web, without ? and #"
+        )
     shown = f"[{host}]" if ":" in host else host
     root = f"{parts.scheme}://{shown}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
     authorization = _from_environment() or _from_netrc(host)
     if authorization is not None and parts.scheme == "http" and not _is_loopback(host):
         raise UsageError(
-            f"{root}: credentials go over plain http to this machine alone; use https, or unset them"
+            f"{root}: credentials are sent over plain http to this machine only; use https, or unset them"
         )
     return Address(root, authorization)
 
@@ -77,7 +79,7 @@ def _from_netrc(host: str) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
-        raise UsageError(f"{path}: cannot be read as a netrc file; put it right or unset NETRC") from None
+        raise UsageError(f"{path}: cannot be read as a netrc file; fix it or unset NETRC") from None
     if entry is None:
         return None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):

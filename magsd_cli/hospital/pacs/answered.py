@@ -1,4 +1,4 @@
-"""Which studies have an answer: the table and, until that is written, the journal beside it.
+"""The studies that have an answer: the table and, until that is written, the journal beside it.
 
 A study enters the journal as one line, so that after a kill it is there with all its images or not at all.
 The table has a row an image; its path is ``<study>/<image>``, both as keyed hashes, and behind the columns of
@@ -48,7 +48,7 @@ class Answer:
     stored: bool | None = None
 
     def covers(self, images: set[str], store: bool) -> bool:
-        """Whether nothing is left to do for a study of `images`."""
+        """Return whether nothing is left to do for a study of `images`."""
         return images <= self.images and not (store and self.stored is False)
 
 
@@ -65,7 +65,7 @@ class AnsweredStudies:
         if out.exists():
             self._earlier = read_own_table(out, model_sha256, about)
             if not set(COLUMNS) <= set(self._earlier.column_names):
-                raise ArtifactError(f"{out}: is not a table of screening; name another one with --out")
+                raise ArtifactError(f"{out}: is not a screening table; name another file with --out")
         self._fresh: dict[str, list[Row]] = {}
         self._answers: dict[str, Answer] = {}
         self.failed: set[str] = set()  #: studies whose last row is an error

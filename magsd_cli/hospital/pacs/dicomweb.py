@@ -1,4 +1,4 @@
-"""What screening asks a PACS over DICOMweb (DICOM PS3.18): QIDO-RS, WADO-RS and STOW-RS.
+"""The requests of screening to a PACS over DICOMweb (DICOM PS3.18): QIDO-RS, WADO-RS and STOW-RS.
 
 Text of a server or of a header never reaches a message: only our words for it, without any UID.
 """
@@ -195,9 +195,9 @@ def _pages(page: Page, key: Sequence[str]) -> Iterator[Item]:
 
 
 def _check_uids(*uids: str) -> None:
-    """Raise `PacsError` for what is no UID: it would become another path of the server's."""
+    """Raise `PacsError` for what is not a UID: it would become another path of the server's."""
     if not all(_UID.fullmatch(uid) for uid in uids):
-        raise PacsError("pacs_bad_answer", "the PACS lists a UID that is none")
+        raise PacsError("pacs_bad_answer", "the PACS lists an invalid UID")
 
 
 def _parsed(ask: Callable[[], list[Item]]) -> list[Item]:
@@ -207,9 +207,9 @@ def _parsed(ask: Callable[[], list[Item]]) -> list[Item]:
     except PacsError:
         raise
     except Exception:  # dicomweb-client raises what its parsers raise
-        raise PacsError("pacs_bad_answer", "the answer is no DICOM JSON") from None
+        raise PacsError("pacs_bad_answer", "the response is not DICOM JSON") from None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise PacsError("pacs_bad_answer", "the answer is no DICOM JSON")
+        raise PacsError("pacs_bad_answer", "the response is not DICOM JSON")
     return items
 
 
@@ -221,7 +221,7 @@ def _text(item: Item, tag: str) -> str:
 
 
 def _began(item: Item) -> datetime | None:
-    """When a study began, in local time without a zone; None where that is not told."""
+    """Return when a study began, in local time without a zone; None where that is not stated."""
     date, time = _text(item, STUDY_DATE).replace(".", ""), _text(item, STUDY_TIME).replace(":", "")
     clock = time.split(".")[0]
     try:

@@ -52,7 +52,7 @@ class HttpLimits:
 
 
 class PacsError(Exception):
-    """Why a request has no answer that can be used: a code and a reason, without any part of its URL.
+    """A request without a usable answer: a code and a reason, without any part of its URL.
 
     `passing`: the same request may well be answered a little later. `after`: in how many seconds, where the
     server says so.
@@ -120,7 +120,7 @@ class PacsSession(requests.Session):
                     raise self._explained(error, request) from None
             # A body without a length just ends where the connection was cut.
             if cut.is_set():
-                raise PacsError("pacs_timeout", f"no whole answer within {limits.total:g} seconds")
+                raise PacsError("pacs_timeout", f"no complete response within {limits.total:g} seconds")
         _refuse_status(response)
         return response
 
@@ -145,7 +145,7 @@ class PacsSession(requests.Session):
                     return bytes(body)
         finally:
             response.close()
-        raise PacsError("pacs_too_large", f"the answer is larger than {most / 2**20:g} MiB (--max-mb)")
+        raise PacsError("pacs_too_large", f"the response is larger than {most / 2**20:g} MiB (--max-mb)")
 
     @contextmanager
     def _watched(self) -> Iterator[threading.Event]:
@@ -205,7 +205,7 @@ def _watched_pool(pool: Any, connections: WeakSet[Any]) -> Any:
 
 
 def _explain(error: Exception, limits: HttpLimits) -> PacsError:
-    """What requests, urllib3 or the system raised, in our words: the first of `_KINDS` that it is of."""
+    """Translate what requests, urllib3 or the system raised: the first of `_KINDS` that it belongs to."""
     if isinstance(error, failures.SSLError | ssl.SSLError):
         words = tls_reason(error)
         return PacsError("pacs_tls", words) if words else PacsError("pacs_unreachable", _CLOSED, True)
@@ -220,15 +220,15 @@ _KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, str], ..
     (
         (failures.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError),
         "pacs_timeout",
-        "silent for {silence:g} seconds",
+        "no data for {silence:g} seconds",
     ),
     (
         (urllib3.exceptions.ProtocolError, failures.ChunkedEncodingError),
         "pacs_bad_answer",
-        "the answer ended early",
+        "the response ended early",
     ),
     (failures.ConnectionError, "pacs_unreachable", _CLOSED),
-    ((requests.RequestException, urllib3.exceptions.HTTPError), "pacs_bad_answer", "no answer in HTTP"),
+    ((requests.RequestException, urllib3.exceptions.HTTPError), "pacs_bad_answer", "no HTTP response"),
     (Exception, "pacs_unreachable", "the connection broke"),
 )
 
@@ -239,15 +239,15 @@ def _refuse_status(response: requests.Response) -> None:
     if 200 <= status < 300:
         return
     if 300 <= status < 400:
-        raise PacsError("pacs_redirect", f"HTTP {status} leads elsewhere, and is not followed")
+        raise PacsError("pacs_redirect", f"HTTP {status} is a redirect, which is not followed")
     if status in (401, 403):
         raise PacsError(
             "pacs_refused",
-            f"HTTP {status}: it wants other credentials (MAGSD_PACS_USER and MAGSD_PACS_PASSWORD, "
+            f"HTTP {status}: the credentials were refused (MAGSD_PACS_USER and MAGSD_PACS_PASSWORD, "
             "MAGSD_PACS_TOKEN, or a netrc file)",
         )
     if status in (404, 410):
-        raise PacsError("pacs_not_found", f"HTTP {status}: not there")
+        raise PacsError("pacs_not_found", f"HTTP {status}: not found")
     if status in PASSING:
         asked = response.headers.get("Retry-After", "")
         after = float(asked) if asked.isdigit() else None

@@ -10,7 +10,7 @@ _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{1,70}")
 
 
 class BrokenMultipart(Exception):  # noqa: N818 (a state, and the word for it)
-    """Why an answer is not what WADO-RS sends."""
+    """An answer that is not what WADO-RS sends."""
 
 
 def only_part(body: bytes, content_type: str) -> bytes:
@@ -22,16 +22,16 @@ def only_part(body: bytes, content_type: str) -> bytes:
     header["Content-Type"] = content_type
     boundary = header.get_param("boundary")
     if header.get_content_type() != MEDIA or not isinstance(boundary, str):
-        raise BrokenMultipart("the answer is no multipart/related message")
+        raise BrokenMultipart("the response is not a multipart/related message")
     if not _BOUNDARY.fullmatch(boundary):
-        raise BrokenMultipart("the answer's boundary is none")
+        raise BrokenMultipart("the response's boundary is invalid")
     mark = b"--" + boundary.encode()
     start = 0 if body.startswith(mark) else body.find(b"\r\n" + mark)
     head_end = body.find(b"\r\n\r\n", start)
     end = body.find(b"\r\n" + mark, head_end + 2)
     if min(start, head_end, end) < 0:
-        raise BrokenMultipart("the answer ends before its last boundary")
+        raise BrokenMultipart("the response ends before its last boundary")
     following = body[end + 2 + len(mark) : end + 4 + len(mark)]
     if following != b"--":
-        raise BrokenMultipart("the answer has several parts, or ends before its last boundary")
+        raise BrokenMultipart("the response has several parts, or ends before its last boundary")
     return body[head_end + 4 : end]

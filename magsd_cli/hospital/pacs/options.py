@@ -1,4 +1,4 @@
-"""What `magsd pacs screen` is asked."""
+"""The options of `magsd pacs screen`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from magsd_cli.errors import UsageError
 from magsd_cli.hospital.pacs.http_session import HttpLimits
 from magsd_cli.hospital.pacs.tls import check_pem_files
-from magsd_cli.localization.threshold import DEFAULT_THRESHOLD
+from magsd_cli.localization.choice import DEFAULT_THRESHOLD
 from magsd_cli.settings import Map
 
 
 @dataclass(frozen=True)
 class ScreenOptions:
-    """What is asked of which PACS, and where the rows go."""
+    """The options of a screening: which PACS is asked for what, and where the rows go."""
 
     url: str
     out: Path
@@ -38,7 +38,9 @@ class ScreenOptions:
 def check_screen_options(options: ScreenOptions) -> None:
     """Raise `UsageError` for options that cannot be, or say nothing."""
     if options.out.suffix.lower() != ".parquet" or options.out.is_dir():
-        raise UsageError(f"--out {options.out}: the table is the memory of screening; name a .parquet file")
+        raise UsageError(
+            f"--out {options.out}: screening keeps its records in this table; name a .parquet file"
+        )
     secure = options.url.strip().lower().startswith("https:")
     for word, path in {
         "--ca": options.ca,
@@ -48,9 +50,13 @@ def check_screen_options(options: ScreenOptions) -> None:
         if path is not None and not path.is_file():
             raise UsageError(f"{word} {path}: no such file; name a PEM file")
         if path is not None and not secure:
-            raise UsageError(f"{word}: says nothing over plain http; write the address with https")
+            raise UsageError(f"{word}: has no effect over plain http; write the address with https")
     check_pem_files(options.ca, options.certificate, options.certificate_key)
     if options.certificate_key is not None and options.certificate is None:
-        raise UsageError("--client-key: belongs to a certificate; name that with --client-cert")
+        raise UsageError("--client-key: needs a certificate too; name it with --client-cert")
+    if options.map == Map.chosen:
+        raise UsageError(
+            "--map chosen: needs films with known truth, as localize has; write attention or class"
+        )
     if not options.modalities:
-        raise UsageError("--modality: names none; write it as CR,DX")
+        raise UsageError("--modality: is empty; write it as CR,DX")

@@ -18,7 +18,7 @@ from typing import Any
 
 from magsd_cli.artifacts.site_key import site_key
 from magsd_cli.artifacts.tables import IN_TRAINING_DATA
-from magsd_cli.console import say
+from magsd_cli.console import counted, say, say_each
 from magsd_cli.data.decode import DecodeError
 from magsd_cli.data.dicom.fields import text
 from magsd_cli.data.dicom.read import refuse_by_header
@@ -34,9 +34,10 @@ from magsd_cli.hospital.sources import SourceError
 from magsd_cli.inference.decision import DecisionRules, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_one_by_one
 from magsd_cli.inference.model import Model, open_model
-from magsd_cli.inference.predict import claimed, prediction_row
+from magsd_cli.inference.predict import claimed
 from magsd_cli.inference.resume import Row
 from magsd_cli.inference.scoring import FileAnswer
+from magsd_cli.inference.table.row import prediction_row
 
 MOST_IMAGES = 1000  #: of a study; more are no examination of a chest but a mistake
 IN_A_ROW = 5  #: studies that fail one after another before the PACS counts as out of order
@@ -59,7 +60,7 @@ class PendingStudy:
     fetched: bool = False  #: whether all of it that will come has come
 
     def is_ready(self) -> bool:
-        """Whether nothing of it is being fetched or scored."""
+        """True when nothing of it is being fetched or scored."""
         return self.fetched and (self.problem is not None or len(self.rows) == len(self.images))
 
     def scored(self) -> list[tuple[Path, Row]]:
@@ -103,7 +104,7 @@ def _in_words(address: str, error: PacsError) -> str:
     remedies = {
         "pacs_not_found": "is this the DICOMweb root? Orthanc's is https://HOST:PORT/dicom-web",
         "pacs_bad_answer": "is this the DICOMweb root?",
-        "pacs_redirect": "name the address that it leads to, if that is the PACS",
+        "pacs_redirect": "use the address it redirects to, if that is the PACS",
     }
     if error.code == "pacs_tls":
         return f"{address}: {error.reason}"
@@ -174,7 +175,9 @@ class Screening:
         """Fetch, score and answer `studies`; those that failed before come last."""
         keyed = [(self._hash(study.uid), study) for study in studies]
         keyed.sort(key=lambda one: one[0] in self._answered.failed)
-        say(f"pacs: {len(studies)} studies of the last {self._options.since.total_seconds() / 3600:g} hours")
+        hours = self._options.since.total_seconds() / 3600
+        words = f"{counted(len(studies), 'study')} of the last {hours:g} hours"
+        say(f"pacs: {words}", studies=len(studies), hours=hours)
         answers = score_one_by_one(
             self._scorer.model, self._scorer.engine, self._fetch(keyed), self._options.workers
         )
@@ -324,31 +327,35 @@ class Screening:
         return prediction_row(answer, self._scorer.model, self._scorer.rules, {}) | {"path": path}
 
     def conclude(self, listed: int) -> int:
-        """Say what came of it; the exit code."""
+        """Say how it ended; return the exit code."""
         errors = [row for row in self._done if row["status"] == "error" and row["error_code"] not in LEFT_OUT]
         left_out = sum(row["error_code"] in LEFT_OUT for row in self._done if row["status"] == "error")
-        for row in errors[:5]:
-            say(f"{row['path']}: {row['error_code']}: {row['error']}", level="warning")
-        if len(errors) > 5:
-            say(f"... and {len(errors) - 5} more rows with an error", level="warning")
+        say_each([f"{row['path']}: {row['error_code']}: {row['error']}" for row in errors])
         seen = sum(IN_TRAINING_DATA in row["warnings"] for row in self._done)
         if seen:
-            say(f"{seen} of the images are the model's own training data", level="warning")
+            say(f"{counted(seen, 'image')} of the model's own training data", level="warning")
         failed = sum(row["path"] == row["study"] for row in self._done)
         scored = sum(row["status"] == "ok" for row in self._done)
+        answered = self._studies - failed
         say(
-            f"pacs: {listed} studies, {self._known} answered before, {self._studies - failed} now "
-            f"({scored} images; {left_out} left out), {failed} with an error"
+            f"pacs: {counted(listed, 'study')}, {self._known} answered before, {answered} now "
+            f"({counted(scored, 'image')}; {left_out} left out), {failed} with an error",
+            studies=listed,
+            known=self._known,
+            answered=answered,
+            images=scored,
+            left_out=left_out,
+            errors=failed,
         )
         return 3 if errors else 0
 
 
-_TWO_PATIENTS = PacsError("two_patients", "its images name two patients: nobody knows whose answer this is")
+_TWO_PATIENTS = PacsError("two_patients", "its images name two patients, so the result belongs to neither")
 _OF_THE_STUDY = {"two_patients", "too_many_images", "pacs_not_found", "pacs_too_large"}
 
 
 def _refusal(header: Any) -> DecodeError | None:
-    """Why an image need not be fetched; None where that must be told by its file."""
+    """Say why an image need not be fetched; None where only its file can tell."""
     try:
         refuse_by_header(header, view_of(header, []), [], lateral=False)
     except DecodeError as error:

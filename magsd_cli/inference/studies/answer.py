@@ -16,7 +16,7 @@ HIGHEST, MEAN = "highest", "mean"
 
 @dataclass(frozen=True)
 class StudyAnswer:
-    """What is said of a study. `rule`: how it follows from the images.
+    """The answer about a study. `rule`: how it follows from the images.
 
     "highest <class>" where the model has an operating point: the answer of the image with the highest
     probability of that class, so that a study is positive as soon as one image is. "mean" elsewhere: the mean

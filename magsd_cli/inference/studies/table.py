@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from magsd_cli.artifacts.columns import table_from_rows
 from magsd_cli.artifacts.tables import path_text, probability_column, write_parquet, write_plain_csv
-from magsd_cli.console import say
+from magsd_cli.console import counted, say
 from magsd_cli.data.identity import Identity, keyed_hash, read_identity
 from magsd_cli.inference.decision import DecisionRules
 from magsd_cli.inference.studies.answer import study_answer
@@ -29,7 +29,7 @@ NO_IMAGE = ("no_frontal_image", "none of its images could be classified")
 
 
 def studies_path(out: Path) -> Path:
-    """Where the studies of the prediction table `out` stand."""
+    """Return the path of the table of studies beside the prediction table `out`."""
     return out.with_name(f"{out.stem}.studies{out.suffix}")
 
 
@@ -112,6 +112,7 @@ def write_studies(rows: Sequence[Row], rules: DecisionRules, out: Path) -> int:
         write_parquet(path, table)
     alone = sum(not row[STUDY] for row in rows)
     failed = len([study for study in studies if study["status"] == "error"])
-    without = f"; {alone} files have no study in their header" if alone else ""
-    say(f"studies: {len(studies)}, {failed} with an error, in {path}{without}")
+    without = f"; {counted(alone, 'file')} without a study in the header" if alone else ""
+    words = f"{counted(len(studies), 'study')}, {failed} with an error, in {path}{without}"
+    say(f"studies: {words}", studies=len(studies), errors=failed, table=path)
     return failed

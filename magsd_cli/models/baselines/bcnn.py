@@ -60,7 +60,7 @@ class BCNNAttention(nn.Module):
         return Output(self.classifier(pooled.used), pooled.attention)
 
     def explain(self, images: Tensor) -> Output:
-        """As `forward`, with class-aware maps [B, K, h, w]."""
+        """Return what `forward` does, with class-aware maps [B, K, h, w]."""
         pooled = self._pool(images)
         return Output(self.classifier(pooled.used), pooled.attention, class_maps(pooled, self.classifier))
 

@@ -25,7 +25,7 @@ class ResNetClassifier(nn.Module):
         return Output(self.classifier(self.features(images)[-1].mean((2, 3))), None)
 
     def explain(self, images: Tensor) -> Output:
-        """As `forward`, with class activation maps [B, K, h, w]."""
+        """Return what `forward` does, with class activation maps [B, K, h, w]."""
         features = self.features(images)[-1]
         vector = features.mean((2, 3))
         maps = class_maps(Pooled(features, alone(features), vector, vector), self.classifier)

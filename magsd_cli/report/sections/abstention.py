@@ -28,7 +28,7 @@ COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 
 def abstention_section(facts: Facts) -> list[Block]:
-    """What the stored operating point refers, and coverage against error, calibrated by the other folds."""
+    """Show what the operating point refers, and coverage against error, calibrated by the other folds."""
     found, stored = facts.calibrated, facts.operating_point
     if facts.scored is None or found is None:
         return []
@@ -53,8 +53,8 @@ def _rules(stored: OperatingPoint) -> list[str]:
         )
     else:
         promise = (
-            f"at most {percent(appearance.share, digits=0)} % of new patients' images like these are, "
-            f"with {percent(appearance.assurance, digits=0)} % assurance"
+            f"at most {percent(appearance.share, digits=0)}% of new patients' images like these are, "
+            f"with {percent(appearance.assurance, digits=0)}% assurance"
             if appearance.assurance
             else f"{appearance.patients} patients are too few to promise how many will be"
         )
@@ -62,7 +62,7 @@ def _rules(stored: OperatingPoint) -> list[str]:
             f"unlike_training_images: referred where the picture's distance from the training images is "
             f"over {appearance.limit:.3f} (their mean is 1); {promise}. Of the run's own "
             f"{appearance.images} images, each measured against the other folds', "
-            f"{percent(appearance.referred, digits=1)} % are."
+            f"{percent(appearance.referred, digits=1)}% are."
         )
     rules.append(
         "folds_disagree: referred where no class has the votes of more than half of three or more networks. "
@@ -70,7 +70,7 @@ def _rules(stored: OperatingPoint) -> list[str]:
     )
     rules.append(
         f"low_confidence: referred under a confidence of {confidence.least:.3f}, which answers "
-        f"{percent(confidence.coverage, digits=0)} % of the out-of-fold images."
+        f"{percent(confidence.coverage, digits=0)}% of the out-of-fold images."
         if confidence
         else f"low_confidence: not asked for; {code('magsd calibrate RUN --coverage 0.9')} refers a "
         "tenth by it."
@@ -91,7 +91,7 @@ def _by_class(appearance: Appearance | None) -> list[Block]:
         if images
     ]
     caption = (
-        "The run's own images that would be referred as unlike the others, in percent (95 % interval, "
+        "The run's own images that would be referred as unlike the others, in percent (95% interval, "
         "Wilson): a class that is referred more often than the others is served worse."
     )
     return [Table(caption, ("class", "n", "referred (%)"), tuple(rows))]
@@ -111,7 +111,7 @@ def _coverage_table(
         )
     caption = (
         "Error among the images that are answered when the least confident ones are referred, all tested "
-        "images counted, out of fold; confidence calibrated by the other folds; 95 % intervals over patients."
+        "images counted, out of fold; confidence calibrated by the other folds; 95% intervals over patients."
     )
     return Table(caption, ("answered (%)", "n", "confidence at least", "error (%)"), tuple(rows))
 
@@ -120,13 +120,13 @@ def _curve(right: npt.NDArray[np.bool_], confidence: npt.NDArray[np.float64]) ->
     coverage, error, _ = coverage_curve(right, confidence)
     area, overall = area_under_curve(right, confidence), float((~right).mean())
     points = "; ".join(
-        f"{100 * at:.0f} % answered: {100 * float(np.interp(at, coverage[::-1], error[::-1])):.1f} % wrong"
+        f"{100 * at:.0f}% answered: {100 * float(np.interp(at, coverage[::-1], error[::-1])):.1f}% wrong"
         for at in COVERAGES
     )
     return Figure(
         "coverage",
         coverage_figure(coverage, error, overall),
         f"Error against the share of images that are answered. {points}.",
-        f"Area under the curve {100 * area:.1f} % (less is better; {100 * overall:.1f} % if the confidence "
+        f"Area under the curve {100 * area:.1f}% (less is better; {100 * overall:.1f}% if the confidence "
         "said nothing). Dashed: what knowing the wrong answers would reach.",
     )

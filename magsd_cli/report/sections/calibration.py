@@ -1,4 +1,4 @@
-"""Whether the probabilities mean what they say, before and after temperature scaling."""
+"""The calibration of the probabilities, before and after temperature scaling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from magsd_cli.metrics.calibration import (
     log_loss,
     reliability,
 )
-from magsd_cli.metrics.intervals import Interval
 from magsd_cli.render.charts import reliability_figure
 from magsd_cli.render.document import Block, Figure, Heading, Paragraph, Table, code, interval_text
 
@@ -41,7 +40,7 @@ def calibration_section(facts: Facts) -> list[Block]:
     caption = (
         f"ECE: expected calibration error of the predicted class in {BINS} equally wide bins. Brier: 0 is "
         "best, 2 is worst. Slope: 1 is right, below 1 the network is too sure. All out of fold; in brackets "
-        "95 % intervals by bootstrap over patients."
+        "95% intervals by bootstrap over patients."
     )
     head = ("probabilities", "ECE (%)", "Brier score", "log loss (nats)", "slope")
     words = (
@@ -55,7 +54,7 @@ def calibration_section(facts: Facts) -> list[Block]:
         "calibration",
         reliability_figure(bins),
         "Accuracy against confidence: " + "; ".join(_in_words(n, *b) for n, b in bins.items()) + ".",
-        "On the dotted line, images called with a confidence of 0.8 are right in 80 % of the cases.",
+        "On the dotted line, images called with a confidence of 0.8 are right in 80% of the cases.",
     )
     return [*blocks, Table(caption, head, rows), Paragraph(words), figure]
 
@@ -66,15 +65,10 @@ def _figures(
     bounds = calibration_intervals(truth, values, groups, np.random.default_rng(0))
     return (
         f"{100 * expected_calibration_error(truth, values):.2f} {interval_text(bounds['ece'])}",
-        f"{brier(truth, values):.3f} {_bounds(bounds['brier'])}",
-        f"{log_loss(truth, values):.3f} {_bounds(bounds['log_loss'])}",
+        f"{brier(truth, values):.3f} {interval_text(bounds['brier'], 3, 1)}",
+        f"{log_loss(truth, values):.3f} {interval_text(bounds['log_loss'], 3, 1)}",
         f"{calibration_slope(truth, values):.2f}",
     )
-
-
-def _bounds(interval: Interval) -> str:
-    low, high = interval
-    return "[n/a]" if low is None or high is None else f"[{low:.3f}–{high:.3f}]"
 
 
 def _in_words(
@@ -84,6 +78,6 @@ def _in_words(
     count: npt.NDArray[np.int64],
 ) -> str:
     points = ", ".join(
-        f"{c:.2f} -> {s:.2f}" for c, s, n in zip(confidence, share, count, strict=True) if n > 0
+        f"{s:.2f} at {c:.2f}" for c, s, n in zip(confidence, share, count, strict=True) if n > 0
     )
     return f"{name}: {points}"

@@ -1,4 +1,4 @@
-"""From files to figures: what was found, what was left out and why, what was used, from where."""
+"""The way from files to figures: what was found, left out and why, used, and from where."""
 
 from __future__ import annotations
 

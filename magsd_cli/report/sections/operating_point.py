@@ -52,7 +52,7 @@ def operating_point_section(facts: Facts) -> list[Block]:
         f"An image is called {name} where its calibrated probability is at least "
         f"{decision.threshold:.4f}: chosen on all {decision.images} out-of-fold images "
         f"({decision.positives} of {name}) for a {decision.rate} of at least "
-        f"{percent(decision.value, digits=0)} %."
+        f"{percent(decision.value, digits=0)}%."
     )
     blocks += [Paragraph(words), _achieved_table(decision), Paragraph(_optimism(decision))]
     if called is None:
@@ -70,7 +70,7 @@ def operating_point_section(facts: Facts) -> list[Block]:
 
 
 def frozen_threshold_table(decision: Decision, outside: Predictions) -> Table:
-    """What the stored threshold achieves on other images, as it is: nothing is chosen on them."""
+    """Show what the stored threshold achieves on other images, as it is: nothing is chosen on them."""
     name = decision.positive
     number = outside.classes.index(name)
     positive, scores = outside.truth == number, outside.probabilities[:, number]
@@ -81,7 +81,7 @@ def frozen_threshold_table(decision: Decision, outside: Predictions) -> Table:
     )
     caption = (
         f"{name} called from a probability of {decision.threshold:.4f}, as the run's own images chose it, "
-        "in percent with 95 % intervals over patients. It is for calibrated probabilities, as predict gives."
+        "in percent with 95% intervals over patients. It is for calibrated probabilities, as predict gives."
     )
     row = ("at the stored threshold", str(int(positive.sum())), *cells)
     return Table(caption, ("", f"n of {name}", "sensitivity (%)", "specificity (%)"), (row,))
@@ -96,7 +96,7 @@ def _achieved_table(decision: Decision) -> Table:
             specificity = f"{percent(figures.specificity)} {interval_text(figures.specificity_interval)}"
             rows.append((title, sensitivity, specificity))
     caption = (
-        "In percent, with 95 % intervals over patients. The threshold was tried on single networks of the "
+        "In percent, with 95% intervals over patients. The threshold was tried on single networks of the "
         "folds; predict puts it to their mean, for which there is no image that none of them has seen."
     )
     return Table(caption, ("", "sensitivity (%)", "specificity (%)"), tuple(rows))
@@ -137,7 +137,7 @@ def _predictive_table(
             f"{percent(None if np.isnan(v) else float(v), 'never called so')} {interval_text(bound)}"
             for v, bound in zip((ppv, npv), bounds, strict=True)
         ]
-        rows.append((f"{title}: {100 * share:.3g} %", *cells))
+        rows.append((f"{title}: {100 * share:.3g}%", *cells))
     caption = (
         f"Of images called {name} the share that is (PPV), of the others the share that is not (NPV), in "
         f"percent, from the sensitivity and specificity of {CROSS_FITTED}."

@@ -1,4 +1,4 @@
-"""How a run came to be, and how to make it again."""
+"""The provenance of a run, and how to make it again."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def provenance_section(facts: Facts) -> list[Block]:
 
 
 def _precision(run: Run) -> list[tuple[str, str]]:
-    """What train.precision = "auto" came to; no row where the recipe names a precision itself."""
+    """Say what train.precision = "auto" came to; no row where the recipe names a precision itself."""
     return [] if run.precision is None else [("training precision (auto)", precision_words(run.precision))]
 
 
 def _first_weights(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """Where the first weights came from; no row where they were random, or of a run that did not note it."""
+    """Say where the first weights came from; no row where they were random or the run did not note it."""
     if found is None:
         return []
     words = f"{found['file']} ({found['source']}), licence: {found['licence']}"

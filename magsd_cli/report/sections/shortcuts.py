@@ -34,7 +34,7 @@ def shortcut_cautions(shortcuts: Sequence[Shortcut], classes: Sequence[str]) -> 
     told = []
     for shortcut in shortcuts:
         telling = [
-            f"{name} (AUC {percent(area, digits=1)} %)"
+            f"{name} (AUC {percent(area, digits=1)}%)"
             for name, area, bounds in zip(classes, shortcut.areas, shortcut.intervals, strict=True)
             if shortcut.lungless and bounds.low is not None and bounds.low > TELLING
         ]
@@ -87,6 +87,7 @@ def _association(found: Association | None) -> Paragraph:
     start = "Association of source and class (Cramer's V; 0: none, 1: one settles the other): "
     if found is None:
         return Paragraph(f"{start}n/a, all images come from one source or it is not known.")
-    low, high = found.interval
-    bounds = "no interval" if low is None or high is None else f"95 % interval {low:.2f} to {high:.2f}"
-    return Paragraph(f"{start}{found.plain:.2f}; corrected for bias {found.corrected:.2f}, {bounds}.")
+    bounds = interval_text(found.interval, 2, 1)
+    return Paragraph(
+        f"{start}{found.plain:.2f}; corrected for bias {found.corrected:.2f}, 95% interval {bounds}."
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.evaluation.cross_validation import Rates
 from magsd_cli.evaluation.facts import Facts
 from magsd_cli.metrics.intervals import rate_intervals
 from magsd_cli.metrics.predictions import Predictions
@@ -46,7 +47,7 @@ def subgroup_section(facts: Facts) -> list[Block]:
             "In percent, out of fold; intervals by bootstrap over patients. Groups differ in their mix of "
             "classes, and so can differ here without the network treating them differently."
         )
-        head = ("group", "n", "images of each class", "accuracy [95 % interval]", "AUC [95 % interval]")
+        head = ("group", "n", "images of each class", "accuracy [95% interval]", "AUC [95% interval]")
         blocks.append(Table(caption, head, tuple(rows)))
     else:
         blocks.append(Paragraph("Not available: no two groups of sex, age, view or source are known."))
@@ -74,7 +75,7 @@ def held_out_section(facts: Facts) -> list[Block]:
         "In percent; the network of each row was trained on the other sources alone. This is the closest "
         "that this data comes to a new hospital. What needs two classes is undefined where there is one."
     )
-    head = ("source held out", "n", "images of each class", "accuracy [95 % interval]", "AUC [95 % interval]")
+    head = ("source held out", "n", "images of each class", "accuracy [95% interval]", "AUC [95% interval]")
     return [
         Heading("Sources held out", 3),
         Table(caption, head, tuple(rows)),
@@ -98,6 +99,13 @@ def _age_band(text: str) -> str:
     return next((name for low, high, name in AGE_BANDS if low <= age < high), "")
 
 
+def _why(figures: Rates) -> str:
+    """Say in few words why a figure over all classes is undefined in a group."""
+    there = [row["class"] for row in figures["per_class"] if row["n"]]
+    absent = [row["class"] for row in figures["per_class"] if not row["n"]]
+    return f"{there[0]} alone" if len(there) == 1 else f"no {', '.join(absent)}"
+
+
 def _row(name: str, own: Predictions) -> tuple[str, ...]:
     figures = summary(own.truth, own.probabilities, own.classes)
     intervals = rate_intervals(own.truth, own.probabilities, own.patients, np.random.default_rng(0), DRAWS)
@@ -106,5 +114,5 @@ def _row(name: str, own: Predictions) -> tuple[str, ...]:
     for metric in ("accuracy", "auc"):
         value = figures[metric]
         bounds = f" {interval_text(intervals[metric])}" if value is not None else ""
-        cells.append(percent(value, figures["undefined"].get(metric), 1) + bounds)
+        cells.append(percent(value, _why(figures), 1) + bounds)
     return (name, str(len(own)), counts, *cells)

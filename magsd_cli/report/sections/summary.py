@@ -29,7 +29,7 @@ CARD = "model_card.md"
 
 @dataclass(frozen=True)
 class Grouping:
-    """How well patients were kept together: images without a patient, all images, patients in two folds."""
+    """The grouping of patients: images without a patient, all images, patients in two folds."""
 
     unknown: int
     images: int
@@ -37,7 +37,7 @@ class Grouping:
 
 
 def grouping_cautions(grouping: Grouping) -> list[Caution]:
-    """Whether a network may have been tested on patients that it was trained on."""
+    """Warn where a network may have been tested on patients that it was trained on."""
     found = []
     if grouping.split_patients:
         found.append(
@@ -75,13 +75,13 @@ def source_caution(labels: Sequence[str], sources: Sequence[str]) -> Caution | N
     return Caution(
         f"The images of {classes} come from other sources than the rest ({details}). A network can then tell "
         "these classes apart by the scanner, the hospital or the picture's processing, without looking at "
-        "the lungs at all. The figures below therefore do not show how well disease is recognised; only "
+        "the lungs at all. The figures therefore do not show how well disease is recognised; only "
         "images of all classes from one and the same source can show that."
     )
 
 
 def _comes_alone(label: np.ndarray, source: np.ndarray, name: str) -> bool:
-    """Whether nearly all images of class `name` come from sources that hold nearly nothing else."""
+    """Return whether nearly all images of class `name` come from sources that hold nearly nothing else."""
     own = [s for s in set(source) if np.mean(label[source == s] == name) >= ONE_CLASS]
     return bool(own) and float(np.mean(np.isin(source[label == name], own))) >= ONE_CLASS
 
@@ -97,8 +97,8 @@ def baseline_caution(accuracy: float | None, majority: float, name: str) -> Caut
     if accuracy is None or accuracy > majority:
         return None
     return Caution(
-        f"Calling every image {name}, the commonest class, would be right in {100 * majority:.2f} % of the "
-        f"images. The networks were right in {100 * accuracy:.2f} %: they are no better than that."
+        f"Calling every image {name}, the commonest class, would be right in {100 * majority:.2f}% of the "
+        f"images. The networks were right in {100 * accuracy:.2f}%: they are no better than that."
     )
 
 
@@ -120,7 +120,7 @@ def system_name(run: Run) -> str:
 
 
 def summary_section(facts: Facts) -> list[Block]:
-    """What this is, what it is not, and every warning, before any figure."""
+    """Say what this is, what it is not, and every warning, before any figure."""
     run = facts.results.run
     tested = (
         "leave-one-source-out cross-validation: the images of each source are tested by a network that was "
@@ -142,7 +142,7 @@ def summary_section(facts: Facts) -> list[Block]:
 
 
 def _refit(facts: Facts) -> list[Block]:
-    """Of a run with a network on all images: that every figure is of the others."""
+    """Say of a run with a network on all images that every figure is of the others."""
     images = facts.results.refit_images
     if images is None:
         return []
@@ -191,8 +191,8 @@ def _headline(facts: Facts) -> str:
     images = ", ".join(f"{key} {count}" for key, count in counts.items())
     return (
         f"{pooled['n']} images{of_patients} ({images}) were tested. Accuracy: "
-        f"{mean_and_deviation(mean['accuracy'], deviation['accuracy'])} % (mean ± standard deviation over "
+        f"{mean_and_deviation(mean['accuracy'], deviation['accuracy'])}% (mean ± standard deviation over "
         f"{len(metrics['folds'])} folds; calling every image {name} would reach "
-        f"{100 * counts[name] / max(1, pooled['n']):.2f} %). Area under the ROC curve, mean over the "
-        f"classes: {mean_and_deviation(mean['auc'], deviation['auc'])} %."
+        f"{100 * counts[name] / max(1, pooled['n']):.2f}%). Area under the ROC curve, mean over the "
+        f"classes: {mean_and_deviation(mean['auc'], deviation['auc'])}%."
     )

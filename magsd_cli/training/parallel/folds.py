@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from magsd_cli.artifacts.runs import REFIT, network_name, network_words
-from magsd_cli.console import Bar, on_terminal, progress_bars, say
+from magsd_cli.console import Bar, said_by, say
 from magsd_cli.errors import DeviceError, Interrupted, LockedError, MagsdError
 from magsd_cli.runtime.cluster import (
     RETRIES,
@@ -31,6 +33,7 @@ from magsd_cli.runtime.signals import stop_requests, without_interrupts
 from magsd_cli.runtime.worker_pool import Wire, from_wire, to_wire
 from magsd_cli.training.fold import train_fold
 from magsd_cli.training.plan import Plan, open_plan
+from magsd_cli.training.run_bar import run_bar
 
 TRIES = 2
 LOCK_SECONDS = 120.0  # how long a fold waits for the process that had it on a machine that died
@@ -38,7 +41,7 @@ LOCK_SECONDS = 120.0  # how long a fold waits for the process that had it on a m
 
 @dataclass(frozen=True)
 class Worker:
-    """A process that trains one fold on one device; on its pipe it says how far it is, or its error."""
+    """A process that trains one fold on one device. Its pipe brings its progress, its lines and its error."""
 
     process: BaseProcess
     pipe: Connection
@@ -49,8 +52,8 @@ class Worker:
     tries: int
 
 
-def train_side_by_side(run: Path, cache: Path, folds: Sequence[int], devices: Sequence[torch.device]) -> None:
-    """Train `folds` of `run`, as many at a time as there are `devices`.
+def train_side_by_side(plan: Plan, folds: Sequence[int], devices: Sequence[torch.device]) -> None:
+    """Train `folds` of the run of `plan`, as many at a time as there are `devices`.
 
     A worker that dies is started once more on its fold, which goes on from its checkpoint; the second time is
     a `DeviceError`. An error in one worker stops the others, which save where they are; so does a signal. An
@@ -60,20 +63,22 @@ def train_side_by_side(run: Path, cache: Path, folds: Sequence[int], devices: Se
     failed: list[Exception] = []
     free = list(devices)
     busy: list[Worker] = []
-    with stop_requests() as stop_requested, progress_bars() as add:
+    with stop_requests() as stop_requested, run_bar(plan, folds) as view:
         try:
             while waiting or busy:
                 while waiting and free:
                     fold, tries = waiting.pop(0)
-                    busy.append(_start(run, cache, fold, free.pop(0), tries))
+                    busy.append(_start(plan, fold, free.pop(0), tries))
                 wait([worker.process.sentinel for worker in busy], timeout=0.2)
                 for worker in busy:
-                    _listen(worker, add)
+                    _listen(worker, view.add)
+                view.run.update(0)
                 number = stop_requested()
                 if number is not None:
                     raise Interrupted(number, "stopped, saved; run the same command again to continue")
                 for worker in [worker for worker in busy if not worker.process.is_alive()]:
-                    _listen(worker, add)
+                    _listen(worker, view.add)
+                    _close_bar(worker)
                     busy.remove(worker)
                     free.append(worker.device)
                     try:
@@ -94,10 +99,10 @@ def _keep_of_refit(fold: int, error: Exception, failed: list[Exception]) -> None
     failed.append(error)
 
 
-def _start(run: Path, cache: Path, fold: int, device: torch.device, tries: int) -> Worker:
+def _start(plan: Plan, fold: int, device: torch.device, tries: int) -> Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    arguments = (run, cache, fold, str(device), os.getpid(), theirs, on_terminal())
+    arguments = (plan.run.path, plan.cache.path, fold, str(device), os.getpid(), theirs)
     process = context.Process(target=work, args=arguments, name=network_name(fold))
     with without_interrupts():  # Ctrl-C reaches every process of a terminal; we tell the workers ourselves
         process.start()
@@ -105,23 +110,43 @@ def _start(run: Path, cache: Path, fold: int, device: torch.device, tries: int) 
     return Worker(process, ours, {}, [], fold, device, tries)
 
 
-def _listen(worker: Worker, add: Callable[[str, int], Bar]) -> None:
-    """Take what a worker said: how long its bar is, how far it got, or its error."""
+def _listen(worker: Worker, add: Callable[[int, str, int], Bar]) -> None:
+    """Take what a worker sent: how long its bar is, how far it got, a line to say, or its error."""
     with contextlib.suppress(EOFError, OSError):
         while worker.pipe.poll():
             kind, *said = worker.pipe.recv()
             if kind == "bar":
-                worker.view["bar"] = add(*said)
+                worker.view["bar"] = add(worker.fold, *said)
+            elif kind == "line":
+                text, fields = said
+                say(text, **fields)
             elif kind == "step":
                 worker.view["bar"].update(*said)
             else:
                 worker.error.append(*said)
 
 
+def _close_bar(worker: Worker) -> None:
+    bar = worker.view.pop("bar", None)
+    if bar is not None:
+        bar.remove()
+
+
+class _Sender:
+    """The pipe of a worker, into which several threads may speak. A parent that is gone hears nothing."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe, self._lock = pipe, threading.Lock()
+
+    def send(self, words: tuple[Any, ...]) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            self._pipe.send(words)
+
+
 class PipedBar:
     """A bar that another process draws; it hears of it a few times a second."""
 
-    def __init__(self, pipe: Connection) -> None:
+    def __init__(self, pipe: _Sender) -> None:
         self._pipe, self._advance, self._text = pipe, 0, ""
         self._next = 0.0
 
@@ -132,37 +157,43 @@ class PipedBar:
         if time.monotonic() >= self._next:
             self.flush()
 
+    def shorten(self, steps: int) -> None:
+        """Do nothing: the other process knows how many steps there were."""
+
+    def remove(self) -> None:
+        """Do nothing: the other process takes it away when this one has ended."""
+
     def flush(self) -> None:
         """Send what has come together."""
         self._next = time.monotonic() + 0.2
-        with contextlib.suppress(OSError):  # the parent may be gone
-            self._pipe.send(("step", self._advance, self._text))
+        self._pipe.send(("step", self._advance, self._text))
         self._advance = 0
 
 
 @contextlib.contextmanager
-def piped_bar(pipe: Connection, description: str, total: int) -> Iterator[Bar]:
+def piped_bar(pipe: _Sender, description: str, total: int | None) -> Iterator[Bar]:
     """A bar in the parent's view."""
-    with contextlib.suppress(OSError):
-        pipe.send(("bar", description, total))
+    pipe.send(("bar", description, total))
     bar = PipedBar(pipe)
     yield bar
     bar.flush()
 
 
-def work(run: Path, cache: Path, fold: int, device: str, parent: int, pipe: Connection, shown: bool) -> None:
-    """What a worker process does: train one fold, and send the error if there is one."""
+def work(run: Path, cache: Path, fold: int, device: str, parent: int, pipe: Connection) -> None:
+    """The life of a worker process: train one fold, and send what it says and the error if there is one."""
+
+    sender = _Sender(pipe)
     try:
-        bar = partial(piped_bar, pipe) if shown else None
-        train_fold(open_plan(run, cache), fold, torch.device(device), parent, bar=bar)
+        with said_by(lambda text, fields: sender.send(("line", text, fields))):
+            bar = partial(piped_bar, sender)
+            train_fold(open_plan(run, cache), fold, torch.device(device), parent, bar=bar)
     except MagsdError as error:
-        with contextlib.suppress(OSError):  # the parent may be gone
-            pipe.send(("error", to_wire(error)))
+        sender.send(("error", to_wire(error)))
         raise SystemExit(error.exit_code) from None
 
 
 def _finished(worker: Worker) -> bool:
-    """Whether the worker did its fold; False to try again. Raises the error that it met."""
+    """Return whether the worker did its fold; False to try again. Raises the error that it met."""
     worker.process.join()
     code = worker.process.exitcode
     if code == 0:
@@ -175,7 +206,11 @@ def _finished(worker: Worker) -> bool:
             f"{network_words(worker.fold)}: its process died twice ({cause}; 9 is often a lack of memory); "
             "try fewer --gpus or a smaller train.batch_size, and run it again to continue"
         )
-    say(f"{network_words(worker.fold)}: its process died ({cause}); it is started once more", level="warning")
+    say(
+        f"{network_words(worker.fold)}: its process died ({cause}); starting it once more",
+        level="warning",
+        fold=worker.fold,
+    )
     return False
 
 
@@ -212,13 +247,13 @@ def train_on_cluster(plan: Plan, folds: Sequence[int], address: str, device: str
                 if failure is not None:
                     _keep_of_refit(fold, from_wire(failure), failed)
                 else:
-                    say(f"{network_words(fold)}: done on the cluster")
+                    say(f"{network_words(fold)}: done on the cluster", fold=fold)
         if failed:
             raise failed[0]
 
 
 def fold_task(run: Path, cache: Path, fold: int, kind: str) -> Wire | None:
-    """In a worker: train one fold from where it stands."""
+    """Train one fold from where it stands, in a worker."""
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:

@@ -23,6 +23,7 @@ from magsd_cli.runtime.worker_pool import from_wire, to_wire
 from magsd_cli.training.ddp import local_device, process_group
 from magsd_cli.training.fold import train_fold
 from magsd_cli.training.plan import open_plan
+from magsd_cli.training.run_bar import run_bar
 
 RESTARTS = 3
 ERROR, LAST_WORDS = "error.json", "last-words.txt"
@@ -88,7 +89,9 @@ def _one_signal() -> Iterator[list[int]]:
 
 
 def work(run: Path, cache: Path, folds: Sequence[int], kind: str, parent: int, scratch: Path) -> None:
-    """What one process does: train `folds` with the others. It writes down an error that no restart mends."""
+    """Train `folds` with the other processes, as one of them. It writes down an error that a restart would
+    meet again.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides, and tells us by SIGTERM
     if (scratch / ERROR).exists():
         return
@@ -101,8 +104,10 @@ def work(run: Path, cache: Path, folds: Sequence[int], kind: str, parent: int, s
                     level="warning",
                 )
             plan = open_plan(run, cache)
-            for fold in folds:
-                train_fold(plan, fold, local_device(kind), parent, ranks)
+            left = [fold for fold in folds if not plan.run.fold_is_done(fold)]
+            with run_bar(plan, left, ranks.world) as bar:
+                for fold in folds:
+                    train_fold(plan, fold, local_device(kind), parent, ranks, bar.open(fold))
     except Interrupted as stop:
         raise SystemExit(stop.exit_code) from None
     except MagsdError as error:

@@ -70,7 +70,7 @@ def test_classes_below_the_parts(tmp_path: Path) -> None:
         ("COVID", "train", ""): 2, ("COVID", "val", ""): 1, ("COVID", "test", ""): 1,
         ("Normal", "train", ""): 1, ("Normal", "val", ""): 1, ("Normal", "test", ""): 1,
     }  # fmt: skip
-    assert any("no classes (test 2, train 3, val 2)" in note for note in listing.notes)
+    assert any("not classes (test 2, train 3, val 2)" in note for note in listing.notes)
 
 
 def test_classes_below_sites_and_containers(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_asked_for_the_names_are_classes(tmp_path: Path) -> None:
 def test_patients_and_one_folder_are_said(tmp_path: Path) -> None:
     patients = read_layout(touch(tmp_path / "p", *numbered("patient{}/0.png", 5)))
     assert patients.layout == "unlabelled"
-    assert "the names of 5 folders are no labels" in patients.notes[0]
+    assert "the names of 5 folders are not labels" in patients.notes[0]
     wrapped = read_layout(touch(tmp_path / "w", "mine/COVID/0.png", "mine/Normal/0.png"))
     assert wrapped.layout == "unlabelled"
     assert f"name {tmp_path / 'w' / 'mine'}" in wrapped.notes[0]
@@ -264,7 +264,7 @@ def test_a_name_is_one_class_in_both_unicode_forms_and_with_a_blank(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["nan", "None", "unknown", "N-A"])
 def test_a_class_folder_called_unknown_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a word for unknown is no class"):
+    with pytest.raises(UsageError, match="a word for unknown is not a class"):
         read_layout(touch(tmp_path, f"{name}/1.png", "COVID/1.png", "Normal/1.png"))
 
 

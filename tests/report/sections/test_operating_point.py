@@ -40,12 +40,12 @@ def test_what_was_chosen_and_how_much_it_flatters() -> None:
     assert "at least 0.1234" in _words(blocks)
     assert "sensitivity +10.0 percentage points, specificity +0.0" in _words(blocks)
     assert tables[0].rows[0] == (
-        "each fold by the threshold of the others", "80.00 [50.0–95.0]", "80.00 [60.0–90.0]",
+        "each fold by the threshold of the others", "80.00 [50.0 to 95.0]", "80.00 [60.0 to 90.0]",
     )  # fmt: skip
     # At 5 %: 0.8 * 0.05 / (0.8 * 0.05 + 0.2 * 0.95) = 17.39 %; in the data 8 / 14.
-    assert tables[1].rows[0][0] == "as you stated: 5 %"
+    assert tables[1].rows[0][0] == "as you stated: 5%"
     assert tables[1].rows[0][1].startswith("17.39 [")
-    assert tables[1].rows[1][0] == "as in these data: 25 %"
+    assert tables[1].rows[1][0] == "as in these data: 25%"
     assert tables[1].rows[1][1].startswith("57.14 [")
     assert "--prevalence" not in _words(blocks)
 

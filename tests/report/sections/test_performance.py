@@ -6,7 +6,7 @@ from facts import some_predictions
 from sklearn import metrics as sk
 
 from magsd_cli.metrics.rates import summary
-from magsd_cli.report.sections.performance import class_table, metrics_table, roc_curves
+from magsd_cli.report.sections.performance import _precision_recall, class_table, metrics_table, roc_curves
 
 CLASSES = ["a", "b", "c"]
 
@@ -34,7 +34,7 @@ def test_the_papers_form_and_the_baseline() -> None:
     table = metrics_table(_metrics(truth, probabilities), "b")
     accuracy = 100 * sk.accuracy_score(truth, probabilities.argmax(axis=1))
     assert table.rows[0][2] == f"{accuracy:.2f} ± 1.00"
-    assert [row[0] for row in table.rows[1:4]] == ["fold 1", "fold 2", "all images pooled"]
+    assert [row[0] for row in table.rows[1:4]] == ["fold 0", "fold 1", "all images pooled"]
     name, _, *cells = table.rows[4]
     assert name.endswith("every image called b")
     share = (truth == 1).mean()
@@ -64,3 +64,22 @@ def test_curves_have_scikit_learns_areas() -> None:
 
 def test_one_class_alone_has_no_curve() -> None:
     assert roc_curves(some_predictions(np.zeros(4, np.int64), np.full((4, 3), 1 / 3), CLASSES)) == []
+
+
+def test_curves_have_bands_and_intervals_where_they_can_be_told_apart() -> None:
+    truth, probabilities = _predictions()
+    found = some_predictions(truth, probabilities, CLASSES)
+    intervals = {"auc": (0.4, 0.6), "auc.0": (0.45, 0.55)}
+    curves = roc_curves(found, intervals)
+    assert [curve.interval for curve in curves] == ["[45.0 to 55.0]", "", "", "[40.0 to 60.0]"]
+    assert all(curve.band is not None for curve in curves)
+    many = np.random.default_rng(0).integers(0, 5, 90)
+    five = some_predictions(many, np.random.default_rng(1).dirichlet(np.ones(5), 90), list("abcde"))
+    assert [curve.band is not None for curve in roc_curves(five, {})] == [False] * 5 + [True]
+    assert all(curve.band is None for curve in roc_curves(found))
+
+
+def test_precision_is_read_out_at_three_recalls() -> None:
+    truth = np.repeat([0, 1, 2], 30)
+    figure = _precision_recall(some_predictions(truth, np.eye(3)[truth] * 0.9 + 0.03, CLASSES))
+    assert "a 100% at 50%, 100% at 80%, 100% at 90%; b 100%" in figure.alt

@@ -20,7 +20,7 @@ def _shortcut(low: float, lungless: bool = True) -> Shortcut:
 def test_only_a_sure_shortcut_without_lungs_is_a_caution() -> None:
     found = shortcut_cautions([_shortcut(0.8), _shortcut(0.9)], CLASSES)
     assert len(found) == 1
-    assert found[0].text.count("from the border of the picture alone it recognises a (AUC 90.0 %)") == 2
+    assert found[0].text.count("from the border of the picture alone it recognises a (AUC 90.0%)") == 2
     assert shortcut_cautions([_shortcut(0.7)], CLASSES) == []
     assert shortcut_cautions([_shortcut(0.8, lungless=False)], CLASSES) == []
 
@@ -56,7 +56,9 @@ def test_the_section_with_and_without_figures() -> None:
     classes, sources = (
         b for b in shortcut_section(some_facts(shortcuts=audit, classes=CLASSES)) if isinstance(b, Table)
     )
-    assert classes.rows == (("the border of the picture alone", "90.0 [80.0–100.0]", "50.0 [40.0–60.0]"),)
+    assert classes.rows == (
+        ("the border of the picture alone", "90.0 [80.0 to 100.0]", "50.0 [40.0 to 60.0]"),
+    )
     assert classes.caption.endswith("Lungs removed: it.")
     assert sources.head == ("what the classifier sees", "north", "south")
     without = str(shortcut_section(some_facts(missing={"cache": "the cache is missing"})))
