@@ -1,4 +1,4 @@
-"""What a ROC and a precision-recall curve show beside their points: bands and intervals over patients."""
+"""ROC and precision-recall curves with bands and intervals over patients."""
 
 from __future__ import annotations
 

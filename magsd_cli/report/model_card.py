@@ -95,7 +95,7 @@ def checklist(guideline: str, sentences: Mapping[str, str]) -> Table:
 
 
 def _answer(facts: str, left_open: str, sentences: Mapping[str, str]) -> str:
-    """What stands beside an item: what is known of its `facts` (keys joined by " + "), and what is not."""
+    """Say what is known of an item's `facts` (keys joined by " + "), and what is not."""
     known = " ".join(found for key in facts.split(" + ") if (found := sentences.get(key, "")))
     if not known:
         return f"{NOT_REPORTED}: {left_open}" if left_open else NOT_REPORTED
@@ -154,7 +154,8 @@ def _design(run: Run) -> dict[str, str]:
         + (f"CLAHE (clip limit {made.clip_limit:g}, {made.tiles} tiles)" if made.clahe else "no CLAHE")
         + ", then each image to mean 0 and standard deviation 1; the same for every image. Files that "
         "cannot be read, or are no chest radiograph by their header, are left out.",
-        "partition": f"{parts}.",
+        "partition": f"{parts}."
+        + (f" Each part is the images of one source ({', '.join(run.held_out)})." if run.held_out else ""),
         "data_id": f"The cache's digest is {run.cache_digest}; {code('magsd prepare')} on the same files "
         "gives it.",
     }
@@ -317,7 +318,7 @@ def _use(results: Results, stored: OperatingPoint | None) -> dict[str, str]:
 
 
 def _elsewhere(facts: Facts) -> dict[str, str]:
-    """What other commands added to the run: outside images, localizations, groups of people."""
+    """Say what other commands added to the run: outside images, localizations, groups of people."""
     said = {}
     if facts.external is not None:
         said["external"] = (

@@ -101,7 +101,7 @@ def test_raw_answers_are_the_refit_networks(run: Run, tmp_path: Path) -> None:
 
 def test_a_table_never_mixes_it_with_the_folds(run: Run, tmp_path: Path) -> None:
     rows(run, tmp_path / "t.parquet")
-    with pytest.raises(ArtifactError, match="its rows are of the model"):
+    with pytest.raises(ArtifactError, match="its rows are from model"):
         rows(run, tmp_path / "t.parquet", network=Network.refit, resume=True)
 
 

@@ -57,7 +57,7 @@ def test_a_report_has_a_group_for_the_study_and_one_for_each_image(tmp_path: Pat
     values = [[float(m.value) for m in group.get_measurements()] for group in (study, first, second)]
     assert values == [pytest.approx([0.1, 0.9]), pytest.approx([0.1, 0.9]), pytest.approx([0.8, 0.2])]
     assert [said(group)["b"] for group in (study, first, second)] == ["Present", "Present", "Absent"]
-    assert said(second)["Reason for the referral"] == "Unlike the images of the training"
+    assert said(second)["Reason for the referral"] == "Unlike the training images"
     assert said(study)["Referral to a reader"] == "Refer it to a reader"  # as soon as one image is
     images = [[str(i.referenced_sop_instance_uid) for i in group.source_images] for group in (study, second)]
     assert images == [["1.2.3.1.1", "1.2.3.1.2"], ["1.2.3.1.2"]]
@@ -136,7 +136,7 @@ def test_a_source_without_what_a_result_refers_to_is_refused(tmp_path: Path, nam
 
 def test_a_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "f.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 200)
-    with pytest.raises(SourceError, match="no DICOM"):
+    with pytest.raises(SourceError, match="not a DICOM"):
         open_source(tmp_path / "f.png")
 
 

@@ -220,7 +220,7 @@ def test_a_table_that_is_damaged_or_another_is_refused(run: Path) -> None:
     metrics["mean"]["accuracy"] = 0.999
     write_json(metrics_path(run), metrics)
     record_hash(metrics_path(run))
-    with pytest.raises(ArtifactError, match="does not follow"):
+    with pytest.raises(ArtifactError, match="does not match"):
         _report(run)
 
 

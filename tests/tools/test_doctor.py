@@ -30,4 +30,4 @@ def test_a_check_that_fails_is_a_problem(
     assert doctor(runs=tmp_path) == 1
     said = capsys.readouterr().out
     assert "problem broken" in said
-    assert "1 problems" in said
+    assert "1 problem," in said

@@ -229,7 +229,7 @@ def test_a_damaged_run_keeps_all_caches(runs, capsys):
     write_tiny_cache(runs / "cache", count=12, seed=2)
     (runs / "lean/run.json").write_text("{")
     assert all(removal.run for removal in find_waste(runs))
-    assert "all caches are left alone" in capsys.readouterr().err
+    assert "all caches are kept" in capsys.readouterr().err
 
 
 def test_rm(runs, tmp_path):

@@ -51,7 +51,9 @@ def given_to(monkeypatch: pytest.MonkeyPatch, kind: str, *words: str) -> RunOpti
     return found[0]
 
 
-def test_train_gets_its_options_and_the_line(monkeypatch, line, capsys):
+def test_train_gets_its_options_and_the_line(monkeypatch, line, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("s.csv").touch()
     words = ("--runs", "there", "--cache", "c", "--recipe", "cpu", "--seed", "3", "--name", "n",
              "--gpus", "2", "--splits", "s.csv", "--device", "cpu", "--tensorboard")  # fmt: skip
     assert given_to(monkeypatch, "train", *words) == RunOptions(

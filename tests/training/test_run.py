@@ -168,7 +168,7 @@ def test_finished_folds_are_not_trained_again(side_by_side, finished, monkeypatc
     assert (
         cv(RunOptions(cache=None, recipe=None, runs=side_by_side.parent, resume=side_by_side)) == side_by_side
     )
-    assert "2 of 2 folds are done already" in capsys.readouterr().err
+    assert "2 of 2 folds done already" in capsys.readouterr().err
     assert_same_run(side_by_side, finished)
 
 
@@ -267,7 +267,7 @@ def test_a_killed_worker_is_started_once_more(finished, cache, tmp_path):
         os.kill(pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
-    assert "started once more" in errors
+    assert "starting it once more" in errors
     assert_same_run(run, finished)
 
 

@@ -94,7 +94,7 @@ def cases_section(
 
 
 def _place(case: Case) -> str:
-    """Where a case's attention is strongest, for those who cannot see it; "" without attention."""
+    """Say where a case's attention is strongest, for those who cannot see it; "" without attention."""
     if case.attention is None:
         return ", without attention"
     height, width = case.attention.shape

@@ -1,4 +1,4 @@
-"""The performance: the paper's table, the pooled one, each class, curves, confusion matrix, training curves."""
+"""Performance: the paper's table, the pooled one, each class, curves, confusion matrix, training curves."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from magsd_cli.evaluation.facts import Facts
 from magsd_cli.metrics.curves import (
     DRAWS,
     GRID,
+    Band,
     average_precision,
     average_precision_interval,
     precision_recall,
@@ -143,7 +144,8 @@ def roc_curves(found: Predictions, intervals: Intervals | None = None) -> list[C
     """
     truth, probabilities = found.truth, found.probabilities
     areas = one_vs_rest_auc(truth, probabilities)
-    bands, mean_band = {}, None
+    bands: dict[int, Band] = {}
+    mean_band: Band | None = None
     if intervals is not None:
         bands, mean_band = roc_bands(truth, probabilities, found.patients, np.random.default_rng(0))
 

@@ -100,7 +100,7 @@ def _age_band(text: str) -> str:
 
 
 def _why(figures: Rates) -> str:
-    """Why a figure over all classes is undefined in a group, in few words."""
+    """Say in few words why a figure over all classes is undefined in a group."""
     there = [row["class"] for row in figures["per_class"] if row["n"]]
     absent = [row["class"] for row in figures["per_class"] if not row["n"]]
     return f"{there[0]} alone" if len(there) == 1 else f"no {', '.join(absent)}"
