@@ -71,14 +71,18 @@ def attend(
         folds, unseen = _fold_choice(view.sha256, model.folds, fold_of)
         # One at a time: an image's answer must not depend on which others are asked about.
         answer = ask(view.image[None, None], folds)
-        maps = maps_of(answer)
+        maps = laid_on(view, maps_of(answer))
         if not candidate_maps(maps, wanted):
             raise ArtifactError(_missing(model, wanted))
         probabilities = mean_probabilities(answer.of_each_network()[0], rules.temperature)
         home = None if fold_of is None else fold_of.get(view.sha256)
         patient = patient_of.get(view.sha256)
-        laid = {name: lay_on_film(values, view.frame, view.shape) for name, values in maps.items()}
-        yield AttendedImage(view, probabilities, laid, folds, unseen, home, patient)
+        yield AttendedImage(view, probabilities, maps, folds, unseen, home, patient)
+
+
+def laid_on(view: View, maps: Maps) -> dict[str, Floats]:
+    """The maps of what the networks were shown of a film as maps of the whole film."""
+    return {name: lay_on_film(values, view.frame, view.shape) for name, values in maps.items()}
 
 
 def maps_of(answer: Prediction) -> dict[str, Floats]:

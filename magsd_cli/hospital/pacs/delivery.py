@@ -78,8 +78,8 @@ class Delivery:
                 say(f"{self._model.name}: its network has no attention: no segmentations", level="warning")
                 return
             shape = (pixels.shape[0], pixels.shape[1])
-            marked = lay_on_film(attention[0], film.frame, shape)
-            region = find_region(marked, shape, self._region.threshold)
+            laid = lay_on_film(attention[0], film.frame, shape)
+            region = find_region(laid, shape, self._region.threshold)
             try:
                 yield build_seg(source, region.mask, self._region, self._algorithm)
             except SourceError:
