@@ -76,7 +76,7 @@ def test_repeats_by_hand():
 def test_repeats_that_patients_do_not_share_leave_the_seeds_alone():
     """With a covariance below 0 the interval is Student's of the repeats themselves."""
     values = [0.1, 0.2, 0.4]
-    up, down = np.array([0.0, 1.0]), np.array([1.0, 0.0])
+    up, down = np.array([0.0, 0.5]), np.array([0.5, 0.0])
     found = estimate([Sampled(v, d) for v, d in zip(values, (up, down, down), strict=True)])
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert found.interval == pytest.approx((low, high))
@@ -93,18 +93,31 @@ def test_repeats_that_all_agree():
     assert estimate([wide, wide]).interval == pytest.approx((0.2 - 0.196, 0.2 + 0.196), abs=1e-4)
 
 
+def test_repeats_that_agree_by_chance_have_the_interval_of_their_patients():
+    """Nothing that the samples share, and the same value twice: each alone is known to 0.5 at best."""
+    up, across = np.array([0.0, 1.0, 0.0, 1.0]), np.array([0.0, 0.0, 1.0, 1.0])
+    found = estimate([Sampled(0.2, up), Sampled(0.2, across)])
+    error = np.std((up + across) / 2, ddof=1)
+    assert found.interval == pytest.approx((0.2 - 1.96 * error, 0.2 + 1.96 * error), abs=1e-4)
+    assert found.p == pytest.approx(2 * stats.norm.sf(0.2 / error))
+    assert found.between_repeats == 0
+
+
 @pytest.mark.parametrize(
-    ("of_patients", "of_seeds", "of_both"),
-    [(0.2, 0.01, 0.4), (0.02, 0.02, 0.4), (0.3, 0.0, 0.0), (0.05, 0.05, 0.05), (0.0, 0.0, 0.4)],
-)
-def test_the_interval_covers_the_truth_with_three_seeds(of_patients, of_seeds, of_both):
-    """600 studies of 200 patients and 3 seeds with no true difference: 95 % cover, whichever part is large.
+    ("of_patients", "of_seeds", "of_both", "seeds"),
+    [
+        (0.2, 0.01, 0.4, 3), (0.02, 0.02, 0.4, 3), (0.3, 0.0, 0.0, 3), (0.05, 0.05, 0.05, 3),
+        (0.0, 0.0, 0.4, 3), (0.02, 0.02, 0.4, 2), (0.1, 0.0, 0.4, 2),
+    ],
+)  # fmt: skip
+def test_the_interval_covers_the_truth_with_few_seeds(of_patients, of_seeds, of_both, seeds):
+    """600 studies of 200 patients with no true difference: 95 % cover, whichever part is large.
 
     The differences are those of images, one a patient; the mean's samples over patients are normal with the
     covariance that resampling has, which for a mean is known.
     """
     rng = np.random.default_rng(0)
-    people, seeds, covered, halves = 200, 3, [], []
+    people, covered, halves = 200, [], []
     for _ in range(600):
         each = of_patients * rng.normal(size=(people, 1)) + of_seeds * rng.normal(size=(1, seeds))
         each = each + of_both * rng.normal(size=(people, seeds))
