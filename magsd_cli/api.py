@@ -28,8 +28,8 @@ from magsd_cli.inference import model as models
 from magsd_cli.inference.decision import appearance_of, rules_of
 from magsd_cli.inference.engines import AttentionEngine, choose_engine, open_attention_engine
 from magsd_cli.inference.inputs import list_inputs
-from magsd_cli.inference.predict import prediction_row
 from magsd_cli.inference.scoring import FileAnswer, Score, score_files, score_pictures
+from magsd_cli.inference.table.row import prediction_row
 from magsd_cli.runtime.worker_pool import hands_for
 from magsd_cli.settings import Engine
 
@@ -195,13 +195,10 @@ def _open_engine(model: models.Model, engine: str, device: str) -> Score:
     predict.
     """
     if engine == Engine.onnxruntime:
-        from magsd_cli.artifacts.model_file import read_network
-        from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
+        from magsd_cli.inference.onnx_engine import open_ensemble, predict_onnx
 
         assert model.model_file is not None
-        file = model.model_file
-        sessions = tuple(open_session(read_network(file, fold)) for fold in model.folds)
-        ensemble = OnnxEnsemble(sessions, file.size, model.folds)
+        ensemble = open_ensemble(model.model_file)
         return lambda images: predict_onnx(ensemble, images).of_each_network()
     from magsd_cli.inference.torch_engine import load_ensemble, predict_images
     from magsd_cli.runtime.device import choose_devices

@@ -36,10 +36,22 @@ class Network(StrEnum):
 
 
 class Map(StrEnum):
-    """The map that localize marks: attention, or the evidence for the predicted class."""
+    """The map that localize marks: attention, or the evidence for the predicted class.
+
+    `chosen`: whichever of the two fits the truth of the other folds' images better.
+    """
 
     attention = "attention"
     evidence = "class"
+    chosen = "chosen"
+
+
+class BoxRule(StrEnum):
+    """The connected part of the marked region that the box encloses; `chosen` as for a map."""
+
+    largest = "largest"
+    maximum = "maximum"
+    chosen = "chosen"
 
 
 class LogFormat(StrEnum):

@@ -43,10 +43,10 @@ def film(path: Path, study: str = "1.2.3", number: int = 1, patient: str = PATIE
     return path
 
 
-def film_model(folder: Path) -> Path:
+def film_model(folder: Path, class_maps: bool = False) -> Path:
     """A model file of two classes, a and b, without an operating point."""
     path = folder / "m.magsd"
-    write_model_file(path, HEAD, {0: tiny_onnx(4.0)})
+    write_model_file(path, HEAD, {0: tiny_onnx(4.0, class_maps=class_maps)})
     return path
 
 

@@ -89,6 +89,17 @@ def test_predict_and_localize_do_without_torch(tmp_path: Path) -> None:
     assert (done.returncode, "everything that is needed is here" in done.stdout) == (0, True)
 
 
+def test_a_worker_of_predict_imports_what_it_needs_and_no_more() -> None:
+    from magsd_cli.commands.inference import WORKER_MODULES
+
+    code = f"import sys, {', '.join(WORKER_MODULES)}; print(*sys.modules)"
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(done.stdout.split())
+    assert {"onnxruntime", "cv2", "pydicom"} <= loaded
+    assert not loaded & {"pyarrow", "pydantic", "h5py", "rich", "typer", "torch", "pandas", "matplotlib"}
+
+
 def test_dicom_results_without_highdicom_are_refused_before_anything_is_scored(tmp_path: Path) -> None:
     model, path = film_model(tmp_path), film(tmp_path / "in/1.dcm")
     out = tmp_path / "t.parquet"

@@ -16,8 +16,12 @@ HEAD: dict[str, Any] = {
 }  # fmt: skip
 
 
-def tiny_onnx(slope: float = 1.0, size: int = 64, attention: bool = True, bias: float = 0.0) -> bytes:
-    """p = softmax([slope * (mean / 255 - 0.5) + bias, 0]); attention: the means of the four quarters."""
+def tiny_onnx(
+    slope: float = 1.0, size: int = 64, attention: bool = True, bias: float = 0.0, class_maps: bool = False
+) -> bytes:
+    """p = softmax([slope * (mean / 255 - 0.5) + bias, 0]); attention: the means of the four quarters, and the
+    map of each class the same below zero.
+    """
 
     def constant(name: str, values: object, kind: type = np.float32) -> onnx.TensorProto:
         return numpy_helper.from_array(np.array(values, kind), name)
@@ -48,6 +52,12 @@ def tiny_onnx(slope: float = 1.0, size: int = 64, attention: bool = True, bias: 
         outputs.append(helper.make_tensor_value_info("attention", TensorProto.FLOAT, ["n", 2, 2]))
     else:
         nodes = nodes[:-2]
+    if class_maps:
+        nodes += [
+            helper.make_node("Neg", ["quarters"], ["below"]),
+            helper.make_node("Concat", ["below", "below"], ["class_maps"], axis=1),
+        ]
+        outputs.append(helper.make_tensor_value_info("class_maps", TensorProto.FLOAT, ["n", 2, 2, 2]))
     inputs = [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 1, size, size])]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

@@ -11,16 +11,18 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from magsd_cli.artifacts.files import hashed_path
-from magsd_cli.artifacts.operating_point import OperatingPoint, check_operating_point
 from magsd_cli.artifacts.runs import REFIT, fold_path, network_name
 from magsd_cli.errors import ArtifactError
 from magsd_cli.hashing import sha256_bytes
 from magsd_cli.settings import Network, Preprocessing
+
+if TYPE_CHECKING:  # pydantic, which a worker that only reads networks does without
+    from magsd_cli.artifacts.operating_point import OperatingPoint
 
 SCHEMA_VERSION = 2
 FOLDS_SCHEMA = 1  # of a file of fold networks: versions that know no refit read it
@@ -54,6 +56,10 @@ class ModelFile:
     operating: OperatingPoint | None = field(repr=False, default=None)
     precision: str = "fp32"
     fold_networks_sha256: str | None = None
+
+    def networks_alone(self) -> ModelFile:
+        """The same without what only this process needs: what a worker is given."""
+        return replace(self, recipe={}, trained_on=None, operating=None)
 
     @property
     def network(self) -> Network:
@@ -123,7 +129,11 @@ def open_model_file(path: Path) -> ModelFile:
 def _operating(values: Mapping[str, Any], path: Path) -> OperatingPoint | None:
     stored = values.get("operating")
     of = values.get("fold_networks_sha256") or values["model_sha256"]
-    return None if stored is None else check_operating_point(stored, path, of)
+    if stored is None:
+        return None
+    from magsd_cli.artifacts.operating_point import check_operating_point
+
+    return check_operating_point(stored, path, of)
 
 
 def replace_operating(path: Path, operating: OperatingPoint) -> None:
@@ -131,6 +141,8 @@ def replace_operating(path: Path, operating: OperatingPoint) -> None:
 
     Raises `ArtifactError` when it is damaged or of other networks than `operating`, `OutputError`.
     """
+    from magsd_cli.artifacts.operating_point import check_operating_point
+
     model = open_model_file(path)
     checked = check_operating_point(operating.values(), path, model.calibrated_sha256).values()
     head = {**json.loads(_read(path, HEAD)), "operating": checked}

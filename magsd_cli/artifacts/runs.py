@@ -23,14 +23,15 @@ from magsd_cli.artifacts.files import (
     recorded_hashes,
     write_hashed,
 )
-from magsd_cli.artifacts.tables import read_parquet, write_parquet
+from magsd_cli.artifacts.precision import PrecisionChoice
 from magsd_cli.errors import ArtifactError, OutputError, UsageError
 from magsd_cli.hashing import sha256_bytes
-from magsd_cli.recipe import Recipe, recipe_from_values, resolved_keys
 from magsd_cli.settings import Network, Preprocessing
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # Arrow and pydantic take longer to import than a worker takes for a film
     import pandas as pd
+
+    from magsd_cli.recipe import Recipe
 
 
 SCHEMA_VERSION = 1
@@ -40,35 +41,6 @@ REFIT = -1  # stands for the network that is trained on all images where folds h
 REFIT_FIGURES = (
     "those of the cross-validation, temperature and operating point too: no image is left to test it on"
 )
-
-
-@dataclass(frozen=True)
-class PrecisionChoice:
-    """The outcome of `train.precision = "auto"`, one for the whole run.
-
-    `chosen`: "fp32" or "bf16". `seconds` (median of a step) and `loss` (mean of the last steps) by precision;
-    both empty where it was not measured, and `reason` says why.
-    """
-
-    chosen: str
-    device: str
-    reason: str = ""
-    steps: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    loss: dict[str, float | None] = field(default_factory=dict)
-
-
-def precision_words(choice: PrecisionChoice) -> str:
-    """Say in a line what was chosen and why."""
-    if choice.reason:
-        return f"{choice.chosen}, not measured: {choice.reason}"
-    other = "fp32" if choice.chosen == "bf16" else "bf16"
-    one, two = choice.seconds[choice.chosen], choice.seconds[other]
-    losses = {name: "not finite" if loss is None else f"{loss:.4f}" for name, loss in choice.loss.items()}
-    return (
-        f"{choice.chosen} on {choice.device}: {1000 * one:.4g} ms a step, {other} {1000 * two:.4g} ms; "
-        f"loss after {choice.steps} steps: {losses[choice.chosen]}, {other} {losses[other]}"
-    )
 
 
 @dataclass(frozen=True)
@@ -119,6 +91,8 @@ class Run:
 
     def folds(self) -> pd.DataFrame:
         """The folds table: index (row of the cache), image_id, patient_id, label, fold."""
+        from magsd_cli.artifacts.tables import read_parquet
+
         return read_parquet(folds_path(self.path), AGAIN)
 
     def fold_is_done(self, fold: int) -> bool:
@@ -261,6 +235,8 @@ def create_run(run: Run, folds: pd.DataFrame) -> Run:
     strangers = [p.name for p in run.path.glob("*") if not p.name.startswith(".") and not _is_ours(p.name)]
     if strangers:
         raise ArtifactError(f"{run.path}: holds {strangers[0]} and is not a run; choose another --name")
+    from magsd_cli.artifacts.tables import write_parquet
+
     write_json_hashed(recipe_path(run.path), json.loads(run.recipe.to_json()))
     write_parquet(folds_path(run.path), folds)
     write_json_hashed(run_file(run.path), _to_values(run))
@@ -296,6 +272,8 @@ def open_run(path: Path) -> Run:
 
     Raises `ArtifactError` when it is not a run, is damaged, or has a schema that this version does not know.
     """
+    from magsd_cli.recipe import recipe_from_values
+
     if not path.exists():
         raise ArtifactError(f"{path}: not found; name a folder that cv or train made, see `magsd runs list`")
     if not run_file(path).is_file():
@@ -356,6 +334,8 @@ def _check_same(earlier: Run, now: Run, folds: pd.DataFrame) -> None:
 
 def recipe_differences(before: Recipe, after: Recipe) -> list[str]:
     """Every key that changes a result and differs, as `key old -> new`."""
+    from magsd_cli.recipe import resolved_keys
+
     if before.hash() == after.hash():
         return []
     old, new = dict(resolved_keys(before)), dict(resolved_keys(after))

@@ -22,7 +22,10 @@ from magsd_cli.commands.options import (
 )
 from magsd_cli.console import noted
 from magsd_cli.errors import UsageError
-from magsd_cli.settings import By, Engine, Map
+from magsd_cli.settings import BoxRule, By, Engine, Map
+
+#: What a worker of predict imports.
+WORKER_MODULES = ("magsd_cli.inference.onnx_engine", "onnxruntime", "magsd_cli.data.dicom.read")
 
 
 def predict(
@@ -42,7 +45,12 @@ def predict(
     null: Annotated[
         bool, typer.Option("-0", "--null", help="Paths in that FILE end in NUL bytes, not lines.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the table to this file.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", metavar="FILE|DIR/", help="Write the table to this file, or in parts to this folder."
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the rows of FILE and score the other files.")
     ] = False,
@@ -83,14 +91,20 @@ def predict(
 ) -> int:
     """Classify images: a row for every file, on stdout or in --out.
 
-    Parquet, or CSV where FILE ends in .csv; on a terminal without --out a readable table.
+    Parquet, or CSV where FILE ends in .csv; with a / behind its name a folder of Parquet files. On a terminal
+    without --out a readable table.
     """
+    if codes is not None and dicom_sr is None:
+        raise UsageError("--codes: is used in DICOM reports only; add --dicom-sr DIR")
+    if model is not None and model.is_file() and cluster is None and not dry_run:
+        from magsd_cli.runtime.worker_pool import early_worker
+
+        # A model file is run by workers: the first begins while the imports below go on.
+        context.with_resource(early_worker(*WORKER_MODULES))
+
     with noted("predict: loading libraries"):
         from magsd_cli.inference.predict import PredictOptions
         from magsd_cli.inference.predict import predict as run
-
-    if codes is not None and dicom_sr is None:
-        raise UsageError("--codes: is used in DICOM reports only; add --dicom-sr DIR")
 
     options = PredictOptions(
         inputs=inputs or [],
@@ -98,7 +112,8 @@ def predict(
         runs=context.obj,
         files_from=files_from,
         null=null,
-        out=out,
+        out=None if out is None else Path(out),
+        parts=out is not None and out.endswith("/"),
         resume=resume,
         overwrite=overwrite,
         watch_once=watch_once,
@@ -142,6 +157,12 @@ def localize(
             callback=existing_folder, help="Folder of lung masks: measure the attention inside them."
         ),
     ] = None,
+    zones: Annotated[
+        Path | None,
+        typer.Option(
+            callback=existing_file, help="With --lungs: CSV of severity in six zones: path,A,B,C,D,E,F."
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -152,8 +173,15 @@ def localize(
     device: DeviceOption = "auto",
     map_: Annotated[
         Map,
-        typer.Option("--map", help="Mark the attention, or (class) the evidence for the predicted class."),
+        typer.Option(
+            "--map",
+            help="Mark the attention, the evidence for the predicted class, or what fits the other folds.",
+        ),
     ] = Map.attention,
+    box: Annotated[
+        BoxRule,
+        typer.Option(help="Box the largest part, the part with the maximum, or what fits the other folds."),
+    ] = BoxRule.largest,
     network: NetworkOption = None,
     dicom_seg: Annotated[
         Path | None,
@@ -168,7 +196,7 @@ def localize(
 ) -> int:
     """Show where the network looked: overlays, masks, boxes, IoU.
 
-    IoU where the truth is given by --boxes or --masks. Prints the folder's path.
+    Measured against --boxes, --masks or --zones, and against controls. Prints the folder's path.
     """
     with noted("localize: loading libraries"):
         from magsd_cli.localization.localize import LocalizeOptions
@@ -181,11 +209,13 @@ def localize(
         boxes=boxes,
         masks=masks,
         lungs=lungs,
+        zones=zones,
         threshold=threshold,
         name=name,
         device=device,
         network=network,
         map=map_,
+        box=box,
     )
     folders = {"seg": dicom_seg, "sc": dicom_sc}
     wanted = {kind: folder for kind, folder in folders.items() if folder is not None}

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import ModelOption, existing_file
+from magsd_cli.commands.options import ModelOption, existing_file, share
 from magsd_cli.errors import UsageError
+from magsd_cli.settings import Map
 
 pacs_app = typer.Typer(no_args_is_help=True, help="Screen the studies of a PACS over DICOMweb (extra dicom).")
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -44,6 +45,13 @@ def screen(
     client_key: Annotated[
         Path | None, typer.Option(callback=existing_file, help="PEM file of its private key, if separate.")
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(callback=share, help="Of the segmentations: share of the map's range (default: 0.5)."),
+    ] = None,
+    map_: Annotated[
+        Map, typer.Option("--map", help="What they mark: the attention, or the evidence for the class.")
+    ] = Map.attention,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     connect_timeout: Annotated[
         float, typer.Option(min=0.1, help="Longest wait for a connection, in seconds.")
@@ -66,10 +74,14 @@ def screen(
     Credentials: MAGSD_PACS_USER and MAGSD_PACS_PASSWORD, MAGSD_PACS_TOKEN, or a netrc file.
     """
     from magsd_cli.hospital.pacs.http_session import HttpLimits
-    from magsd_cli.hospital.pacs.screening import ScreenOptions
+    from magsd_cli.hospital.pacs.options import ScreenOptions
     from magsd_cli.hospital.pacs.screening import screen as run
+    from magsd_cli.localization.choice import DEFAULT_THRESHOLD
 
     limits = HttpLimits(connect_timeout, read_timeout, total_timeout, round(max_mb * 2**20), retries)
+    if not store and (threshold is not None or map_ != Map.attention):
+        word = "--map" if threshold is None else "--threshold"
+        raise UsageError(f"{word}: is of the segmentations that are sent; add --store")
     options = ScreenOptions(
         url=url,
         out=out,
@@ -84,6 +96,8 @@ def screen(
         certificate=client_cert,
         certificate_key=client_key,
         key_file=site_key,
+        threshold=DEFAULT_THRESHOLD if threshold is None else threshold,
+        map=map_,
     )
     return run(options)
 

@@ -76,7 +76,7 @@ def read_image(path: Path | str, *, lateral: bool = False) -> Decoded:
         decoded = decode_image(data, lateral=lateral)
         refuse_mask(decoded.pixels)
     except DecodeError as error:
-        raise DecodeError(error.code, error.reason, sha256) from error.__cause__
+        raise DecodeError(error.code, error.reason, sha256, data) from error.__cause__
     return replace(decoded, sha256=sha256)
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from magsd_cli.data.clahe import prepare_pixels, resize
 from magsd_cli.data.decode import DecodeError, Header, read_image
+from magsd_cli.data.identity import Identity, identity_of
 from magsd_cli.settings import Preprocessing
 
 HASH_SIDE = 16
@@ -22,12 +23,14 @@ class IngestTask:
     """The work for one file: how to resize and equalise it, and whether a lateral view is allowed.
 
     `fingerprints`: whether the picture and its looks are hashed, by which `prepare` finds duplicates.
+    `identity`: whether patient and study are told of a file that is refused too.
     """
 
     path: Path
     preprocessing: Preprocessing
     lateral: bool = False
     fingerprints: bool = True
+    identity: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Ingested:
     height: int = 0
     meta: Header = field(default_factory=Header)
     ids_are_hashed: bool = False  #: the ids in `meta` are keyed hashes already
+    identity: Identity | None = field(default=None, repr=False)  #: None where it was not asked for
 
 
 def ingest(task: IngestTask) -> Ingested:
@@ -53,7 +57,8 @@ def ingest(task: IngestTask) -> Ingested:
     try:
         decoded = read_image(task.path, lateral=task.lateral)
     except DecodeError as error:
-        return Ingested(sha256=error.sha256, error_code=error.code, error=error.reason)
+        identity = identity_of(error.content) if task.identity else None
+        return Ingested(sha256=error.sha256, error_code=error.code, error=error.reason, identity=identity)
     except MemoryError:
         return Ingested(error_code="too_large", error="not enough memory to decode it")
     height, width = decoded.pixels.shape
@@ -67,6 +72,7 @@ def ingest(task: IngestTask) -> Ingested:
         width=width,
         height=height,
         meta=decoded.meta,
+        identity=Identity(decoded.meta.patient_id, decoded.meta.exam_id) if task.identity else None,
     )
 
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from magsd_cli.artifacts.cache import Cache
 from magsd_cli.artifacts.operating_point import Appearance, Decision, OperatingPoint
-from magsd_cli.artifacts.runs import Run, precision_words
+from magsd_cli.artifacts.precision import precision_words
+from magsd_cli.artifacts.runs import Run
 from magsd_cli.evaluation.attention import ShownCases, gather_cases
 from magsd_cli.evaluation.external import ExternalPredictions, read_external
 from magsd_cli.evaluation.results import Results, read_cache, stored_operating

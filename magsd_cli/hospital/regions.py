@@ -22,11 +22,12 @@ from magsd_cli.hospital.codes import class_codes
 from magsd_cli.hospital.reports import Outcome
 from magsd_cli.hospital.result_folder import SC, SEG, ResultFolder, check_result_folder, open_result_folder
 from magsd_cli.hospital.secondary_capture import build_sc, sc_uid
-from magsd_cli.hospital.segmentation import build_seg, seg_uid
+from magsd_cli.hospital.segmentation import RegionRule, build_seg, seg_uid
 from magsd_cli.hospital.sources import Source, SourceError, open_source
 from magsd_cli.inference.decision import rules_of
 from magsd_cli.localization.folder import table_path
 from magsd_cli.localization.localize import Localized, LocalizeOptions, localize_files
+from magsd_cli.settings import Map
 
 Pixels = npt.NDArray[np.uint8]
 Row = Mapping[str, Any]
@@ -39,12 +40,12 @@ class Kind:
     name: str
     words: str
     column: str  # of the localization's table, which names the picture
-    uid: Callable[[Source, float, Algorithm], str]
-    build: Callable[[Source, Pixels, float, Algorithm], Dataset]
+    uid: Callable[[Source, RegionRule, Algorithm], str]
+    build: Callable[[Source, Pixels, RegionRule, Algorithm], Dataset]
 
 
-def _segmentation(source: Source, picture: Pixels, threshold: float, algorithm: Algorithm) -> Dataset:
-    return build_seg(source, picture[..., 0] > 0, threshold, algorithm)
+def _segmentation(source: Source, picture: Pixels, rule: RegionRule, algorithm: Algorithm) -> Dataset:
+    return build_seg(source, picture[..., 0] > 0, rule, algorithm)
 
 
 KINDS = {
@@ -85,7 +86,8 @@ def write_objects(done: Localized, kind: Kind, results: ResultFolder) -> Outcome
         if row["status"] != "ok":
             continue
         try:
-            made = _object(path, row, done.folder, kind, algorithm, results)
+            rule = RegionRule(float(row["threshold"]), Map(row.get("map") or Map.attention))
+            made = _object(path, row, done.folder, kind, rule, algorithm, results)
         except SourceError as error:
             outcome.refused[path] = error.reason
             continue
@@ -95,17 +97,22 @@ def write_objects(done: Localized, kind: Kind, results: ResultFolder) -> Outcome
 
 
 def _object(
-    path: Path, row: Row, folder: Path, kind: Kind, algorithm: Algorithm, results: ResultFolder
+    path: Path,
+    row: Row,
+    folder: Path,
+    kind: Kind,
+    rule: RegionRule,
+    algorithm: Algorithm,
+    results: ResultFolder,
 ) -> bool:
     """Make the object of a kind for one image; False where it is there already."""
     source = open_source(path)
     if source.sha256 != row["sha256"]:
         raise SourceError("the file changed after it was analysed; run it again with another --name")
-    threshold = float(row["threshold"])
-    target = results.object_path(source.study_uid, kind.name, kind.uid(source, threshold, algorithm))
+    target = results.object_path(source.study_uid, kind.name, kind.uid(source, rule, algorithm))
     if target.exists():
         return False
-    results.write(target, kind.build(source, _picture(folder / row[kind.column]), threshold, algorithm))
+    results.write(target, kind.build(source, _picture(folder / row[kind.column]), rule, algorithm))
     return True
 
 

@@ -8,19 +8,20 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from magsd_cli.hospital.algorithm import MAKER, NOT_FOR_DIAGNOSIS, Algorithm
+from magsd_cli.hospital.segmentation import RegionRule
 from magsd_cli.hospital.sources import UNICODE, Source, SourceError, quiet
 from magsd_cli.hospital.structured_report import equipment
 
 SERIES_NUMBER = 9903
 
 
-def sc_uid(source: Source, threshold: float, algorithm: Algorithm) -> str:
-    """The SOPInstanceUID of the overlay of `source` at `threshold` of the attention's range."""
-    return algorithm.uid_of_images("SC", [source], f"{threshold:.6g}")
+def sc_uid(source: Source, rule: RegionRule, algorithm: Algorithm) -> str:
+    """The SOPInstanceUID of the overlay that shows the region of `source` by `rule`."""
+    return algorithm.uid_of_images("SC", [source], *rule.key())
 
 
 def build_sc(
-    source: Source, picture: npt.NDArray[np.uint8], threshold: float, algorithm: Algorithm
+    source: Source, picture: npt.NDArray[np.uint8], rule: RegionRule, algorithm: Algorithm
 ) -> Dataset:
     """The overlay `picture` RGB [H,W,3] about `source`, which it names as its source image.
 
@@ -37,7 +38,7 @@ def build_sc(
             coordinate_system=hd.CoordinateSystemNames.PATIENT,
             series_instance_uid=algorithm.uid("SC series", source.study_uid),
             series_number=SERIES_NUMBER,
-            sop_instance_uid=sc_uid(source, threshold, algorithm),
+            sop_instance_uid=sc_uid(source, rule, algorithm),
             instance_number=1,
             manufacturer=MAKER,
             patient_orientation=("L", "F"),  # highdicom wants one; the source's own follows
@@ -54,5 +55,5 @@ def build_sc(
         del capture.Laterality
     capture.SourceImageSequence = [reference]
     capture.BurnedInAnnotation = "YES"  # the class, its probability and the file's name stand in the picture
-    capture.DerivationDescription = f"Attention of {algorithm.name}. {NOT_FOR_DIAGNOSIS}"
+    capture.DerivationDescription = f"{rule.label}: {algorithm.name}. {NOT_FOR_DIAGNOSIS}"
     return capture

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.console import counted, say
+from magsd_cli.console import say
 from magsd_cli.data.ingest import IngestTask, ingest
 from magsd_cli.errors import MagsdError
 from magsd_cli.inference.decision import appearance_of
-from magsd_cli.inference.engines import onnx_worker, score_with_onnx, score_with_torch
+from magsd_cli.inference.engines import score_with_onnx, score_with_torch
 from magsd_cli.inference.model import Model
+from magsd_cli.inference.onnx_engine import onnx_worker
 from magsd_cli.inference.out_of_distribution import TrainingDistribution
-from magsd_cli.inference.scoring import FileAnswer, score_pictures, tasks_for
+from magsd_cli.inference.scoring import FileAnswer, count_of, files_in_words, score_pictures, tasks_for
 from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, in_order, task_resources
 from magsd_cli.runtime.worker_pool import Wire, from_wire, to_wire
 from magsd_cli.settings import Engine
@@ -28,7 +30,7 @@ _LOADED: dict[str, Handler] = {}  # in a worker: the model is loaded once, not f
 
 
 def score_on_cluster(
-    model: Model, engine: str, files: Sequence[Path], address: str, device: str, batch_size: int | None
+    model: Model, engine: str, files: Iterable[Path], address: str, device: str, batch_size: int | None
 ) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order: shards of them are tasks, and each worker keeps the model it loaded.
 
@@ -38,11 +40,14 @@ def score_on_cluster(
         needs = {"num_cpus": 1} if engine == Engine.onnxruntime else task_resources(ray, device, 1)
         task = ray.remote(shard_task).options(max_retries=RETRIES, **needs)
         known = ray.put((_anywhere(model), engine, appearance_of(model), batch_size, device_kind(needs)))
-        tasks = tasks_for([path.absolute() for path in files], model.preprocessing)
-        say(f"{counted(len(files), 'file')} on the cluster {address}", files=len(files), cluster=address)
-        places = (slice(start, start + SHARD) for start in range(0, len(files), SHARD))
-        for place, outcome in in_order(ray, lambda place: task.remote(known, tasks[place]), places):
-            mine = files[place]
+        say(f"{files_in_words(files)} on the cluster {address}", files=count_of(files), cluster=address)
+
+        def submit(shard: list[Path]) -> Any:
+            # No identity goes through Ray's store: it is read here where it is asked for.
+            tasks = tasks_for([path.absolute() for path in shard], model.preprocessing, identity=False)
+            return task.remote(known, list(tasks))
+
+        for mine, outcome in in_order(ray, submit, _shards(files)):
             if isinstance(outcome, ray.exceptions.RayError):
                 yield from _score_here(model, engine, mine, device, batch_size)
                 continue
@@ -50,6 +55,12 @@ def score_on_cluster(
             if failure is not None:
                 raise from_wire(failure)
             yield [replace(answer, path=path) for answer, path in zip(answers, mine, strict=True)]
+
+
+def _shards(files: Iterable[Path]) -> Iterator[list[Path]]:
+    source = iter(files)
+    while shard := list(islice(source, SHARD)):
+        yield shard
 
 
 def _anywhere(model: Model) -> Model:
@@ -75,7 +86,7 @@ def shard_task(known: Any, tasks: list[IngestTask]) -> tuple[list[FileAnswer], W
         if key not in _LOADED:
             _LOADED.clear()
             if engine == Engine.onnxruntime:
-                one = onnx_worker(model.model_file.path, appearance)
+                one = onnx_worker(model.model_file, appearance)
                 _LOADED[key] = lambda tasks: [one(task) for task in tasks]
             else:
                 _LOADED[key] = _torch_handler(model, appearance, batch_size, kind)

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.artifacts.model_file import ModelFile, open_model_file, read_network
+from magsd_cli.artifacts.model_file import ModelFile
 from magsd_cli.console import counted, noted, say
-from magsd_cli.data.ingest import IngestTask, ingest
+from magsd_cli.data.ingest import IngestTask
 from magsd_cli.errors import UsageError
 from magsd_cli.inference.answer import Prediction
 from magsd_cli.inference.decision import appearance_of
 from magsd_cli.inference.model import Model, export_command
+from magsd_cli.inference.onnx_engine import onnx_worker, open_ensemble, predict_onnx
 from magsd_cli.inference.out_of_distribution import TrainingDistribution
-from magsd_cli.inference.scoring import FileAnswer, answer_to, crashed_answer, score_files, tasks_for
-from magsd_cli.runtime.worker_pool import cores, even_chunk, hands_for, run_isolated
+from magsd_cli.inference.scoring import (
+    FileAnswer,
+    chunk_of,
+    count_of,
+    crashed_answer,
+    files_in_words,
+    one_by_one,
+    processes_for,
+    score_files,
+    tasks_for,
+)
+from magsd_cli.runtime.worker_pool import cores, run_isolated
 from magsd_cli.settings import Engine
 
 Images = npt.NDArray[np.uint8]
@@ -69,53 +79,31 @@ def _has_nvidia() -> bool:
 
 
 def score_with_onnx(
-    model: Model, files: Sequence[Path], workers: int | None, gpus: int | None = None
+    model: Model, files: Iterable[Path], workers: int | None, gpus: int | None = None
 ) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order: worker processes that each decode and infer, and share nothing.
 
     Their number is `workers`, else `gpus` (which stands for processes on a CPU), else that of the cores.
     """
     assert model.model_file is not None
-    hands = hands_for(len(files), workers or gpus)
+    hands = processes_for(files, workers or gpus)
     how = f"ONNX Runtime ({model.model_file.precision})"
-    words = f"{counted(len(files), 'file')} with {how} in {counted(hands, 'process')}"
-    say(words, files=len(files), engine=Engine.onnxruntime.value, processes=hands)
-    chunk = even_chunk(len(files), hands, CHUNK)
+    words = f"{files_in_words(files)} with {how} in {counted(hands, 'process')}"
+    say(words, files=count_of(files), engine=Engine.onnxruntime.value, processes=hands)
+    chunk = chunk_of(files, hands, CHUNK)
     tasks = tasks_for(files, model.preprocessing)
-    arguments = (model.model_file.path, appearance_of(model))
+    arguments = (model.model_file.networks_alone(), appearance_of(model), _spare_cores(hands))
     yield from run_isolated(onnx_worker, arguments, tasks, crashed_answer, hands, chunk)
 
 
-def onnx_worker(path: Path, appearance: TrainingDistribution | None) -> Callable[[IngestTask], FileAnswer]:
-    """Make a worker's function, which decodes a file and infers at once."""
-    from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
-
-    model = open_model_file(path)
-    folds = tuple(sorted(model.networks))
-    ensemble = OnnxEnsemble(
-        tuple(open_session(read_network(model, fold)) for fold in folds), model.size, folds
-    )
-
-    return _one_by_one(lambda image: predict_onnx(ensemble, image).of_each_network()[0], appearance)
-
-
-def _one_by_one(
-    infer: Callable[[Images], npt.NDArray[np.floating]], appearance: TrainingDistribution | None
-) -> Callable[[IngestTask], FileAnswer]:
-    """Decode a file and `infer` (uint8 [1,1,S,S] -> each network's [M,K]) at once."""
-
-    def score(task: IngestTask) -> FileAnswer:
-        picture = ingest(task)
-        if picture.image is None:
-            return answer_to(task.path, picture, None)
-        return answer_to(task.path, picture, infer(picture.image[None, None]), appearance)
-
-    return score
+def _spare_cores(hands: int) -> int:
+    """Return how many cores each of `hands` processes has for itself."""
+    return max(1, cores() // max(1, hands))
 
 
 def score_with_torch(
     model: Model,
-    files: Sequence[Path],
+    files: Iterable[Path],
     device: str,
     gpus: int | None,
     batch_size: int | None,
@@ -124,6 +112,8 @@ def score_with_torch(
     """Answers for `files`, in order: worker processes decode, torch infers here, on as many GPUs as are asked
     for; on a CPU `gpus` stands for processes that each do both.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     with noted("loading torch"):
         from magsd_cli.inference.torch_engine import load_ensemble, predict_images
         from magsd_cli.runtime.device import choose_devices, describe
@@ -131,14 +121,14 @@ def score_with_torch(
     assert model.run is not None
     devices = choose_devices(device, gpus)
     if devices[0].type == "cpu" and len(devices) > 1:
-        yield from _score_in_processes(model, files, min(len(devices), len(files)))
+        yield from _score_in_processes(model, files, processes_for(files, len(devices)))
         return
     # On a CPU one image at a time is as fast as a batch, and then a row is the same bits whatever else is
     # scored beside it, today or when an interrupted run is continued.
     size = batch_size or (1 if devices[0].type == "cpu" else 16)
-    hands = hands_for(len(files), workers or (max(1, cores() // 2) if devices[0].type == "cpu" else None))
+    hands = processes_for(files, workers or (max(1, cores() // 2) if devices[0].type == "cpu" else None))
     words = ", ".join(describe(device) for device in devices)
-    say(f"{counted(len(files), 'file')} on {words}", files=len(files), devices=words)
+    say(f"{files_in_words(files)} on {words}", files=count_of(files), devices=words)
     replicas = [(load_ensemble(model.run, model.folds, device), device) for device in devices]
 
     with ThreadPoolExecutor(len(devices)) as threads:
@@ -156,13 +146,13 @@ def score_with_torch(
 
 
 def _score_in_processes(
-    model: Model, files: Sequence[Path], hands: int
+    model: Model, files: Iterable[Path], hands: int
 ) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order, from `hands` processes on the CPU that each decode and run torch."""
     assert model.run is not None
     say(
-        f"{counted(len(files), 'file')} on the CPU in {counted(hands, 'process')}",
-        files=len(files),
+        f"{files_in_words(files)} on the CPU in {counted(hands, 'process')}",
+        files=count_of(files),
         processes=hands,
     )
     arguments = (model.run.path, model.folds, appearance_of(model))
@@ -178,7 +168,7 @@ def torch_worker(
     from magsd_cli.inference.torch_engine import load_ensemble, predict_images
 
     ensemble = load_ensemble(open_run(run), folds)
-    return _one_by_one(lambda image: predict_images(ensemble, image, 1).of_each_network()[0], appearance)
+    return one_by_one(lambda image: predict_images(ensemble, image, 1).of_each_network()[0], appearance)
 
 
 def score_one_by_one(
@@ -193,11 +183,12 @@ def score_one_by_one(
     appearance = appearance_of(model)
     if engine == Engine.onnxruntime:
         assert model.model_file is not None
-        arguments = (model.model_file.path, appearance)
-        yield from run_isolated(onnx_worker, arguments, tasks, crashed_answer, workers, 1)
+        networks = (model.model_file.networks_alone(), appearance, _spare_cores(workers))
+        yield from run_isolated(onnx_worker, networks, tasks, crashed_answer, workers, 1)
         return
     assert model.run is not None
-    yield from run_isolated(torch_worker, (model.run.path, appearance), tasks, crashed_answer, workers, 1)
+    arguments = (model.run.path, model.folds, appearance)
+    yield from run_isolated(torch_worker, arguments, tasks, crashed_answer, workers, 1)
 
 
 def open_attention_engine(model: Model, device: str) -> AttentionEngine:
@@ -223,14 +214,11 @@ def open_attention_engine(model: Model, device: str) -> AttentionEngine:
 
 
 def _onnx_attention_engine(model_file: ModelFile) -> AttentionEngine:
-    from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_onnx
-
-    folds = tuple(sorted(model_file.networks))
     threads = cores()
-    sessions = tuple(open_session(read_network(model_file, fold), threads) for fold in folds)
-    ensemble = OnnxEnsemble(sessions, model_file.size, folds)
+    ensemble = open_ensemble(model_file, threads=threads, at_once=threads)
 
     def ask(image: Images, asked: tuple[int, ...]) -> Prediction:
-        return predict_onnx(ensemble if asked == folds else ensemble.only(asked), image, with_attention=True)
+        chosen = ensemble if asked == ensemble.folds else ensemble.only(asked)
+        return predict_onnx(chosen, image, with_attention=True)
 
     return ask

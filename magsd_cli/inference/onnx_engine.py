@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
+from magsd_cli.artifacts.model_file import ModelFile, read_network
 from magsd_cli.data.clahe import resize_images
+from magsd_cli.data.ingest import IngestTask
 from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.answer import Prediction, joined
+from magsd_cli.inference.out_of_distribution import TrainingDistribution
+from magsd_cli.inference.scoring import FileAnswer, one_by_one
 
 INPUT = "images"
 PROBABILITIES, ATTENTION, CLASS_MAPS = OUTPUTS = ("probabilities", "attention", "class_maps")
@@ -34,8 +37,39 @@ class OnnxEnsemble:
         return OnnxEnsemble(chosen, self.size, tuple(folds))
 
 
+def onnx_worker(
+    model: ModelFile, appearance: TrainingDistribution | None, at_once: int = 1
+) -> Callable[[IngestTask], FileAnswer]:
+    """Make a worker's function, which decodes a file and infers at once. `at_once`: see `open_ensemble`.
+
+    Raises `ArtifactError` as `open_ensemble` does.
+    """
+    ensemble = open_ensemble(model, at_once=at_once)
+    return one_by_one(lambda image: predict_onnx(ensemble, image).of_each_network()[0], appearance)
+
+
+def open_ensemble(model: ModelFile, threads: int = 1, at_once: int = 1) -> OnnxEnsemble:
+    """The networks of a model file on the CPU, `threads` for each; `at_once` are opened beside each other.
+
+    Raises `ArtifactError` for a network that does not match its hash or cannot be run.
+    """
+    folds = tuple(sorted(model.networks))
+
+    def opened(fold: int) -> Session:
+        return open_session(read_network(model, fold), threads)
+
+    if at_once == 1 or len(folds) == 1:
+        return OnnxEnsemble(tuple(map(opened, folds)), model.size, folds)
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(at_once) as opening:  # ONNX Runtime lets go of the interpreter meanwhile
+        return OnnxEnsemble(tuple(opening.map(opened, folds)), model.size, folds)
+
+
 def open_session(data: bytes, threads: int = 1) -> Session:
     """A session on the CPU. Raises `ArtifactError` when `data` is not a network that this version can run."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -50,6 +84,8 @@ def open_session(data: bytes, threads: int = 1) -> Session:
 
 def run_session(session: Session, images: Images, with_attention: bool) -> Prediction:
     """Probabilities of uint8 `images` [N,1,S,S] at the network's size, and the maps that the network has."""
+    import onnxruntime
+
     names = [output.name for output in session.get_outputs()]
     wanted = [name for name in OUTPUTS if name in names and (with_attention or name == PROBABILITIES)]
     options = onnxruntime.RunOptions()

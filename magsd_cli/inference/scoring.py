@@ -6,16 +6,19 @@ stays flat however long the list is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.console import counted
+from magsd_cli.data.identity import Identity
 from magsd_cli.data.ingest import Ingested, IngestTask, ingest
 from magsd_cli.inference.out_of_distribution import TrainingDistribution, appearance_features, distance
-from magsd_cli.runtime.worker_pool import Crash, even_chunk, plain, run_isolated
+from magsd_cli.runtime.worker_pool import Crash, cores, even_chunk, hands_for, plain, run_isolated
 from magsd_cli.settings import Preprocessing
 
 #: uint8 [N,1,S,S] -> the probabilities of each network [N,M,K]
@@ -29,6 +32,8 @@ class FileAnswer:
     """The answer for one file: `members`, the probabilities of each network [M,K], or None with a reason.
 
     `distance`: how far the picture is from the training images; None where that is not known.
+    `identity`: patient and study as in its header, to be hashed before they are written; None where the
+    file took its worker with it.
     """
 
     path: Path
@@ -38,10 +43,11 @@ class FileAnswer:
     error: str = ""
     warnings: tuple[str, ...] = field(default=())
     distance: float | None = None
+    identity: Identity | None = field(default=None, repr=False)
 
 
 def score_files(
-    files: Sequence[Path],
+    files: Iterable[Path],
     preprocessing: Preprocessing,
     score: Score,
     workers: int,
@@ -66,20 +72,61 @@ def score_pictures(
 
 
 def prepare_files(
-    files: Sequence[Path], preprocessing: Preprocessing, workers: int, chunk: int = CHUNK
+    files: Iterable[Path], preprocessing: Preprocessing, workers: int, chunk: int = CHUNK
 ) -> Generator[tuple[list[Path], list[Ingested]], None, None]:
     """Decode and prepare `files` in worker processes; yield (files, pictures) in order, `chunk` at a time."""
-    tasks = tasks_for(files, preprocessing)
-    chunk = even_chunk(len(tasks), workers, chunk)
-    done = 0
-    for pictures in run_isolated(plain, (ingest,), tasks, _crashed, workers, chunk):
-        yield list(files[done : done + len(pictures)]), pictures
-        done += len(pictures)
+    under_way: deque[Path] = deque()
+
+    def tasks() -> Iterator[IngestTask]:
+        for task in tasks_for(files, preprocessing):
+            under_way.append(task.path)
+            yield task
+
+    together = chunk_of(files, workers, chunk)
+    for pictures in run_isolated(plain, (ingest,), tasks(), _crashed, workers, together):
+        yield [under_way.popleft() for _ in pictures], pictures
 
 
-def tasks_for(files: Sequence[Path], preprocessing: Preprocessing) -> list[IngestTask]:
-    """Return the task of each of `files`."""
-    return [IngestTask(path, preprocessing, fingerprints=False) for path in files]
+def one_by_one(
+    infer: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]],
+    appearance: TrainingDistribution | None,
+) -> Callable[[IngestTask], FileAnswer]:
+    """Return a worker's function: decode a file and `infer` (uint8 [1,1,S,S] -> each network's [M,K])."""
+
+    def score(task: IngestTask) -> FileAnswer:
+        picture = ingest(task)
+        if picture.image is None:
+            return answer_to(task.path, picture, None)
+        return answer_to(task.path, picture, infer(picture.image[None, None]), appearance)
+
+    return score
+
+
+def tasks_for(
+    files: Iterable[Path], preprocessing: Preprocessing, identity: bool = True
+) -> Iterator[IngestTask]:
+    """Give the task of each of `files`. `identity`: whether the answers tell patient and study."""
+    return (IngestTask(path, preprocessing, fingerprints=False, identity=identity) for path in files)
+
+
+def count_of(files: Iterable[Path]) -> int | None:
+    """The number of files where it is known."""
+    return len(files) if isinstance(files, Sized) else None
+
+
+def processes_for(files: Iterable[Path], workers: int | None) -> int:
+    """The number of processes for `files`: `workers` (None: one a core), but no more than files."""
+    return hands_for(len(files), workers) if isinstance(files, Sized) else workers or cores()
+
+
+def chunk_of(files: Iterable[Path], workers: int, most: int) -> int:
+    """Return how many of `files` travel together; see `even_chunk`."""
+    return even_chunk(len(files), workers, most) if isinstance(files, Sized) else most
+
+
+def files_in_words(files: Iterable[Path]) -> str:
+    """The number of files in words, where it is known."""
+    return counted(len(files), "file") if isinstance(files, Sized) else "files as they are found"
 
 
 def _crashed(_task: IngestTask, crash: Crash) -> Ingested:
@@ -102,5 +149,12 @@ def answer_to(
     if appearance is not None and picture.image is not None:
         far = float(distance(appearance, appearance_features(picture.image[None, None]))[0])
     return FileAnswer(
-        path, picture.sha256, members, picture.error_code, picture.error, tuple(picture.warnings), far
+        path,
+        picture.sha256,
+        members,
+        picture.error_code,
+        picture.error,
+        tuple(picture.warnings),
+        far,
+        picture.identity,
     )

@@ -22,6 +22,7 @@ from magsd_cli.errors import ArtifactError
 from magsd_cli.inference.answer import Prediction, joined
 from magsd_cli.method.zscore import column_z_score, z_score
 from magsd_cli.models.build import build_model
+from magsd_cli.models.origin import stay_offline
 from magsd_cli.models.output import Output
 from magsd_cli.recipe import Recipe
 from magsd_cli.runtime.device import WEIGHTS, generator_seed
@@ -214,11 +215,18 @@ def trained_network(recipe: Recipe, classes: Sequence[str], weights: Path) -> nn
     return as_it_predicts(model, recipe)
 
 
-def untrained_ensemble(recipe: Recipe, classes: Sequence[str], folds: Sequence[int]) -> Ensemble:
-    """The networks of `folds` with the random weights that training from scratch begins with: a control."""
-    settings = recipe.model.model_copy(update={"weights": "none"})
+def untrained_ensemble(
+    recipe: Recipe, classes: Sequence[str], folds: Sequence[int], first_weights: bool = False
+) -> Ensemble:
+    """The networks of `folds` with the random weights that training from scratch begins with: a control.
+
+    `first_weights`: with the weights that their training began with, such as ImageNet's in the trunk. They
+    are not fetched: raises `ArtifactError` where they are not on this machine.
+    """
+    settings = recipe.model if first_weights else recipe.model.model_copy(update={"weights": "none"})
     models = []
     for fold in folds:
-        model = build_model(settings, len(classes), generator_seed(recipe.seed, fold, 0, WEIGHTS))
+        with stay_offline():
+            model = build_model(settings, len(classes), generator_seed(recipe.seed, fold, 0, WEIGHTS))
         models.append(as_it_predicts(model, recipe))
     return Ensemble(tuple(models), tuple(classes), recipe.image.size, tuple(folds))

@@ -12,9 +12,9 @@ from magsd_cli.artifacts.files import check_hash, read_json
 from magsd_cli.artifacts.runs import write_json_hashed
 from magsd_cli.artifacts.tables import LOCALIZATION, read_table, table_metadata
 from magsd_cli.errors import ArtifactError, UsageError
-from magsd_cli.localization.measure import LocalizationRow
+from magsd_cli.localization.row import LocalizationRow
 from magsd_cli.localization.scores import KindFigures
-from magsd_cli.settings import Map
+from magsd_cli.settings import BoxRule, Map
 
 
 class Summary(TypedDict):
@@ -25,7 +25,8 @@ class Summary(TypedDict):
     model_sha256: str
     networks: NotRequired[int]  # not in those of earlier versions
     threshold: float | None
-    map: NotRequired[str]  # of earlier versions: the attention
+    map: str
+    box: str
     version: str
     files: int
     ok: int
@@ -36,8 +37,11 @@ class Summary(TypedDict):
     possibly_training_data: int
     own_data_by_its_unseen_fold: int
     controls: dict[str, str]
+    missing_controls: NotRequired[dict[str, str]]
     area_share: float | None
+    choices: NotRequired[dict[str, str]]
     thresholds: dict[str, str]
+    zones: NotRequired[dict[str, int]]
     kinds: dict[str, KindFigures]
 
 
@@ -53,6 +57,7 @@ class Localization:
     rows: tuple[LocalizationRow, ...] = field(default=(), repr=False)
     panel: bytes | None = field(default=None, repr=False)
     map: str = Map.attention
+    box: str = BoxRule.largest
     problem: str | None = None
 
 
@@ -68,6 +73,21 @@ def localization_path(runs: Path, name: str) -> Path:
 def table_path(folder: Path) -> Path:
     """The localization table."""
     return folder / "localization.parquet"
+
+
+def csv_path(folder: Path) -> Path:
+    """Return the path of the localization table as CSV."""
+    return folder / "localization.csv"
+
+
+def figures_path(folder: Path) -> Path:
+    """Return the path of the figures: a row for each kind of truth, measure and control."""
+    return folder / "figures.csv"
+
+
+def zones_path(folder: Path) -> Path:
+    """Return the path of the zones: severity, map and brightness in each of each image."""
+    return folder / "zones.csv"
 
 
 def summary_path(folder: Path) -> Path:
@@ -111,8 +131,8 @@ def finished_summary(folder: Path, request: str) -> Summary | None:
     summary = cast("Summary", read_json(summary_path(folder)))
     if summary.get("request") != request:
         raise UsageError(
-            f"{folder}: holds a localization with another model, images, truth or threshold; "
-            "choose another --name"
+            f"{folder}: holds a localization with another model, images, truth or options, or of an earlier "
+            "magsd, which measured less; choose another --name"
         )
     read_table(table_path(folder), LOCALIZATION)
     return summary
@@ -139,4 +159,5 @@ def read_localizations(folders: Iterable[Path]) -> Iterator[Localization]:
             tuple(cast("list[LocalizationRow]", table.to_pylist())),
             panel.read_bytes() if panel.is_file() else None,
             str(table_metadata(table).get("map", Map.attention)),
+            str(table_metadata(table).get("box", BoxRule.largest)),
         )

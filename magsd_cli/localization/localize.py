@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,51 +13,64 @@ import pyarrow as pa
 from magsd_cli import __version__
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.runs import REFIT
-from magsd_cli.artifacts.tables import LOCALIZATION, path_text, table_schema, write_table
+from magsd_cli.artifacts.sealed.row_groups import write_csv
+from magsd_cli.artifacts.tables import (
+    LOCALIZATION,
+    path_text,
+    table_schema,
+    write_plain_csv,
+    write_table,
+)
 from magsd_cli.console import counted, noted, progress, say, say_each
 from magsd_cli.data.decode import DecodeError, read_bytes
-from magsd_cli.errors import NoInputError
+from magsd_cli.errors import NoInputError, UsageError
 from magsd_cli.hashing import sha256_bytes
 from magsd_cli.inference.decision import rules_of
-from magsd_cli.inference.engines import AttentionEngine, open_attention_engine
+from magsd_cli.inference.engines import open_attention_engine
 from magsd_cli.inference.inputs import list_inputs
 from magsd_cli.inference.model import Model, open_model
-from magsd_cli.localization.controls import control_columns, has_torch, untrained_attention_engine
+from magsd_cli.localization.choice import (
+    Candidates,
+    Choice,
+    PendingImage,
+    box_rules,
+    choices,
+    default_choice,
+    pending_image,
+)
+from magsd_cli.localization.controls.columns import control_columns
+from magsd_cli.localization.controls.maps import control_engines, control_maps
+from magsd_cli.localization.figures import figures_table, zones_table
 from magsd_cli.localization.folder import (
     Summary,
+    csv_path,
+    figures_path,
     finished_summary,
     localization_path,
     lock_path,
     table_path,
     write_summary,
+    zones_path,
 )
-from magsd_cli.localization.measure import (
-    DEFAULT,
-    GIVEN,
-    AttendedImage,
-    LocalizationRow,
-    Threshold,
-    attend,
-    error_row,
-    evidence_of,
-    finding_of,
-    lungs_of,
-    number_in,
-    with_columns,
-)
+from magsd_cli.localization.measure import attend, candidate_maps, known_truth
 from magsd_cli.localization.pictures import draw_overview, finish_image, picture_names
-from magsd_cli.localization.scores import figures_by_kind
-from magsd_cli.localization.threshold import DEFAULT_THRESHOLD, PendingImage, pending_image, thresholds
+from magsd_cli.localization.row import LocalizationRow, error_row, number_in, with_columns
+from magsd_cli.localization.scores import controls_in, figures_by_kind, zone_counts
 from magsd_cli.localization.truth import Truth, read_truth
 from magsd_cli.localization.views import View, view_files
-from magsd_cli.localization.words import in_words, threshold_words
+from magsd_cli.localization.words import choice_words, in_words, threshold_words
 from magsd_cli.runtime.worker_pool import cores, hands_for
-from magsd_cli.settings import Map, Network
+from magsd_cli.settings import BoxRule, Map, Network
 
 CONTROLS = {
-    "shuffled": "the attention that the same networks gave to other patients' images with truth",
+    "whole": "the whole film is marked",
+    "constant": "one box, or one order of the zones, for all films, chosen on other patients",
+    "brightness": "the gray of the film itself, before its contrast is equalised",
+    "shuffled": "the maps that the same networks gave to other patients' images with truth",
     "untrained": "the same networks with the random weights that training from scratch begins with",
+    "start": "the same networks with the weights that their training began with",
 }
+MEASURES = 2  # another number: what is measured is not what it was, and a finished answer is not this one
 
 
 @dataclass(frozen=True)
@@ -65,10 +78,10 @@ class LocalizeOptions:
     """The options of localize: images, the model (None: the newest run under `runs`), and what is known of
     them.
 
-    `boxes` is a CSV, `masks` and `lungs` folders (see `localization.truth`); `threshold` a share of the
-    attention's range (None: chosen on other folds, see `threshold.thresholds`); `name` that of the folder;
-    `map` is where they attend, or the evidence for the predicted class (see `measure.evidence_of`);
-    `network` which networks look (None: those of the folds, and what a model file holds).
+    `boxes` and `zones` are CSVs, `masks` and `lungs` folders (see `localization.truth`); `threshold` a share
+    of the map's range (None: chosen on other folds, see `choice.choices`); `name` that of the folder; `map`
+    is where they attend, or the evidence for the predicted class (see `measure.maps_of`), `box` of which part
+    the box is; `network` which networks look (None: those of the folds, and what a model file holds).
     """
 
     inputs: Sequence[Path]
@@ -77,11 +90,13 @@ class LocalizeOptions:
     boxes: Path | None = None
     masks: Path | None = None
     lungs: Path | None = None
+    zones: Path | None = None
     threshold: float | None = None
     name: str | None = None
     device: str = "auto"
     network: Network | None = None
     map: Map = Map.attention  #: what is marked
+    box: BoxRule = BoxRule.largest
     other_outputs: Sequence[Path] = ()  #: more places that are written to, and so are never inputs
 
 
@@ -97,10 +112,17 @@ class Localized:
 
 @dataclass
 class Gathered:
-    """The results of the pass over the images: a row each, and what waits until thresholds are known."""
+    """The results of the pass over the images: a row each, and what waits until the choices are made.
 
+    `missing`: the controls that cannot be, and why; `own`: content hashes of the images of the run.
+    """
+
+    candidates: Candidates
     rows: dict[Path, LocalizationRow] = field(default_factory=dict)
     pending: dict[Path, PendingImage] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
+    chosen: dict[Path, Choice] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)  # the controls that cannot be, and why
 
 
 @dataclass(frozen=True)
@@ -112,16 +134,17 @@ class LocalizationRequest:
     truth: Mapping[Path, Truth]
     threshold: float | None
     map: Map = Map.attention
+    box: BoxRule = BoxRule.largest
 
     @property
     def sha256(self) -> str:
-        """The hash of the request: same model, same images, same truth, same threshold."""
+        """The hash of the request: same model, same images, same truth, same options."""
         images = [
             [path_text(path), _content(path), *_truth_content(self.truth.get(path))] for path in self.files
         ]
         temperature = rules_of(self.model).temperature
-        words = [__version__, self.model.sha256, self.threshold, images]
-        words += [] if self.map == Map.attention else [self.map.value]
+        words = [__version__, MEASURES, self.model.sha256, self.threshold, images]
+        words += [self.map.value, self.box.value]
         return sha256_bytes(json.dumps([*words, *([temperature] if temperature else [])]).encode())
 
 
@@ -134,18 +157,21 @@ def localize(options: LocalizeOptions) -> tuple[Path, int]:
 def localize_files(options: LocalizeOptions) -> Localized:
     """Mark on each image where the networks looked; measure it where truth is given.
 
-    Leaves ``runs/localize/<name>/``: overlays, masks, ``localization.parquet``, ``panel.png``, ``iou.png``
-    and ``summary.json``; started again with the same request, it has nothing to do. The exit code is 0,
-    or 3 when an image has an error row. Raises `NoInputError` when no image could be used, and the contract's
+    Leaves ``runs/localize/<name>/``: overlays, masks, ``localization.parquet`` and the same as CSV,
+    ``figures.csv``, ``zones.csv`` where there are zones, ``panel.png``, ``iou.png`` and ``summary.json``;
+    started again with the same request, it has nothing to do. The exit code is 0, or 3 when an image has an
+    error row. Raises `NoInputError` when no image could be used, and the contract's
     others.
     """
     files = list_inputs(options.inputs, options.other_outputs)
     if not files:
         names = ", ".join(str(path) for path in options.inputs[:3])
         raise NoInputError(f"{names}: no files there; name images or folders of images")
-    truth = read_truth(files, options.boxes, options.masks, options.lungs)
+    if options.zones is not None and options.lungs is None:
+        raise UsageError("--zones: the zones are thirds of the lungs; give their masks with --lungs DIR")
+    truth = read_truth(files, options.boxes, options.masks, options.lungs, options.zones)
     model = open_model(options.model, options.runs, options.network)
-    request = LocalizationRequest(model, files, truth, options.threshold, options.map)
+    request = LocalizationRequest(model, files, truth, options.threshold, options.map, options.box)
     with noted(f"localize: reading {counted(len(files), 'file')} to identify them"):
         sha256 = request.sha256
     folder = localization_path(options.runs, options.name or f"{request.model.name[:100]}-{sha256[:8]}")
@@ -175,7 +201,8 @@ def _truth_content(truth: Truth | None) -> list[object]:
     if truth is None:
         return [None, None]
     mask, lungs = (_content(path) if path else None for path in (truth.mask, truth.lungs))
-    return [[list(box) for box in truth.boxes], mask, lungs]
+    zones = None if truth.zones is None else dict(truth.zones.readers)
+    return [[list(box) for box in truth.boxes], mask, lungs, zones]
 
 
 def _content(path: Path) -> str:
@@ -186,73 +213,48 @@ def _content(path: Path) -> str:
 
 
 def _look(request: LocalizationRequest, folder: Path, device: str) -> Gathered:
-    """One pass over the images: decode, ask, mark; then those with truth, once their thresholds are known."""
+    """One pass over the images: decode, ask, mark; then those with truth, once their choices are made."""
     model, files = request.model, request.files
     ask, fold_of = open_attention_engine(model, device), model.fold_of_content()
-    ask_untrained = untrained_attention_engine(model) if request.truth and has_torch() else None
-    if request.map == Map.evidence:
-        ask = evidence_of(ask, model.name)
-        ask_untrained = None if ask_untrained is None else evidence_of(ask_untrained, model.name)
+    engines, missing = control_engines(model) if request.truth else ({}, {})
     patient_of = model.patient_of_content()
     names = picture_names(files)
-    found = Gathered(rows={path: {} for path in files})
+    candidates = Candidates((), box_rules(request.box), request.threshold)
+    found = Gathered(candidates, missing=missing, own=frozenset(fold_of or ()))
+    found.rows = {path: {} for path in files}
     hands = hands_for(len(files), max(1, cores() // 2))
     with progress("localize", len(files)) as bar:
         for views in view_files(files, model.preprocessing, hands):
-            for answer in attend(views, model, ask, fold_of, patient_of):
+            for answer in attend(views, model, ask, fold_of, patient_of, request.map):
+                bar.update(1)
                 if isinstance(answer, View):
                     found.rows[answer.path] = error_row(answer)
-                    bar.update(1)
                     continue
                 path = answer.view.path
-                one = _with_truth(answer, request.truth.get(path), ask_untrained)
-                if one is not None:
-                    found.pending[path] = one
-                else:
-                    plain = _without_choice(request.threshold)
-                    found.rows[path] = finish_image(
-                        answer, None, None, plain, model.classes, folder, names[path]
-                    )
-                bar.update(1)
+                if not found.candidates.maps:  # every image has the same
+                    maps = candidate_maps(answer.maps, request.map)
+                    found.candidates = replace(found.candidates, maps=maps)
+                known = known_truth(request.truth.get(path), answer.view.shape)
+                if known.kind is not None:
+                    controls = control_maps(answer, engines, request.map)
+                    found.pending[path] = pending_image(answer, known, controls, found.candidates)
+                    continue
+                choice = default_choice(found.candidates)
+                found.rows[path] = finish_image(answer, known, choice, model.classes, folder, names[path])
     with noted("localize: choosing thresholds, drawing the images with truth"):
-        for path, chosen in thresholds(found.pending, request.threshold).items():
+        found.chosen = choices(found.pending, found.candidates)
+        for path, choice in found.chosen.items():
             one = found.pending[path]
             found.rows[path] = finish_image(
-                one.attended, one.finding, one.lungs, chosen, model.classes, folder, names[path]
+                one.attended, one.known, choice, model.classes, folder, names[path]
             )
     return found
 
 
-def _with_truth(
-    attended: AttendedImage, truth: Truth | None, ask_untrained: AttentionEngine | None
-) -> PendingImage | None:
-    """The image with its truth and what untrained networks say, if they can be asked; None without truth."""
-    view = attended.view
-    finding, lungs = finding_of(truth, view.shape), lungs_of(truth, view.shape)
-    if finding is None and lungs is None:
-        return None
-    if ask_untrained is None:
-        return pending_image(attended, finding, lungs, None)
-    assert view.image is not None
-    attention = ask_untrained(view.image[None, None], attended.folds).attention
-    assert attention is not None
-    return pending_image(attended, finding, lungs, attention[0])
-
-
-def _without_choice(given: float | None) -> Threshold:
-    return Threshold(DEFAULT_THRESHOLD, DEFAULT) if given is None else Threshold(given, GIVEN)
-
-
-def _controls(found: Gathered) -> dict[str, str]:
-    """The controls that there are, in words: an image with truth has been shown to all of them."""
-    asked = all(one.untrained is not None for one in found.pending.values())
-    return {name: words for name, words in CONTROLS.items() if asked or name != "untrained"}
-
-
 def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256: str) -> Summary:
-    """Add the controls, draw the panel, write the table; return the summary."""
+    """Add the controls, draw the panel, write the tables; return the summary."""
     with noted("localize: comparing with chance"):
-        for path, columns in control_columns(found.pending, request.threshold).items():
+        for path, columns in control_columns(found.pending, found.candidates, found.chosen).items():
             found.rows[path] = with_columns(found.rows[path], columns)
     model = request.model
     schema = table_schema(LOCALIZATION, model.classes)
@@ -261,23 +263,39 @@ def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256:
     with noted("localize: drawing the overview"):
         draw_overview(folder, whole, found.pending, model.classes)
     rows = list(whole.values())
-    metadata = model.metadata() | {"threshold": request.threshold}
-    if request.map != Map.attention:
-        metadata["map"] = request.map.value
-    write_table(pa.Table.from_pylist(rows, schema=schema), table_path(folder), LOCALIZATION, metadata)
-    with noted("localize: working out intervals"):
-        kinds = figures_by_kind(rows)
     failed = [row for row in rows if row["status"] == "error"]
     say_each([f"{row['path']}: {row['error_code']}: {row['error']}" for row in failed])
+    with noted("localize: working out intervals"):
+        summary = _summary(request, found, rows, sha256)
+    metadata = model.metadata() | {"threshold": request.threshold}
+    metadata |= {} if request.map == Map.attention else {"map": request.map.value}
+    metadata |= {} if request.box == BoxRule.largest else {"box": request.box.value}
+    table = pa.Table.from_pylist(rows, schema=schema)
+    write_table(table, table_path(folder), LOCALIZATION, metadata)
+    write_csv(rows, csv_path(folder), LOCALIZATION, metadata)
+    write_plain_csv(figures_table(summary["kinds"]), figures_path(folder))
+    zones = zones_table(found.pending, found.chosen)
+    if zones is not None:
+        write_plain_csv(zones, zones_path(folder))
+    return summary
+
+
+def _summary(
+    request: LocalizationRequest, found: Gathered, rows: Sequence[LocalizationRow], sha256: str
+) -> Summary:
     ok = [row for row in rows if row["status"] == "ok"]
+    unseen = [row for row in ok if row["unseen"] is not False]
     true = [row for row in ok if row["truth"] is not None or row["lungs_share"] is not None]
+    kinds = figures_by_kind(rows)
+    there = {name for figures in kinds.values() for name in controls_in(figures)}
     return {
         "request": sha256,
-        "model": model.name,
-        "model_sha256": model.sha256,
-        "networks": len(model.folds),
+        "model": request.model.name,
+        "model_sha256": request.model.sha256,
+        "networks": len(request.model.folds),
         "threshold": request.threshold,
         "map": request.map.value,
+        "box": request.box.value,
         "version": __version__,
         "files": len(rows),
         "ok": len(ok),
@@ -287,10 +305,13 @@ def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256:
         "left_out_as_training_data": sum(row["unseen"] is False for row in true),
         "possibly_training_data": sum(row["unseen"] is None for row in true),
         "own_data_by_its_unseen_fold": sum(
-            row["unseen"] is True and len(row["folds"]) == 1 and row["folds"] != [REFIT] for row in ok
+            row["unseen"] is True and row["sha256"] in found.own and row["folds"] != [REFIT] for row in ok
         ),
-        "controls": _controls(found),
+        "controls": {name: words for name, words in CONTROLS.items() if name in there},
+        "missing_controls": found.missing,
         "area_share": float(np.mean([number_in(row, "area_share") for row in ok])) if ok else None,
-        "thresholds": threshold_words([row for row in ok if row["unseen"] is not False]),
+        "choices": choice_words(unseen, request.map, request.box),
+        "thresholds": threshold_words(unseen),
+        "zones": zone_counts(unseen),
         "kinds": kinds,
     }

@@ -3,8 +3,8 @@
 The paper says: upsampled to the image, thresholded (the mask), enclosed by a rectangle (the box). Open there
 and settled here: the map is stretched to 0..1 over the image first, because a mean of many maps has a floor
 that says nothing about place; the mask is everything over the threshold, because an infection may have
-several foci; the box encloses only the largest connected part, because one far speck would stretch the box
-over healthy lung, and the public boxes mark one finding each.
+several foci; the box encloses only one connected part, because one far speck would stretch the box over
+healthy lung, and the public boxes mark one finding each: the largest part, or the one with the maximum.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from magsd_cli.settings import BoxRule
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -34,18 +36,22 @@ class Region:
         return float(self.mask.mean())
 
 
-def find_region(attention: Floats, shape: tuple[int, int], threshold: float) -> Region:
+def find_region(
+    attention: Floats, shape: tuple[int, int], threshold: float, rule: str = BoxRule.largest
+) -> Region:
     """The region that `attention` [h,w] (as the network gives it) marks on an image of `shape` (H, W).
 
-    threshold: share of the map's maximum, in 0..1. A map without any difference marks nothing.
+    threshold: share of the map's maximum, in 0..1; rule: of which part the box is. A map without any
+    difference marks nothing.
     """
-    return cut_region(stretch(upsample(attention, shape)), threshold)
+    stretched = stretch(upsample(attention, shape))
+    mask = cut(stretched, threshold)
+    return Region(stretched, mask, part_boxes(mask, stretched)[rule])
 
 
-def cut_region(stretched: Floats, threshold: float) -> Region:
-    """The region of a map [H,W] in 0..1 that is at `threshold` or over it."""
-    mask = (stretched >= threshold) & (stretched > 0)
-    return Region(stretched, mask, largest_part_box(mask))
+def cut(stretched: Floats, threshold: float) -> Mask:
+    """Where a map [H,W] in 0..1 is at `threshold` or over it; never where it is 0."""
+    return np.asarray((stretched >= threshold) & (stretched > 0))
 
 
 def share_inside(attention: Floats, mask: Mask) -> float:
@@ -73,11 +79,20 @@ def stretch(attention: Floats) -> Floats:
     return (attention - low) / np.float32(high - low)
 
 
-def largest_part_box(mask: Mask) -> Box | None:
-    """The box (x, y, width, height) around the largest 8-connected part of `mask`; None when it is empty."""
-    count, _, parts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+def part_boxes(mask: Mask, stretched: Floats) -> dict[str, Box | None]:
+    """By each `BoxRule` the box (x, y, width, height) around an 8-connected part of `mask` [H,W].
+
+    `largest`: the part with the most pixels; `maximum`: the one that holds the maximum of `stretched` [H,W],
+    the first of several equal ones. None where the mask is empty.
+    """
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 2:
-        return None
-    largest = parts[1 + int(np.argmax(parts[1:, cv2.CC_STAT_AREA]))]
-    x, y, width, height = (float(value) for value in largest[:4])
+        return {BoxRule.largest: None, BoxRule.maximum: None}
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    peak = int(parts.ravel()[int(np.argmax(stretched))])
+    return {BoxRule.largest: _box(stats[largest]), BoxRule.maximum: _box(stats[peak])}
+
+
+def _box(stats: npt.NDArray[np.int32]) -> Box:
+    x, y, width, height = (float(value) for value in stats[:4])
     return x, y, width, height

@@ -1,4 +1,4 @@
-"""The association of two labels."""
+"""The association of two labels, and of two orders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.metrics.roc import mid_ranks
+
 Floats = npt.NDArray[np.float64]
+
+
+def rank_correlation(one: npt.ArrayLike, other: npt.ArrayLike) -> float | None:
+    """Spearman's rank correlation of two series [N], in -1..1; equal values share the mean of their ranks.
+
+    None where either has one value only, or is not finite: then it has no order.
+    """
+    first, second = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return None
+    ranks, others = (values - values.mean() for values in (mid_ranks(first), mid_ranks(second)))
+    squares = float((ranks @ ranks) * (others @ others))
+    return float(np.clip(ranks @ others / np.sqrt(squares), -1, 1)) if squares > 0 else None
 
 
 def cramers_v(one: Sequence[str], other: Sequence[str]) -> float | None:

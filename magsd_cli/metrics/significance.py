@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr, stdtrit
 
 from magsd_cli.metrics.intervals import (
     DRAWS,
@@ -116,6 +115,8 @@ def _student(
     mean: float, variance: float, of_repeats: float, count: int, level: float
 ) -> tuple[Interval, float]:
     """Student's interval around `mean`, and p; `of_repeats` is the part of `variance` known from `count`."""
+    from scipy.special import stdtr, stdtrit  # localize compares without repeats, on hosts without SciPy too
+
     if variance <= 0:  # every repeat and every sample says the same
         return Interval(mean, mean), float(mean == 0)
     # Without a part of the repeats it is the normal distribution, to any digit shown.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from magsd_cli.console import OFFLINE_VARIABLE, is_set, say
@@ -20,6 +23,20 @@ class Origin(NamedTuple):
 def offline() -> bool:
     """Return whether no connection may be opened: `--offline`, or `MAGSD_OFFLINE` set to anything but 0."""
     return is_set(OFFLINE_VARIABLE)
+
+
+@contextmanager
+def stay_offline() -> Iterator[None]:
+    """Let nothing inside fetch weights, as with `--offline`: what is not on this machine is an error."""
+    before = os.environ.get(OFFLINE_VARIABLE)
+    os.environ[OFFLINE_VARIABLE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[OFFLINE_VARIABLE]
+        else:
+            os.environ[OFFLINE_VARIABLE] = before
 
 
 def announce_fetch(what: str, source: str, size: str, licence: str, remedy: str) -> None:

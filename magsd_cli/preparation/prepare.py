@@ -41,6 +41,7 @@ from magsd_cli.preparation.shards import (
     done_cache,
     images_of_shard,
     mark_done,
+    read_finished,
     read_images,
     read_rows,
     work_folder,
@@ -129,13 +130,13 @@ def _prepare_listed(listed: Sources, options: PrepareOptions) -> tuple[Path, pd.
         if finished is not None:
             say(f"prepare: {finished.path}: finished already, nothing left to do", cache=finished.path)
             return finished.path, finished.samples()
-        rows, shards = read_rows(work)
+        codes, shards = read_finished(work)
         task = partial(IngestTask, preprocessing=settings, lateral=options.view == "all")
         site = lru_cache(partial(site_key, runs, options.key_file))
         with _workplace(options, site) as place:
-            chosen = _ingest_all(listed, task, place, work, rows, shards)
+            chosen = _ingest_all(listed, task, place, work, codes, shards)
             with noted("prepare: looking for duplicates and patients in common"):
-                samples = build_samples(listed.records, rows, chosen, site)
+                samples = build_samples(listed.records, read_rows(work), chosen, site)
                 samples = _grouped(_with_origins(samples, listed), place)
         _refuse_empty(samples, listed)
         classes, name = used_classes(samples), options.name or _cache_name(listed.names)
@@ -194,20 +195,20 @@ def _ingest_all(
     task: partial[IngestTask],
     place: Workplace,
     work: Path,
-    rows: dict[int, dict[str, Any]],
+    codes: dict[int, str],
     shards: dict[int, Path],
 ) -> list[int]:
-    """Decode what is chosen and not yet in `rows`; with a number per class, images that fail are replaced."""
+    """Decode what is chosen and not yet in `codes`; with a number per class, failed images are replaced."""
     while True:
-        failed = {p for p, row in rows.items() if row["error_code"]} if listed.per_class else set()
+        failed = {p for p, code in codes.items() if code} if listed.per_class else set()
         chosen = choose(listed.records, listed.per_class, listed.seed, failed)
-        missing = [position for position in chosen if position not in rows]
+        missing = [position for position in chosen if position not in codes]
         if not missing:
             return chosen
-        if rows and not failed:
-            words = f"{len(rows)} of {counted(len(chosen), 'image')} are done already"
-            say(f"prepare: continuing, {words}", done=len(rows), total=len(chosen))
-        _ingest(listed.records, missing, task, place, work, rows, shards)
+        if codes and not failed:
+            words = f"{len(codes)} of {counted(len(chosen), 'image')} are done already"
+            say(f"prepare: continuing, {words}", done=len(codes), total=len(chosen))
+        _ingest(listed.records, missing, task, place, work, codes, shards)
 
 
 def _ingest(
@@ -216,7 +217,7 @@ def _ingest(
     task: partial[IngestTask],
     place: Workplace,
     work: Path,
-    rows: dict[int, dict[str, Any]],
+    codes: dict[int, str],
     shards: dict[int, Path],
 ) -> None:
     tasks = [task(records[position].path) for position in positions]
@@ -227,7 +228,7 @@ def _ingest(
     def flush() -> None:
         if finished:
             path = write_shard(work, finished)
-            rows.update({position: row for position, (row, _) in finished.items()})
+            codes.update({position: row["error_code"] for position, (row, _) in finished.items()})
             shards.update({p: path for p, (_, image) in finished.items() if image is not None})
             finished.clear()
 

@@ -22,6 +22,7 @@ from magsd_cli.render.overlays import (
     Pixels,
     corners,
     dashes,
+    draw_zones,
     font,
     heated,
     outlines,
@@ -37,12 +38,14 @@ FILLED = 0.4  # opacity of a filled region: the lung must stay visible under it
 class PanelRow:
     """An image of the panel: what an overlay shows of it, and the words below.
 
-    `boxed`: boxes are compared, not regions.
+    `boxed`: boxes are compared, not regions. `zone_values`: of each zone of the overlay what is true and what
+    the attention is, in 0..1; then these are compared.
     """
 
     overlay: Overlay = field(repr=False)
     words: str
     boxed: bool = False
+    zone_values: tuple[Sequence[float], Sequence[float]] | None = None
 
 
 def draw_panel(groups: Sequence[tuple[str, Sequence[PanelRow]]]) -> Pixels:
@@ -76,6 +79,9 @@ def _tiles(row: PanelRow) -> list[Image.Image]:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     gray = np.asarray(cv2.resize(overlay.pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     attention = np.asarray(cv2.resize(overlay.attention, size), np.float32)
+    if overlay.zones is not None and row.zone_values is not None:
+        truth, found = (_zone_tile(gray, overlay.zones, values) for values in row.zone_values)
+        return [Image.fromarray(gray).convert("RGB"), truth, Image.fromarray(heated(gray, attention)), found]
     truth, found = Image.fromarray(gray).convert("RGB"), Image.fromarray(gray).convert("RGB")
     if overlay.true_mask is not None:
         truth = _filled(truth, overlay.true_mask, TRUE)
@@ -86,6 +92,15 @@ def _tiles(row: PanelRow) -> list[Image.Image]:
         ImageDraw.Draw(found).line(corners(overlay.box, scale), fill=FOUND, width=3, joint="curve")
     _draw_truth(found, overlay, scale)
     return [Image.fromarray(gray).convert("RGB"), truth, Image.fromarray(heated(gray, attention)), found]
+
+
+def _zone_tile(gray: Pixels, zones: Pixels, values: Sequence[float]) -> Image.Image:
+    """The zones [H,W], each in the colour that attention of its value has."""
+    size = (gray.shape[1], gray.shape[0])
+    small = cv2.resize(zones, size, interpolation=cv2.INTER_NEAREST)
+    tile = Image.fromarray(heated(gray, np.array([0.0, *values], np.float32)[small]))
+    draw_zones(ImageDraw.Draw(tile), zones, size)
+    return tile
 
 
 def _filled(tile: Image.Image, mask: Mask, colour: Colour) -> Image.Image:

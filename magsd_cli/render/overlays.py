@@ -1,7 +1,7 @@
 """A picture of where the network looked: the radiograph, and beside it the same with the attention on it.
 
 Colours are told apart by the colour-blind too and again by line style: what the network marks is a solid
-yellow line, what is true is a dashed cyan one.
+yellow line, what is true is a dashed cyan one, and zones of the lungs have dotted green ones.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ PANEL = 560  # pixels of a panel's longer side
 MARGIN = 14
 FOUND: Colour = (255, 214, 10)
 TRUE: Colour = (64, 224, 255)
+ZONE: Colour = (150, 235, 130)
 PAPER: Colour = (17, 20, 24)
 INK: Colour = (236, 239, 242)
 FAINT: Colour = (150, 158, 168)
@@ -39,7 +40,8 @@ class Overlay:
 
     pixels uint8 [h,w], the image or a smaller copy of it; attention float32 [H,W] in 0..1; mask bool [H,W]
     and box (x, y, width, height) in its pixels, as the network marks them; true_mask [H,W] and true_boxes
-    where they are known; title and lines of text below.
+    where they are known; zones uint8 [H,W], numbered from 1 on (0: none), and the words of each; title and
+    lines of text below.
     """
 
     pixels: Pixels = field(repr=False)
@@ -48,6 +50,8 @@ class Overlay:
     box: Box | None = None
     true_mask: Mask | None = field(default=None, repr=False)
     true_boxes: Sequence[Box] = ()
+    zones: Pixels | None = field(default=None, repr=False)
+    zone_words: Sequence[str] = ()
     title: str = ""
     lines: Sequence[str] = ()
 
@@ -95,6 +99,8 @@ def _draw_marks(panel: Image.Image, overlay: Overlay, scale: float) -> None:
     for line in outlines(overlay.mask, panel.size):
         draw.line(line, fill=PAPER, width=3)  # the white line must show on white bone as well
         draw.line(line, fill=(255, 255, 255), width=1)
+    if overlay.zones is not None:
+        draw_zones(draw, overlay.zones, panel.size, overlay.zone_words)
     if overlay.true_mask is not None:
         for line in outlines(overlay.true_mask, panel.size):
             dashes(draw, line, TRUE)
@@ -102,6 +108,21 @@ def _draw_marks(panel: Image.Image, overlay: Overlay, scale: float) -> None:
         dashes(draw, corners(box, scale), TRUE)
     if overlay.box is not None:
         draw.line(corners(overlay.box, scale), fill=FOUND, width=3, joint="curve")
+
+
+def draw_zones(
+    draw: ImageDraw.ImageDraw, zones: Pixels, size: tuple[int, int], words: Sequence[str] = ()
+) -> None:
+    """Dotted lines around the zones of labels [H,W], on a panel of `size`; `words` in their middles."""
+    for number in range(1, int(zones.max()) + 1):
+        zone = zones == number
+        for line in outlines(zone, size):
+            dashes(draw, line, ZONE, 2, 4)
+        if words and zone.any():
+            rows, columns = np.nonzero(zone)
+            middle = (columns.mean() * size[0] / zones.shape[1], rows.mean() * size[1] / zones.shape[0])
+            text = words[number - 1]
+            draw.text(middle, text, ZONE, font(15), anchor="mm", stroke_width=2, stroke_fill=PAPER)
 
 
 def outlines(mask: Mask, size: tuple[int, int]) -> list[list[tuple[float, float]]]:
@@ -170,12 +191,14 @@ def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int, int
         entries.append(("its box", FOUND, False))
     if overlay.true_mask is not None or overlay.true_boxes:
         entries.append(("true finding", TRUE, True))
+    if overlay.zones is not None:
+        entries.append(("zone and its score", ZONE, True))
     x += 98
     for text, colour, dashed in entries:
         if text != "attention":
             middle = [(float(x), y + 10.0), (x + 26.0, y + 10.0)]
             if dashed:
-                dashes(draw, middle, colour, 7, 4)
+                dashes(draw, middle, colour, *((2, 4) if colour == ZONE else (7, 4)))
             else:
                 draw.line(middle, fill=colour, width=3 if colour == FOUND else 1)
             x += 33

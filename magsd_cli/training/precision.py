@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from magsd_cli.artifacts.runs import PrecisionChoice
+from magsd_cli.artifacts.precision import PrecisionChoice
 from magsd_cli.runtime.device import (
     AUGMENTATION,
     NETWORK,

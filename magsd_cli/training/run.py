@@ -14,17 +14,16 @@ import torch
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.model_file import model_file_path
 from magsd_cli.artifacts.operating_point import operating_path, read_operating_point
+from magsd_cli.artifacts.precision import PrecisionChoice, precision_words
 from magsd_cli.artifacts.runs import (
     REFIT,
     REFIT_FIGURES,
-    PrecisionChoice,
     Run,
     create_run,
     fold_path,
     lock_path,
     model_sha256,
     open_run,
-    precision_words,
     run_file,
 )
 from magsd_cli.artifacts.tensorboard import check_tensorboard, scalars_path

@@ -2,227 +2,151 @@
 
 from __future__ import annotations
 
-import json
-import threading
-import time
-from collections.abc import Callable, Iterator
-from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
+import fake_pacs
+import pydicom
 import pytest
-from films import film, film_model
+from fake_pacs import (
+    HEADER,
+    IMAGE,
+    LIMITS,
+    LIST,
+    OBJECTS,
+    RELATED,
+    SERIES,
+    STORE,
+    FakePacs,
+    Trick,
+    broken_off,
+    drip,
+    endless,
+    garbage,
+    half,
+    part,
+    redirect,
+    rows,
+    run,
+    silence,
+    status,
+    ten_gigabytes,
+)
+from films import film_model
 
-from magsd_cli.artifacts.tables import PREDICTION, read_table
 from magsd_cli.errors import DeviceError, UsageError
 from magsd_cli.hospital.pacs.address import read_address
-from magsd_cli.hospital.pacs.http_session import HttpLimits
+from magsd_cli.hospital.pacs.dicomweb import Pacs
+from magsd_cli.hospital.pacs.http_session import PacsSession
 from magsd_cli.hospital.pacs.multipart import BrokenMultipart, only_part
-from magsd_cli.hospital.pacs.screening import ScreenOptions, screen
-
-LIMITS = HttpLimits(connect=2, silence=1, total=3, most_bytes=200_000, retries=1, backoff=0.01)
-Handler = BaseHTTPRequestHandler
-
-
-class FakePacs:
-    """Studies of films on loopback. `tricks`: study UID -> what its images are answered with."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.studies: dict[str, list[Path]] = {}
-        self.tricks: dict[str, Callable[[Handler], None]] = {}
-        self.listing: Callable[[Handler], None] | None = None
-        self.asked: list[str] = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/dicom-web"
-
-    def add(self, study: str, films: int = 1, patients: tuple[str, ...] = ("P",)) -> None:
-        self.studies[study] = [
-            film(self.folder / f"{study}-{n}.dcm", study, n, patients[n % len(patients)])
-            for n in range(1, films + 1)
-        ]
-
-    def _handler(self) -> type[Handler]:
-        pacs = self
-
-        class Answers(BaseHTTPRequestHandler):
-            def log_message(self, *_: Any) -> None:
-                pass
-
-            def do_GET(self) -> None:
-                pacs.asked.append(self.path)
-                parts = self.path.partition("?")[0].split("/")[2:]
-                offset = int(self.path.partition("offset=")[2].partition("&")[0] or 0)
-                if len(parts) == 1:
-                    if pacs.listing is not None:
-                        return pacs.listing(self)
-                    today = f"{datetime.now():%Y%m%d}"
-                    items = [{"0020000D": [uid], "00080020": [today]} for uid in pacs.studies]
-                elif len(parts) == 3:
-                    items = [{"0020000E": [parts[1] + ".1"], "00080060": ["DX"]}]
-                elif len(parts) == 5:
-                    count = len(pacs.studies[parts[1]])
-                    items = [{"00080018": [f"{parts[1]}.1.{n}"]} for n in range(1, count + 1)]
-                elif parts[-1] == "metadata":
-                    return send(self, 404)
-                else:
-                    trick = pacs.tricks.get(parts[1])
-                    number = int(parts[-1].rpartition(".")[2])
-                    data = pacs.studies[parts[1]][number - 1].read_bytes()
-                    return trick(self) if trick else send_part(self, data)
-                page = [{tag: {"Value": value} for tag, value in item.items()} for item in items]
-                return send(
-                    self, 200, json.dumps(page[offset : offset + 100]).encode(), "application/dicom+json"
-                )
-
-        return Answers
-
-
-def send(handler: Handler, status: int, body: bytes = b"", kind: str = "text/plain") -> None:
-    handler.send_response(status)
-    handler.send_header("Content-Type", kind)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-RELATED = 'multipart/related; type="application/dicom"; boundary=mark'
-
-
-def part(data: bytes) -> bytes:
-    return b"--mark\r\nContent-Type: application/dicom\r\n\r\n" + data + b"\r\n--mark--\r\n"
-
-
-def send_part(handler: Handler, data: bytes) -> None:
-    send(handler, 200, part(data), RELATED)
-
-
-def status(number: int) -> Callable[[Handler], None]:
-    return lambda handler: send(handler, number)
-
-
-def garbage(handler: Handler) -> None:
-    send(handler, 200, b"\x00\xff<html>" * 50, "text/html")
-
-
-def half(handler: Handler) -> None:
-    send(handler, 200, part(b"DICM" * 1000)[:-30], RELATED)
-
-
-def redirect(handler: Handler) -> None:
-    handler.send_response(302)
-    handler.send_header("Location", "http://elsewhere.invalid/")
-    handler.send_header("Content-Length", "0")
-    handler.end_headers()
-
-
-def endless(handler: Handler) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Type", RELATED)
-    handler.end_headers()
-    try:
-        while True:
-            handler.wfile.write(b"x" * 10_000)
-    except OSError:
-        pass
-    handler.close_connection = True
-
-
-def drip(handler: Handler) -> None:
-    try:
-        handler.send_response(200)
-        handler.end_headers()
-        for _ in range(100):
-            handler.wfile.write(b"x")
-            time.sleep(0.2)
-    except OSError:
-        pass
-    handler.close_connection = True
-
-
-def silence(handler: Handler) -> None:
-    time.sleep(2.5)
-    handler.close_connection = True
+from magsd_cli.hospital.pacs.options import ScreenOptions
+from magsd_cli.hospital.pacs.screening import screen
+from magsd_cli.hospital.regions import localize_with_objects
+from magsd_cli.hospital.result_folder import SEG
+from magsd_cli.localization.localize import LocalizeOptions
+from magsd_cli.settings import Map
 
 
 @pytest.fixture
 def pacs(tmp_path: Path) -> Iterator[FakePacs]:
-    film_model(tmp_path)
-    fake = FakePacs(tmp_path)
-    fake.server.daemon_threads = True
-    thread = threading.Thread(target=fake.server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield fake
-    fake.server.shutdown()
-    fake.server.server_close()
-    thread.join()
+    with fake_pacs.serving(tmp_path) as fake:
+        yield fake
 
 
-def run(pacs: FakePacs, **options: Any) -> int:
-    given = {"url": pacs.url, "out": pacs.folder / "t.parquet", "model": pacs.folder / "m.magsd"}
-    return screen(ScreenOptions(**given, runs=pacs.folder / "runs", limits=LIMITS, **options))
+OUTCOMES: dict[str, tuple[Trick, str]] = {
+    "401": (status(401), "pacs_refused"),
+    "403": (status(403), "pacs_refused"),
+    "404": (status(404), "pacs_not_found"),
+    "500": (status(500), "pacs_unavailable"),
+    "503": (status(503), "pacs_unavailable"),
+    "garbage": (garbage, "pacs_bad_answer"),
+    "half": (half, "pacs_bad_answer"),
+    "broken off": (broken_off, "pacs_bad_answer"),
+    "redirect": (redirect, "pacs_redirect"),
+    "10 GB": (ten_gigabytes, "pacs_too_large"),
+    "endless": (endless, "pacs_too_large"),
+    "silence": (silence, "pacs_timeout"),
+    "drip": (drip, "pacs_timeout"),
+}
 
 
-def rows(pacs: FakePacs) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = read_table(pacs.folder / "t.parquet", PREDICTION).to_pylist()
-    return found
+def failures(pacs: FakePacs, kind: str, names: list[str]) -> dict[str, str | None]:
+    """The error code of a study that fails in the way of each name of `OUTCOMES` when `kind` is asked for.
 
-
-OUTCOMES = [
-    (status(401), "pacs_refused"),
-    (status(404), "pacs_not_found"),
-    (status(503), "pacs_unavailable"),
-    (garbage, "pacs_bad_answer"),
-    (half, "pacs_bad_answer"),
-    (redirect, "pacs_redirect"),
-    (endless, "pacs_too_large"),
-    (silence, "pacs_timeout"),
-    (drip, "pacs_timeout"),
-]
-
-
-NAMES = ["401", "404", "503", "garbage", "half", "redirect", "endless", "silence", "drip"]
-
-
-@pytest.mark.parametrize(("trick", "code"), OUTCOMES, ids=NAMES)
-def test_a_study_that_cannot_be_fetched_has_one_error_row_and_is_asked_for_again(
-    pacs: FakePacs, trick: Callable[[Handler], None], code: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pacs.add("1.2.9001")
-    pacs.add("1.2.9002")
-    pacs.tricks["1.2.9001"] = trick
+    A whole study follows each of them, so that the PACS does not count as out of order.
+    """
+    for number, name in enumerate(names):
+        pacs.add(f"1.2.9{number:03}")
+        pacs.tricks[kind, f"1.2.9{number:03}"] = OUTCOMES[name][0]
+        pacs.add(f"1.2.8{number:03}")
+        pacs.studies = dict(sorted(pacs.studies.items(), key=lambda one: one[0][5:]))
     assert run(pacs) == 3
     found = rows(pacs)
-    assert sorted((row["status"], row["error_code"]) for row in found if row["error_code"]) == [
-        ("error", code)
-    ]
-    assert len(found) == 2
-    words = capsys.readouterr().err + str(found)
-    assert "9001" not in words.replace(pacs.url, "")
+    assert len(found) == 2 * len(names)
+    assert sum(row["status"] == "ok" for row in found) == len(names)
+    bad = [row for row in found if row["status"] == "error"]
+    assert all(row["path"] == row["study"] for row in bad)
+    return dict(zip(names, [row["error_code"] for row in bad], strict=True))
+
+
+@pytest.mark.parametrize("kind", [SERIES, OBJECTS, IMAGE])
+def test_a_study_that_cannot_be_fetched_has_one_error_row_and_is_asked_for_again(
+    pacs: FakePacs, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left_out = {IMAGE: set(), SERIES: {"half"}, OBJECTS: {"half", "404"}}[kind]
+    names = [name for name in OUTCOMES if name not in left_out]
+    assert failures(pacs, kind, names) == {name: OUTCOMES[name][1] for name in names}
+    words = capsys.readouterr().err + str(rows(pacs))
+    assert "1.2.9" not in words
+    assert "1.2.8" not in words
 
     pacs.tricks.clear()
     assert run(pacs) == 0
-    found = rows(pacs)
-    assert [row["status"] for row in found] == ["ok", "ok"]
+    assert {row["status"] for row in rows(pacs)} == {"ok"}
+    assert len(rows(pacs)) == 2 * len(names)
     before = len(pacs.asked)
     assert run(pacs) == 0
-    assert not [path for path in pacs.asked[before:] if "/instances/" in path]
+    assert not [path for path in pacs.asked[before:] if path.endswith((".1.1", "/metadata"))]
 
 
-@pytest.mark.parametrize(
-    "trick", [status(401), status(404), status(503), garbage, endless, silence, redirect]
-)
-def test_a_pacs_that_lists_nothing_is_exit_8_and_the_table_stays(
-    pacs: FakePacs, trick: Callable[[Handler], None]
-) -> None:
+def test_a_header_that_cannot_be_had_alone_costs_nothing_and_a_refused_one_its_study(pacs: FakePacs) -> None:
+    for number, name in enumerate(("404", "garbage", "401")):
+        pacs.add(f"1.2.9{number}")
+        pacs.tricks[HEADER, f"1.2.9{number}"] = OUTCOMES[name][0]
+    assert run(pacs) == 3
+    assert [row["error_code"] for row in rows(pacs)] == [None, None, "pacs_refused"]
+
+
+def test_a_study_whose_objects_are_gone_has_no_row_and_is_asked_for_again(pacs: FakePacs) -> None:
+    pacs.add("1.2.9001")
+    pacs.tricks[OBJECTS, "1.2.9001"] = status(404)
+    assert run(pacs) == 0
+    assert rows(pacs) == []
+    pacs.tricks.clear()
+    assert run(pacs) == 0
+    assert len(rows(pacs)) == 1
+
+
+def test_a_pacs_that_lists_nothing_is_exit_8_and_the_table_stays(pacs: FakePacs) -> None:
     pacs.add("1.2.9001")
     assert run(pacs) == 0
     before = (pacs.folder / "t.parquet").read_bytes()
-    pacs.listing = trick
-    with pytest.raises(DeviceError, match=pacs.url):
-        run(pacs)
-    assert (pacs.folder / "t.parquet").read_bytes() == before
+    for trick, _ in OUTCOMES.values():
+        pacs.tricks[LIST, ""] = trick
+        with pytest.raises(DeviceError, match=pacs.url):
+            run(pacs)
+        assert (pacs.folder / "t.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("cuts_first", [False, True])
+@pytest.mark.parametrize("count", [0, 99, 100, 101, 300])
+def test_all_pages_are_read(pacs: FakePacs, count: int, cuts_first: bool) -> None:
+    pacs.studies = {f"1.2.{number}": [] for number in range(count)}
+    pacs.cuts_first = cuts_first
+    found = Pacs(pacs.url, PacsSession(LIMITS)).studies(("CR", "DX"), datetime.now() - timedelta(days=1))
+    assert {one.uid for one in found} == set(pacs.studies)
+    assert len(found) == count
 
 
 def test_an_unreachable_pacs_is_named_without_credentials(
@@ -238,18 +162,89 @@ def test_an_unreachable_pacs_is_named_without_credentials(
     assert "nightly" not in str(caught.value)
 
 
-def test_two_patients_in_a_study(pacs: FakePacs) -> None:
+def test_of_a_study_of_two_patients_nothing_is_sent(pacs: FakePacs) -> None:
     pacs.add("1.2.9001", 2, ("P", "Q"))
-    assert run(pacs) == 3
+    assert run(pacs, store=True) == 3
     assert [(row["error_code"], row["predicted"]) for row in rows(pacs)] == [("two_patients", None)]
+    assert pacs.stored == []
 
 
-def test_two_hundred_images_in_a_study(pacs: FakePacs) -> None:
+@pytest.mark.timeout(900)
+def test_two_hundred_images_in_a_study_are_one_answer_that_is_sent_once(pacs: FakePacs) -> None:
     pacs.add("1.2.9001", 200)
-    assert run(pacs) == 0
+    assert run(pacs, store=True) == 0
     found = rows(pacs)
     assert len(found) == 200
     assert len({row["answer"] for row in found}) == 1
+    assert sorted(one.Modality for one in pacs.stored) == ["SEG"] * 200 + ["SR"]
+    (pacs.folder / "t.parquet").unlink()
+    assert run(pacs, store=True) == 0
+    assert len(pacs.stored) == 201
+
+
+def test_more_images_than_a_chest_study_has_are_not_fetched(
+    pacs: FakePacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("magsd_cli.hospital.pacs.screening.MOST_IMAGES", 3)
+    pacs.add("1.2.9001", 4)
+    assert run(pacs) == 3
+    assert [row["error_code"] for row in rows(pacs)] == ["too_many_images"]
+    assert not [path for path in pacs.asked if path.endswith((".1.1", "/metadata"))]
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [fake_pacs.FULL, fake_pacs.BUSY, fake_pacs.FORBIDDEN, fake_pacs.lost, silence, redirect],
+    ids=["409", "503", "401", "lost", "answer lost", "redirect"],
+)
+def test_an_answer_that_the_pacs_does_not_take_is_sent_again_and_none_twice(
+    pacs: FakePacs, trick: Trick
+) -> None:
+    pacs.add("1.2.9001", 2)
+    pacs.add("1.2.9002")
+    pacs.tricks[STORE, "1.2.9001"] = trick
+    assert run(pacs, store=True) == 3
+    found = {row["path"] == row["study"]: row["error_code"] for row in rows(pacs)}
+    assert found == {True: "pacs_not_stored", False: None}
+    pacs.tricks.clear()
+    assert run(pacs, store=True) == 0
+    assert {(row["status"], row["stored"]) for row in rows(pacs)} == {("ok", True)}
+    uids = [str(one.SOPInstanceUID) for one in pacs.stored]
+    assert len(uids) == len(set(uids)) == 2 + 3  # a report a study, a segmentation a film
+
+
+def test_an_answer_that_cannot_be_read_is_looked_up(pacs: FakePacs) -> None:
+    pacs.add("1.2.9001")
+    pacs.tricks[STORE, "1.2.9001"] = garbage
+    assert run(pacs, store=True) == 0
+    assert [row["stored"] for row in rows(pacs)] == [True]
+    assert len(pacs.stored) == 2
+
+
+def test_the_regions_that_are_sent_are_localizes(pacs: FakePacs) -> None:
+    film_model(pacs.folder, class_maps=True)
+    pacs.add("1.2.9001")
+    kinds: list[dict[str, object]] = [{}, {"threshold": 0.8}, {"threshold": 0.8, "map": Map.evidence}]
+    for number, kind in enumerate(kinds):
+        (pacs.folder / "t.parquet").unlink(missing_ok=True)
+        assert run(pacs, store=True, **kind) == 0
+        options = LocalizeOptions(
+            [pacs.studies["1.2.9001"][0]],
+            pacs.folder / "m.magsd",
+            pacs.folder / "runs",
+            name=f"l{number}",
+            **kind,  # type: ignore[arg-type]
+        )
+        folder = pacs.folder / f"seg{number}"
+        localize_with_objects(options, {SEG: folder})
+        (path,) = folder.glob("*.dcm")
+        sent, local = pacs.stored[-1], pydicom.dcmread(path)
+        assert (sent.SOPInstanceUID, sent.PixelData) == (local.SOPInstanceUID, local.PixelData)
+    segmentations = [one for one in pacs.stored if one.Modality == "SEG"]
+    assert len({one.SOPInstanceUID for one in segmentations}) == len(kinds)
+    assert len({one.PixelData for one in segmentations}) == len(kinds)
+    labels = [one.SegmentSequence[0].SegmentLabel for one in segmentations]
+    assert labels == ["Attended region"] * 2 + ["Evidence for the predicted class"]
 
 
 def test_credentials_go_over_plain_http_to_loopback_alone(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import pytest
 from films import film, film_model
 
 from magsd_cli.artifacts.tables import PREDICTION, read_table
+from magsd_cli.hospital.pacs.dicomweb import Pacs
+from magsd_cli.hospital.pacs.http_session import HttpLimits, PacsSession
 from magsd_cli.tools.phantoms import COVID, NORMAL, PNEUMONIA, draw_phantom
 
 pytestmark = pytest.mark.skipif(bool(orthanc.missing()), reason=orthanc.missing() or "Orthanc is here")
@@ -136,6 +138,18 @@ def test_thirty_films_are_answered_once_and_a_grown_study_again(
     assert {path: row["p_a"] for path, row in again.items()} == {
         path: row["p_a"] for path, row in second.items()
     }
+
+
+def test_more_studies_and_images_than_fit_a_page_are_listed(tmp_path: Path) -> None:
+    with orthanc.running(tmp_path) as server:
+        for study in range(120):
+            server.upload(drawn_film(tmp_path, study, 1))
+        for number in range(2, 121):
+            server.upload(drawn_film(tmp_path, 0, number))
+        pacs = Pacs(server.web, PacsSession(HttpLimits()))
+        found = pacs.studies(("CR", "DX"), datetime.now() - timedelta(hours=1))
+        assert len({one.uid for one in found}) == len(found) == 120
+        assert len(pacs.images("1.2.826.0.1.0", ("DX",), 1000)) == 120
 
 
 @pytest.mark.slow

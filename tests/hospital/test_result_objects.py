@@ -20,6 +20,7 @@ from magsd_cli.hospital.reports import predict_with_reports  # noqa: E402
 from magsd_cli.hospital.result_folder import SC, SEG  # noqa: E402
 from magsd_cli.inference.predict import PredictOptions  # noqa: E402
 from magsd_cli.localization.localize import LocalizeOptions  # noqa: E402
+from magsd_cli.settings import Map  # noqa: E402
 
 Captured = pytest.CaptureFixture[str]
 
@@ -123,6 +124,18 @@ def test_the_segmentation_lies_on_the_film(tmp_path: Path) -> None:
     overlay = cv2.imread(str(folder / "overlays/1.png"))[..., ::-1]
     np.testing.assert_array_equal(capture.pixel_array, overlay)
     assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+
+
+def test_another_map_is_another_object(tmp_path: Path) -> None:
+    path, model = film(tmp_path / "in/1.dcm"), film_model(tmp_path, class_maps=True)
+    for kind in (Map.attention, Map.evidence):
+        options = LocalizeOptions([path], model, tmp_path / "runs", map=kind)
+        localize_with_objects(options, {SEG: tmp_path / "seg", SC: tmp_path / "sc"})
+    found = [hd.seg.segread(one) for one in objects(tmp_path / "seg")]
+    labels = {one.SegmentSequence[0].SegmentLabel: one for one in found}
+    assert sorted(labels) == ["Attended region", "Evidence for the predicted class"]
+    assert not np.array_equal(*(one.pixel_array for one in found))
+    assert len(objects(tmp_path / "sc")) == 2
 
 
 def test_segmentations_are_kept_and_have_no_uid_by_lot(tmp_path: Path) -> None:

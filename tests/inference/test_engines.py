@@ -126,6 +126,14 @@ def test_localize_without_torch(model: Path, xrays: Path, tmp_path: Path) -> Non
     assert (folder / row["overlay"]).is_file()
 
 
+def test_strangers_to_a_single_network_are_not_its_own_images(
+    xrays: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model_file(tmp_path / "one.magsd", HEAD, {0: tiny_onnx(4.0)})
+    localize(LocalizeOptions([xrays / "0.png"], tmp_path / "one.magsd", tmp_path / "runs"))
+    assert "run's own" not in capsys.readouterr().err
+
+
 def test_a_damaged_model_file_ends_with_an_artifact_error(model: Path, xrays: Path, tmp_path: Path) -> None:
     data = bytearray(model.read_bytes())
     place = data.index(b"probabilities")

@@ -26,9 +26,12 @@ from magsd_cli.artifacts.tables import PREDICTION, read_table, table_metadata
 from magsd_cli.errors import ArtifactError, DeviceError, LockedError, NoInputError, OutputError, UsageError
 from magsd_cli.hashing import sha256_file
 from magsd_cli.inference import predict as stage
+from magsd_cli.inference.engines import score_one_by_one
+from magsd_cli.inference.model import open_model
 from magsd_cli.inference.predict import PredictOptions, predict
 from magsd_cli.inference.resume import journal_path, open_journal, read_journal
 from magsd_cli.inference.torch_engine import load_ensemble, predict_images
+from magsd_cli.settings import Engine
 
 CLASSES = ("COVID-19", "Normal")
 
@@ -86,7 +89,7 @@ def test_a_list_names_inputs(made: Path, new: Path, tmp_path: Path, capsys: Any)
     names = ["1.png", "missing.png", "0.png", "2.png", "2b.png", "3.png", "4.png", "notes.txt"]
     assert [Path(row["path"]).name for row in rows] == names
     assert [row["status"] for row in rows] == ["ok", "error", "ok", "ok", "error", "ok", "ok", "error"]
-    assert "2 files were named more than once; each has one row" in capsys.readouterr().err
+    assert "left out: 2 inputs that had been reached before; each file has one row" in capsys.readouterr().err
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(NoInputError, match=r"empty\.txt: no files there"):
         run([], made, files_from=tmp_path / "empty.txt", out=tmp_path / "e.parquet")
@@ -106,6 +109,15 @@ def test_the_probabilities_are_the_ensembles_on_the_cached_pictures(made: Path, 
     found = {row["path"]: [row["p_COVID-19"], row["p_Normal"]] for row in rows_of(out)}
     paths = [str(made / "xrays" / name) for name in cache.image_ids]
     np.testing.assert_allclose([found[path] for path in paths], expected, atol=1e-6)
+
+
+def test_files_that_come_one_by_one_get_the_same_answers(made: Path, new: Path, tmp_path: Path) -> None:
+    run([new / "0.png"], made, out=tmp_path / "t.parquet")
+    (row,) = rows_of(tmp_path / "t.parquet")
+    model = open_model(made / "runs" / "tiny", made / "runs")
+    ((answer,),) = score_one_by_one(model, Engine.torch, iter([new / "0.png"]))
+    assert answer.members is not None
+    assert answer.members.mean(axis=0)[0] == pytest.approx(row[f"p_{model.classes[0]}"], abs=1e-5)
 
 
 def test_the_models_own_images_are_marked(

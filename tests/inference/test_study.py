@@ -100,6 +100,31 @@ def test_a_row_a_study_stands_beside_the_table(tmp_path: Path) -> None:
         assert PATIENT.encode() not in path.read_bytes()
 
 
+def test_patient_and_study_are_told_by_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film(tmp_path / "in/1.dcm", "1.2.3", 1)
+    film(tmp_path / "in/2.dcm", "1.2.3", 2, ViewPosition="LL")
+    cut = film(tmp_path / "in/3.dcm", "1.2.3", 3)
+    cut.write_bytes(cut.read_bytes()[:-500])
+    (tmp_path / "in/4.png").write_bytes(b"no picture")
+    monkeypatch.setattr("magsd_cli.inference.studies.table.read_identity", None)  # no second look
+    assert run(tmp_path) == 3
+    images = read_table(tmp_path / "t.parquet", PREDICTION).to_pylist()
+    assert [one["error_code"] for one in images] == [None, "lateral_view", "truncated", "not_image"]
+    ids = [(one["study_id"], one["patient_id"]) for one in images]
+    assert len(set(ids[:3])) == 1
+    assert ids[0][0].startswith("h-")
+    assert ids[0][1].startswith("h-")
+    assert ids[3] == ("", "")
+    monkeypatch.undo()
+    (tmp_path / "t.parquet").unlink()
+    predict(
+        PredictOptions([tmp_path / "in"], tmp_path / "m.magsd", tmp_path / "runs", tmp_path / "t.parquet")
+    )
+    run(tmp_path, resume=True)  # rows of before, whose headers are read now
+    again = read_table(tmp_path / "t.parquet", PREDICTION).to_pylist()
+    assert [(one["study_id"], one["patient_id"]) for one in again] == ids
+
+
 def test_a_study_grows_with_the_table_and_outlives_its_files(tmp_path: Path) -> None:
     first = film(tmp_path / "in/1.dcm", "1.2.3", 1)
     run(tmp_path)

@@ -9,7 +9,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 from tiny_run import picture
 
 import magsd_cli.localization.localize as stage
@@ -22,7 +24,7 @@ from magsd_cli.localization.localize import LocalizeOptions, localize
 from magsd_cli.localization.regions import find_region
 from magsd_cli.localization.views import view_files
 from magsd_cli.metrics.iou import box_iou, mask_iou
-from magsd_cli.settings import Map, Preprocessing
+from magsd_cli.settings import BoxRule, Map, Preprocessing
 
 BOX = (10.0, 20.0, 30.0, 25.0)
 
@@ -45,6 +47,15 @@ def made(made: Path) -> Path:
     cv2.imwrite(str(made / "masks" / "2.png"), mask)
     (made / "lungs").mkdir()
     cv2.imwrite(str(made / "lungs" / "1.png"), np.repeat(mask[:, :35], 2, axis=1))
+    (made / "zoned").mkdir()
+    for number in range(4):
+        cv2.imwrite(str(made / "zoned" / f"z{number}.png"), picture(80 + number, 90)[:, :70])
+    two = np.zeros((90, 70), np.uint8)
+    two[10:70, 8:30] = two[5:80, 40:62] = 255
+    for number in (0, 1, 3):
+        cv2.imwrite(str(made / "lungs" / f"z{number}.png"), two)
+    rows = ["z0.png,0,1,2,3,0,1", "z1.png,3,2,1,0,0,1", "z2.png,3,2,1,0,0,1", "z3.png,1,1,1,1,1,1"]
+    (made / "zoned" / "zones.csv").write_text("path,A,B,C,D,E,F\n" + "\n".join(rows) + "\n")
     return made
 
 
@@ -118,6 +129,10 @@ def test_the_summary_holds_the_figures_with_chance_beside_them(done: Path) -> No
     shuffled = summary["kinds"]["boxes"]["iou"]["controls"]["shuffled"]["mean"]
     assert shuffled == pytest.approx(np.mean([row["control_iou_box"] for row in boxed]))
     assert "shuffled" not in summary["kinds"]["mask"]["iou"]["controls"]  # one image has no other
+    whole = summary["kinds"]["boxes"]["iou"]["controls"]["whole"]["mean"]
+    assert whole == pytest.approx(BOX[2] * BOX[3] / (90 * 70))
+    assert {"whole", "brightness", "shuffled", "untrained"} <= set(summary["controls"])
+    assert summary["missing_controls"] == {}
 
 
 def test_attention_inside_the_lungs_beside_their_share_of_the_image(done: Path) -> None:
@@ -154,7 +169,7 @@ def test_the_same_question_again_has_nothing_to_do(
 
 
 def test_another_question_under_the_same_name_is_refused(made: Path, done: Path) -> None:
-    with pytest.raises(UsageError, match="another model, images, truth or threshold"):
+    with pytest.raises(UsageError, match="another model, images, truth or options"):
         run(made, made / "new", runs=done.parents[1], threshold=0.4)
 
 
@@ -223,7 +238,74 @@ def test_attention_that_knows_the_place_is_better_than_chance(
     figures = json.loads((folder / "summary.json").read_text())["kinds"]["boxes"]["iou"]
     assert figures["mean"] == pytest.approx(1)
     assert figures["controls"]["shuffled"]["mean"] < 0.5
+    assert figures["controls"]["whole"]["mean"] == pytest.approx(0.25)
     assert "The attention is better than chance" in capsys.readouterr().err
+
+
+def test_the_tables_hold_the_same_as_parquet_and_as_csv(done: Path) -> None:
+    rows = read_table(done / "localization.parquet", LOCALIZATION).to_pylist()
+    plain = pd.read_csv(done / "localization.csv")
+    assert plain["path"].tolist() == [row["path"] for row in rows]
+    assert plain["pixel_auc"][0] == pytest.approx(rows[0]["pixel_auc"])
+    figures = pd.read_csv(done / "figures.csv")
+    summary = json.loads((done / "summary.json").read_text())["kinds"]
+    boxes = figures[(figures.truth == "boxes") & (figures.measure == "pixel_auc")]
+    assert boxes["control"].tolist() == ["whole", "brightness", "shuffled", "untrained"]
+    assert boxes["mean"].iloc[0] == pytest.approx(summary["boxes"]["pixel_auc"]["mean"])
+    assert not (done / "zones.csv").exists()
+
+
+def test_zones_are_measured_and_the_films_left_out_are_counted(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"zones": made / "zoned" / "zones.csv", "lungs": made / "lungs"}
+    files = sorted((made / "zoned").glob("*.png"))
+    folder, code = run(made, *files, runs=tmp_path, map=Map.chosen, box=BoxRule.chosen, **given)
+    assert code == 0
+    rows = rows_of(folder)
+    assert [row["zones_status"] for row in rows.values()] == [
+        "measured", "measured", "no_lung_mask", "same_scores",
+    ]  # fmt: skip
+    table = pd.read_csv(folder / "zones.csv")
+    assert table["zone"].tolist() == list("ABCDEF") * 2
+    assert table["severity"][:6].tolist() == [0, 1, 2, 3, 0, 1]
+    for name, part in zip(("z0.png", "z1.png"), (table[:6], table[6:]), strict=True):
+        expected = spearmanr(part["attention"], part["severity"]).statistic
+        assert rows[name]["zones"] == pytest.approx(expected, abs=1e-6)
+        expected = spearmanr(part["brightness"], part["severity"]).statistic
+        assert rows[name]["brightness_zones"] == pytest.approx(expected, abs=1e-6)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["zones"] == {"measured": 2, "no_lung_mask": 1, "same_scores": 1}
+    controls = summary["kinds"]["zones"]["correlation"]["controls"]
+    assert set(controls) == {"brightness", "shuffled", "untrained"}
+    assert controls["shuffled"]["mean"] == pytest.approx(
+        np.mean([rows[name]["control_zones"] for name in ("z0.png", "z1.png")])
+    )
+    said = capsys.readouterr().err
+    assert "4 images with scores, 2 of them measured" in said
+    assert "1 for no lung mask" in said
+    assert "the default: too few images of other folds" in said
+    assert "the mean severity of other patients" not in said  # two images choose no order
+    panel = cv2.imread(str(folder / "panel.png"))
+    assert (panel == (130, 235, 150)).all(axis=2).any()  # the zones' dotted lines
+
+
+def test_zones_without_lungs_and_the_options_of_another_question(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--zones: .* --lungs DIR"):
+        run(made, made / "zoned" / "z0.png", runs=tmp_path, zones=made / "zoned" / "zones.csv")
+    run(made, made / "new" / "0.png", runs=tmp_path)
+    with pytest.raises(UsageError, match="another model, images, truth or options"):
+        run(made, made / "new" / "0.png", runs=tmp_path, box=BoxRule.maximum)
+
+
+def test_a_model_file_without_class_maps_can_still_choose(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attention = np.arange(4, dtype=np.float32).reshape(1, 2, 2)
+    ask = lambda _image, _folds: Prediction(np.array([[0.25, 0.75]], np.float32), attention)  # noqa: E731
+    monkeypatch.setattr(stage, "open_attention_engine", lambda _model, _device: ask)
+    folder, _ = run(made, made / "new" / "0.png", runs=tmp_path, map=Map.chosen)
+    assert rows_of(folder)["0.png"]["map"] == "attention"
 
 
 def test_predict_and_localize_say_the_same(made: Path, done: Path) -> None:
@@ -256,7 +338,7 @@ def test_the_evidence_for_the_predicted_class(made: Path, tmp_path: Path) -> Non
     assert any(rows[name]["area_share"] != others[name]["area_share"] for name in ("0.png", "1.png", "2.png"))
     assert json.loads((folder / "summary.json").read_text())["map"] == "class"
     assert read_table(folder / "localization.parquet", LOCALIZATION).schema.metadata
-    with pytest.raises(UsageError, match="another model, images, truth or threshold"):
+    with pytest.raises(UsageError, match="another model, images, truth or options"):
         run(made, new, name="evidence", **given)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from magsd_cli.localization.regions import find_region, largest_part_box, stretch, upsample
+from magsd_cli.localization.regions import find_region, part_boxes, stretch, upsample
 
 
 def test_upsampling_is_bilinear_between_cell_centres() -> None:
@@ -53,4 +53,14 @@ def test_attention_without_difference_marks_nothing() -> None:
 
 def test_parts_that_touch_at_a_corner_are_one() -> None:
     mask = np.eye(3, dtype=bool)
-    assert largest_part_box(mask) == (0, 0, 3, 3)
+    assert part_boxes(mask, mask.astype(np.float32)) == dict.fromkeys(("largest", "maximum"), (0, 0, 3, 3))
+
+
+def test_the_box_of_the_part_with_the_maximum() -> None:
+    attention = np.zeros((4, 4), np.float32)
+    attention[1, 1], attention[1, 2], attention[3, 3] = 0.8, 0.6, 1.0
+    assert find_region(attention, (4, 4), 0.5).box == (1, 1, 2, 1)
+    region = find_region(attention, (4, 4), 0.5, "maximum")
+    assert region.box == (3, 3, 1, 1)
+    assert region.mask.sum() == 3  # the rule is about the box alone
+    assert find_region(np.full((2, 2), 3.0, np.float32), (4, 4), 0.5, "maximum").box is None

@@ -10,6 +10,7 @@ import pytest
 
 from magsd_cli.errors import UsageError
 from magsd_cli.localization.truth import read_mask, read_truth
+from magsd_cli.localization.zones import ZoneScores
 
 HEAD = "path,label,x,y,width,height\n"
 
@@ -90,3 +91,44 @@ def test_a_mask_is_what_is_bright(tmp_path: Path) -> None:
         read_mask(tmp_path / "bad.png", (2, 2))
     with pytest.raises(UsageError, match="cannot be read"):
         read_mask(tmp_path / "gone.png", (2, 2))
+
+
+READERS = (
+    ",".join(["path", *(f"{reader}_{zone}" for reader in ("senior", "junior") for zone in "ABCDEF")]) + "\n"
+)
+
+
+def _zones(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "zones.csv").write_text(text)
+    return folder / "zones.csv"
+
+
+def test_zones_of_one_reader_and_of_two(tmp_path: Path) -> None:
+    files = [tmp_path / "x.png", tmp_path / "y.png", tmp_path / "z.png"]
+    table = _zones(tmp_path, "path,A,B,C,D,E,F\nx.png,0,1,2,3,0,1.5\nelsewhere.png,1,1,1,1,1,1\n")
+    found = read_truth(files, None, None, None, table)
+    assert list(found) == files[:1]
+    assert found[files[0]].zones == ZoneScores({"": (0, 1, 2, 3, 0, 1.5)})
+    rows = ("x.png,0,1,2,3,0,1,1,1,1,1,1,1", "y.png,0,1,2,3,0,1,,1,1,1,1,1", "z.png" + "," * 12)
+    table = _zones(tmp_path, READERS + "\n".join(rows))
+    found = read_truth(files, None, None, None, table)
+    assert found[files[0]].zones == ZoneScores({"senior": (0, 1, 2, 3, 0, 1), "junior": (1, 1, 1, 1, 1, 1)})
+    assert found[files[1]].zones == ZoneScores({"senior": (0, 1, 2, 3, 0, 1)})  # the other left one out
+    assert files[2] not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path,A,B,C,D,E\nx.png,0,1,2,3,0\n", "row 2: column f is missing"),
+        ("path,severity\nx.png,3\n", "row 2: no scores"),
+        ("path,A,B,C,D,E,F\nx.png,0,1,2,3,0,much\n", "row 2: much is no score"),
+        ("path,A,B,C,D,E,F\nx.png,0,1,2,3,0,-1\n", "row 2: -1 is no score"),
+        ("path,A,B,C,D,E,F\nx.png,0,1,2,3,0,inf\n", "row 2: inf is no score"),
+        ("path,A,B,C,D,E,F\nx.png,0,1,2,3,0,1\nx.png,0,1,2,3,0,1\n", "row 3: x.png stands twice"),
+    ],
+)
+def test_scores_that_are_none_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        read_truth([tmp_path / "x.png"], None, None, None, _zones(tmp_path, text))

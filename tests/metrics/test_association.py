@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from scipy.stats.contingency import association
 
-from magsd_cli.metrics.association import corrected_cramers_v, cramers_v
+from magsd_cli.metrics.association import corrected_cramers_v, cramers_v, rank_correlation
 
 
 def test_independent_and_settled() -> None:
@@ -40,3 +41,15 @@ def test_correction_by_hand_and_by_weights() -> None:
     weighted = corrected_cramers_v(one, other, np.full((3, 20), 2))
     np.testing.assert_allclose(weighted, doubled)
     assert np.isnan(corrected_cramers_v(one, ["x"] * 20)[0])
+
+
+def test_rank_correlation_agrees_with_scipy_and_knows_when_there_is_none() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        one, other = rng.integers(0, 4, 6), rng.normal(size=6)
+        expected = spearmanr(one, other).statistic
+        assert rank_correlation(one, other) == pytest.approx(expected)
+    assert rank_correlation([1, 2, 9], [10, 20, 21]) == 1
+    assert rank_correlation([1, 2, 9], [3, 2, 1]) == -1
+    assert rank_correlation([1, 1, 1], [3, 2, 1]) is None
+    assert rank_correlation([1, 2, np.nan], [3, 2, 1]) is None

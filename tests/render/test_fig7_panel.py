@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from magsd_cli.render.fig7_panel import TILE, PanelRow, draw_panel
-from magsd_cli.render.overlays import FOUND, MARGIN, TRUE, Overlay
+from magsd_cli.render.overlays import FOUND, MARGIN, TRUE, ZONE, Overlay
 
 STEP = TILE + MARGIN
 
@@ -44,6 +44,21 @@ def test_masks_are_filled_so_that_the_lung_shows_through() -> None:
     assert truth[74 + 140, 140] == pytest.approx(expected, abs=1)
     expected = [100 * 0.6 + 0.4 * value for value in FOUND]
     assert found[74 + 30, 30] == pytest.approx(expected, abs=1)
+
+
+def test_zones_have_the_colours_of_their_values() -> None:
+    zones = np.zeros((210, 210), np.uint8)
+    zones[20:100, 20:100], zones[100:180, 20:100] = 1, 2
+    row = PanelRow(replace(overlay(), zones=zones), "x", zone_values=((0.0, 1.0), (1.0, 0.0)))
+    image, truth, _, found = columns(draw_panel([("Zones", [row])]))
+    upper, lower = (74 + 60, 60), (74 + 140, 60)
+    assert truth[upper] == pytest.approx(100)  # nothing there
+    assert found[lower] == pytest.approx(100)
+    assert (truth[lower] == found[upper]).all()
+    assert truth[lower][0] > truth[lower][2]  # much: warm
+    assert has(truth, ZONE)
+    assert has(found, ZONE)
+    assert not has(image, ZONE)
 
 
 def test_any_shape_and_any_number_of_rows() -> None:

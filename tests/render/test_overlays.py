@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from magsd_cli.render.overlays import FOUND, MARGIN, PANEL, TRUE, Overlay, attention_colours, draw_overlay
+from magsd_cli.render.overlays import (
+    FOUND,
+    MARGIN,
+    PANEL,
+    TRUE,
+    ZONE,
+    Overlay,
+    attention_colours,
+    draw_overlay,
+)
 
 
 def _overlay(height: int, width: int, **more: object) -> Overlay:
@@ -35,6 +45,23 @@ def test_both_panels_and_the_text_are_there() -> None:
 
 def test_without_truth_there_is_no_truth() -> None:
     assert not _has(draw_overlay(_overlay(300, 300)), TRUE)
+
+
+def test_boxes_masks_and_zones_are_drawn_in_one_picture() -> None:
+    zones = np.zeros((300, 300), np.uint8)
+    zones[150:200, 150:250], zones[200:280, 150:250] = 1, 2
+    mask = np.zeros((300, 300), bool)
+    mask[220:260, 30:80] = True
+    boxes = [(100.0, 20.0, 50.0, 50.0)]
+    more = {"zones": zones, "zone_words": ["A 1", "B 2.5"], "true_mask": mask, "true_boxes": boxes}
+    picture = draw_overlay(_overlay(300, 300, **more))
+    right = picture[MARGIN : MARGIN + PANEL, 2 * MARGIN + PANEL : 2 * (MARGIN + PANEL)]
+    for colour in (FOUND, TRUE, ZONE):
+        assert _has(right, colour)
+    rows = np.flatnonzero((right == np.array(ZONE)).all(axis=2).any(axis=1))
+    assert rows.min() == pytest.approx(150 * PANEL / 300, abs=3)
+    assert rows.max() == pytest.approx(280 * PANEL / 300, abs=3)
+    assert not _has(draw_overlay(_overlay(300, 300)), ZONE)
 
 
 def test_any_shape_and_text(tmp_path: object) -> None:

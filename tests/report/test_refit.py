@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from facts import some_facts, some_predictions
 
-from magsd_cli.artifacts.runs import PrecisionChoice, write_json_hashed
+from magsd_cli.artifacts.precision import PrecisionChoice
+from magsd_cli.artifacts.runs import write_json_hashed
 from magsd_cli.errors import ArtifactError
 from magsd_cli.evaluation.cross_validation import cross_validated
 from magsd_cli.evaluation.facts import Facts

@@ -17,11 +17,15 @@ from magsd_cli.errors import ArtifactError, DeviceError, Interrupted, MagsdError
 from magsd_cli.runtime.worker_pool import (
     Crash,
     Limits,
+    early_worker,
     even_chunk,
     from_wire,
     plain,
     run_isolated,
     to_wire,
+)
+from magsd_cli.runtime.worker_pool import (
+    _early as early,
 )
 
 
@@ -207,6 +211,28 @@ def test_items_are_taken_only_as_they_are_needed() -> None:
     next(parts)
     assert taken <= 5 * 5
     parts.close()  # type: ignore[attr-defined]
+
+
+def test_a_worker_that_began_early_is_the_one_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    with early_worker("json", "no_such_module"):
+        with monkeypatch.context() as patch:
+            patch.setattr("subprocess.Popen", None)  # no other can begin
+            assert list(run_isolated(_handler, (), ["a"], _crashed)) == [["A"]]
+        assert list(run_isolated(_handler, (), ["b"], _crashed)) == [["B"]]
+
+
+def test_a_worker_that_began_early_ends_unused() -> None:
+    with early_worker():
+        (process, _) = early[0]
+    assert process.poll() is not None
+    assert not early
+
+
+def test_an_early_worker_that_dies_is_replaced() -> None:
+    with early_worker():
+        early[0][0].kill()
+        early[0][0].wait()
+        assert list(run_isolated(_handler, (), ["a"], _crashed)) == [["A"]]
 
 
 def test_workers_end_with_the_caller() -> None:

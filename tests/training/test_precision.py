@@ -16,7 +16,8 @@ from tiny_cache import write_tiny_cache
 from tiny_run import TRAINING_KEYS
 
 from magsd_cli.artifacts.checkpoints import read_weights
-from magsd_cli.artifacts.runs import PrecisionChoice, Run, open_run, precision_words, weights_path
+from magsd_cli.artifacts.precision import PrecisionChoice, precision_words
+from magsd_cli.artifacts.runs import Run, open_run, weights_path
 from magsd_cli.recipe import load_recipe
 from magsd_cli.runtime import device as device_module
 from magsd_cli.settings import Preprocessing

@@ -19,24 +19,26 @@ from magsd_cli.hospital.algorithm import algorithm_of
 from magsd_cli.hospital.codes import class_codes
 from magsd_cli.hospital.pacs.dicomweb import ListedImage, Pacs
 from magsd_cli.hospital.reports import distinct_images
-from magsd_cli.hospital.segmentation import build_seg, seg_uid
+from magsd_cli.hospital.segmentation import RegionRule, build_seg, seg_uid
 from magsd_cli.hospital.sources import Source, SourceError, open_source, quiet
 from magsd_cli.hospital.structured_report import build_sr, sr_series_uid, sr_uid
 from magsd_cli.inference.decision import DecisionRules
 from magsd_cli.inference.engines import open_attention_engine
 from magsd_cli.inference.model import Model
 from magsd_cli.inference.resume import Row, Values
+from magsd_cli.localization.measure import evidence_of
 from magsd_cli.localization.regions import find_region
-from magsd_cli.localization.threshold import DEFAULT_THRESHOLD
+from magsd_cli.settings import Map
 
 
 class Delivery:
     """Puts what follows from a study's images into the PACS."""
 
-    def __init__(self, pacs: Pacs, model: Model, rules: DecisionRules) -> None:
-        self._pacs, self._model = pacs, model
+    def __init__(self, pacs: Pacs, model: Model, rules: DecisionRules, region: RegionRule) -> None:
+        self._pacs, self._model, self._region = pacs, model, region
         self._algorithm = algorithm_of(model, rules, class_codes(model.classes, model.recipe))
-        self._ask = open_attention_engine(model, "cpu")
+        ask = open_attention_engine(model, "cpu")
+        self._ask = ask if region.map == Map.attention else evidence_of(ask, model.name)
 
     def deliver(self, study: str, scored: Sequence[tuple[Path, Row]]) -> None:
         """Send the report about the `scored` images (file and row, all ok), and a segmentation of each.
@@ -49,7 +51,7 @@ class Delivery:
         files = {row["sha256"]: file for file, row in scored}
         there = set(self._pacs.objects(study, self._algorithm.uid("SEG series", study)))
         for made in self._segmentations(sources, files, there):
-            self._pacs.store(study, [made])
+            self._pacs.store(study, made)
 
     def _send_report(self, study: str, sources: list[Source], rows: list[Values]) -> None:
         series = sr_series_uid(study, self._algorithm)
@@ -60,14 +62,14 @@ class Delivery:
         for uid in earlier:
             with quiet():
                 previous.append(read_dataset(self._pacs.fetch(study, ListedImage(series, uid))))
-        self._pacs.store(study, [build_sr(sources, rows, self._algorithm, previous)])
+        self._pacs.store(study, build_sr(sources, rows, self._algorithm, previous))
 
     def _segmentations(
         self, sources: Sequence[Source], files: Mapping[str, Path], there: set[str]
     ) -> Iterator[Dataset]:
-        """Those that are not `there`. An image on which the attention marks nothing has none."""
+        """Those that are not `there`. An image on which the map marks nothing has none."""
         for source in sources:
-            if seg_uid(source, DEFAULT_THRESHOLD, self._algorithm) in there:
+            if seg_uid(source, self._region, self._algorithm) in there:
                 continue
             pixels = read_image(files[source.sha256]).pixels
             image = prepare_pixels(pixels, self._model.preprocessing)
@@ -75,8 +77,9 @@ class Delivery:
             if attention is None:
                 say(f"{self._model.name}: its network has no attention: no segmentations", level="warning")
                 return
-            region = find_region(attention[0], (pixels.shape[0], pixels.shape[1]), DEFAULT_THRESHOLD)
+            shape = (pixels.shape[0], pixels.shape[1])
+            region = find_region(attention[0], shape, self._region.threshold)
             try:
-                yield build_seg(source, region.mask, DEFAULT_THRESHOLD, self._algorithm)
+                yield build_seg(source, region.mask, self._region, self._algorithm)
             except SourceError:
                 continue

@@ -135,38 +135,62 @@ class Pacs:
         except BrokenMultipart as error:
             raise PacsError("pacs_bad_answer", str(error)) from None
 
-    def store(self, study: str, objects: Sequence[Dataset]) -> None:
-        """Send `objects` into a study, once. Raises `PacsError` where the PACS did not take one of them."""
+    def store(self, study: str, made: Dataset) -> None:
+        """Send an object into a study, once. Raises `PacsError` where the PACS did not take it.
+
+        Where its answer does not name the object (some send none, or in a form that the client cannot read),
+        it is looked up.
+        """
+        uid = str(made.SOPInstanceUID)
         try:
-            answer = self._client.store_instances(list(objects), study_instance_uid=study)
+            answer = self._client.store_instances([made], study_instance_uid=study)
             failed = [int(item.get("FailureReason", 0)) for item in answer.get("FailedSOPSequence") or ()]
+            taken = [item.ReferencedSOPInstanceUID for item in answer.get("ReferencedSOPSequence") or ()]
         except PacsError as error:
             # Also 409, "none was stored". Whether one is there is looked up before it is sent again.
             raise PacsError(
                 "pacs_not_stored", f"storing: {error.reason}", error.passing, error.after
             ) from None
         except Exception:  # an answer in other words than PS3.18 has for it
-            raise PacsError("pacs_not_stored", "storing: the response cannot be read") from None
+            failed, taken = [], []
         refused = [reason for reason in failed if reason not in ALREADY_THERE]
         if refused:
             raise PacsError("pacs_not_stored", f"storing: refused with the reason 0x{refused[0]:04X}")
+        if not failed and uid not in taken and uid not in self.objects(study, str(made.SeriesInstanceUID)):
+            raise PacsError("pacs_not_stored", "storing: the PACS neither says that it took it nor lists it")
 
 
 def _pages(page: Page, key: Sequence[str]) -> Iterator[Item]:
-    """All results, page after page until one is empty or, of a server that pays no heed to offsets, old."""
+    """All results, page after page until one is empty or, of a server that pays no heed to offsets, old.
+
+    Where a full page is followed by nothing, all are asked for once more at a larger limit: Orthanc (1.10,
+    with ModalitiesInStudy) cuts the results to `limit` before it skips `offset` of them, so its second page
+    is empty.
+    """
     seen: set[tuple[str, ...]] = set()
-    offset = 0
-    while True:
-        items = _parsed(partial(page, offset=offset))
-        offset += len(items)
-        fresh = 0
+
+    def fresh(items: list[Item]) -> Iterator[Item]:
         for item in items:
             identity = tuple(_text(item, tag) for tag in key)
             if identity not in seen:
                 seen.add(identity)
-                fresh += 1
                 yield item
-        if not fresh:
+
+    offset = length = 0
+    while True:
+        items = _parsed(partial(page, offset=offset))
+        known = len(seen)
+        yield from fresh(items)
+        if len(seen) == known:
+            break
+        offset, length = offset + len(items), len(items)
+    limit = offset
+    while length >= PAGE:
+        limit *= 2
+        items = _parsed(partial(page, offset=0, limit=limit))
+        known = len(seen)
+        yield from fresh(items)
+        if len(seen) == known or len(items) < limit:
             return
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import io
 import logging
 import random
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +27,8 @@ import urllib3
 from requests import exceptions as failures
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+
+from magsd_cli.hospital.pacs.tls import tls_reason
 
 CHUNK = 1 << 16
 MOST_PATIENCE = 60.0  #: seconds that a server may ask for in Retry-After
@@ -111,14 +115,21 @@ class PacsSession(requests.Session):
                     request, **options | {"stream": True, "timeout": timeouts, "allow_redirects": False}
                 )
                 response.raw = io.BytesIO(self._body(response))
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 if not cut.is_set():
-                    raise _explain(error, limits) from None
+                    raise self._explained(error, request) from None
             # A body without a length just ends where the connection was cut.
             if cut.is_set():
                 raise PacsError("pacs_timeout", f"no complete response within {limits.total:g} seconds")
         _refuse_status(response)
         return response
+
+    def _explained(self, error: Exception, request: requests.PreparedRequest) -> PacsError:
+        """`_explain`; a server that wants our certificate may hang up before its reason is read."""
+        found = _explain(error, self._limits)
+        if found.reason == _CLOSED and str(request.url).startswith("https:") and not self.cert:
+            found.reason += "; does it want a certificate of ours (--client-cert)?"
+        return found
 
     def _body(self, response: requests.Response) -> bytes:
         most = self._limits.most_bytes
@@ -144,8 +155,9 @@ class PacsSession(requests.Session):
         def shut() -> None:
             cut.set()
             for connection in list(self._connections):
-                with suppress(OSError, AttributeError):
-                    connection.sock.shutdown(2)
+                with suppress(OSError, AttributeError, TypeError):
+                    # Not SSLSocket's own, which takes its state from under the thread that reads.
+                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
         timer = threading.Timer(self._limits.total, shut)
         timer.daemon = True
@@ -194,17 +206,16 @@ def _watched_pool(pool: Any, connections: WeakSet[Any]) -> Any:
 
 def _explain(error: Exception, limits: HttpLimits) -> PacsError:
     """Translate what requests, urllib3 or the system raised: the first of `_KINDS` that it belongs to."""
+    if isinstance(error, failures.SSLError | ssl.SSLError):
+        words = tls_reason(error)
+        return PacsError("pacs_tls", words) if words else PacsError("pacs_unreachable", _CLOSED, True)
     code, reason = next((code, reason) for kinds, code, reason in _KINDS if isinstance(error, kinds))
     reason = reason.format(connect=limits.connect, silence=limits.silence)
-    return PacsError(code, reason, passing=code != "pacs_tls")
+    return PacsError(code, reason, passing=True)
 
 
+_CLOSED = "no connection, or it was closed without an answer"
 _KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, str], ...] = (
-    (
-        failures.SSLError,
-        "pacs_tls",
-        "its certificate is not trusted, or the TLS handshake failed; name its CA with --ca",
-    ),
     (failures.ConnectTimeout, "pacs_unreachable", "no connection within {connect:g} seconds"),
     (
         (failures.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError),
@@ -216,7 +227,7 @@ _KINDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, str], ..
         "pacs_bad_answer",
         "the response ended early",
     ),
-    (failures.ConnectionError, "pacs_unreachable", "no connection, or it was closed without a response"),
+    (failures.ConnectionError, "pacs_unreachable", _CLOSED),
     ((requests.RequestException, urllib3.exceptions.HTTPError), "pacs_bad_answer", "no HTTP response"),
     (Exception, "pacs_unreachable", "the connection broke"),
 )

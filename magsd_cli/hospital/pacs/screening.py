@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,43 +24,26 @@ from magsd_cli.data.dicom.fields import text
 from magsd_cli.data.dicom.read import refuse_by_header
 from magsd_cli.data.dicom.view import view_of
 from magsd_cli.data.identity import identity_of, keyed_hash
-from magsd_cli.errors import DeviceError, OutputError, UsageError
+from magsd_cli.errors import DeviceError, OutputError
 from magsd_cli.hospital.pacs.address import read_address
 from magsd_cli.hospital.pacs.answered import AnsweredStudies
 from magsd_cli.hospital.pacs.dicomweb import ListedImage, ListedStudy, Pacs
-from magsd_cli.hospital.pacs.http_session import HttpLimits, PacsError, PacsSession
+from magsd_cli.hospital.pacs.http_session import PacsError, PacsSession
+from magsd_cli.hospital.pacs.options import ScreenOptions, check_screen_options
 from magsd_cli.hospital.sources import SourceError
 from magsd_cli.inference.decision import DecisionRules, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_one_by_one
 from magsd_cli.inference.model import Model, open_model
-from magsd_cli.inference.predict import claimed, prediction_row
+from magsd_cli.inference.predict import claimed
 from magsd_cli.inference.resume import Row
 from magsd_cli.inference.scoring import FileAnswer
+from magsd_cli.inference.table.row import prediction_row
 
 MOST_IMAGES = 1000  #: of a study; more are no examination of a chest but a mistake
 IN_A_ROW = 5  #: studies that fail one after another before the PACS counts as out of order
 
 #: Codes of images that screening does not ask for: they have their row, and are no error.
 LEFT_OUT = {"lateral_view", "other_body_part", "for_processing", "not_xray", "ct_slice", "no_pixels"}
-
-
-@dataclass(frozen=True)
-class ScreenOptions:
-    """The options of a screening: which PACS is asked for what, and where the rows go."""
-
-    url: str
-    out: Path
-    model: Path | None
-    runs: Path
-    modalities: Sequence[str] = ("CR", "DX")
-    since: timedelta = timedelta(hours=24)
-    store: bool = False  #: send the answers back
-    workers: int = 1
-    limits: HttpLimits = field(default_factory=HttpLimits)
-    ca: Path | None = None  #: PEM file of the authorities that may vouch for the PACS; None: the usual ones
-    certificate: Path | None = None  #: PEM file of ours
-    certificate_key: Path | None = None
-    key_file: Path | None = None  #: holds the site key
 
 
 @dataclass
@@ -96,7 +79,7 @@ def screen(options: ScreenOptions) -> int:
     `DeviceError` when the PACS cannot be reached or does not answer as one, and the contract's other errors;
     the studies that were done by then stay in the table.
     """
-    _check_options(options)
+    check_screen_options(options)
     address = read_address(options.url)
     certificate = (options.certificate, options.certificate_key) if options.certificate else None
     session = PacsSession(options.limits, address.authorization, options.ca, certificate)
@@ -123,29 +106,10 @@ def _in_words(address: str, error: PacsError) -> str:
         "pacs_bad_answer": "is this the DICOMweb root?",
         "pacs_redirect": "use the address it redirects to, if that is the PACS",
     }
+    if error.code == "pacs_tls":
+        return f"{address}: {error.reason}"
     remedy = remedies.get(error.code, "run it again when the PACS is back: what was done is kept")
     return f"{address}: {error.reason}; {remedy}"
-
-
-def _check_options(options: ScreenOptions) -> None:
-    if options.out.suffix.lower() != ".parquet" or options.out.is_dir():
-        raise UsageError(
-            f"--out {options.out}: screening keeps its records in this table; name a .parquet file"
-        )
-    secure = options.url.strip().lower().startswith("https:")
-    for word, path in {
-        "--ca": options.ca,
-        "--client-cert": options.certificate,
-        "--client-key": options.certificate_key,
-    }.items():
-        if path is not None and not path.is_file():
-            raise UsageError(f"{word} {path}: no such file; name a PEM file")
-        if path is not None and not secure:
-            raise UsageError(f"{word}: has no effect over plain http; write the address with https")
-    if options.certificate_key is not None and options.certificate is None:
-        raise UsageError("--client-key: needs a certificate too; name it with --client-cert")
-    if not options.modalities:
-        raise UsageError("--modality: is empty; write it as CR,DX")
 
 
 @contextmanager
@@ -183,10 +147,12 @@ def _open_scorer(options: ScreenOptions) -> Scorer:
     return Scorer(model, engine, rules, about)
 
 
-def _open_delivery(pacs: Pacs, scorer: Scorer) -> Deliver:
+def _open_delivery(pacs: Pacs, scorer: Scorer, options: ScreenOptions) -> Deliver:
     from magsd_cli.hospital.pacs.delivery import Delivery  # highdicom takes a second
+    from magsd_cli.hospital.segmentation import RegionRule
 
-    return Delivery(pacs, scorer.model, scorer.rules).deliver
+    region = RegionRule(options.threshold, options.map)
+    return Delivery(pacs, scorer.model, scorer.rules, region).deliver
 
 
 class Screening:
@@ -202,7 +168,7 @@ class Screening:
         self._owners: dict[Path, tuple[PendingStudy, str]] = {}
         self._done: list[Row] = []
         self._studies = self._known = self._failures = self._files = 0
-        self._deliver = _open_delivery(pacs, scorer) if options.store else None
+        self._deliver = _open_delivery(pacs, scorer, options) if options.store else None
         self.stopped: PacsError | None = None  #: why the pass ended before its end
 
     def run(self, studies: Sequence[ListedStudy]) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from magsd_cli.artifacts.columns import table_from_rows
 from magsd_cli.artifacts.tables import path_text, probability_column, write_parquet, write_plain_csv
 from magsd_cli.console import counted, say
-from magsd_cli.data.identity import keyed_hash, read_identity
+from magsd_cli.data.identity import Identity, keyed_hash, read_identity
 from magsd_cli.inference.decision import DecisionRules
 from magsd_cli.inference.studies.answer import study_answer
 
@@ -36,7 +36,8 @@ def studies_path(out: Path) -> Path:
 def with_studies(
     rows: Sequence[Row], files: Iterable[Path], key: Callable[[], bytes]
 ) -> list[dict[str, Any]]:
-    """The rows with their study and patient; headers are read of those that do not have them yet.
+    """The rows with their study and patient; headers are read of those that do not have them yet: rows of
+    before, of a cluster, and of files that took their worker with them.
 
     key: gives the site key when it is needed.
     """
@@ -47,10 +48,15 @@ def with_studies(
             found.append(dict(row))
             continue
         path = paths.get(row["path"])
-        patient, study = ("", "") if path is None else read_identity(path)
-        ids = {STUDY: keyed_hash(study, key), PATIENT: keyed_hash(patient, key) if study else ""}
-        found.append({**row, **ids})
+        identity = Identity("", "") if path is None else read_identity(path)
+        found.append({**row, **id_columns(identity, key)})
     return found
+
+
+def id_columns(identity: Identity, key: Callable[[], bytes]) -> dict[str, str]:
+    """The columns of `COLUMNS` for a file; a patient without a study is nobody's."""
+    study = keyed_hash(identity.study_uid, key)
+    return {STUDY: study, PATIENT: keyed_hash(identity.patient_id, key) if identity.study_uid else ""}
 
 
 def study_rows(rows: Sequence[Row], rules: DecisionRules) -> list[dict[str, Any]]:
