@@ -39,7 +39,8 @@ def score_on_cluster(
     with connected(address) as ray:
         needs = {"num_cpus": 1} if engine == Engine.onnxruntime else task_resources(ray, device, 1)
         task = ray.remote(shard_task).options(max_retries=RETRIES, **needs)
-        known = ray.put((_anywhere(model), engine, appearance_of(model), batch_size, device_kind(needs)))
+        model = _anywhere(model)
+        known = ray.put((model, engine, appearance_of(model), batch_size, device_kind(needs)))
         say(f"{files_in_words(files)} on the cluster {address}", files=count_of(files), cluster=address)
 
         def submit(shard: list[Path]) -> Any:
@@ -67,7 +68,9 @@ def _anywhere(model: Model) -> Model:
     """The model with absolute paths: tasks run in other folders."""
     run = None if model.run is None else replace(model.run, path=model.run.path.resolve())
     of = None if model.model_file is None else replace(model.model_file, path=model.model_file.path.resolve())
-    return replace(model, run=run, model_file=of)
+    how = model.preprocessing
+    there = None if how.lung_file is None else how.lung_file.resolve()
+    return replace(model, run=run, model_file=of, preprocessing=replace(how, lung_file=there))
 
 
 def _score_here(

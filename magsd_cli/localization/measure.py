@@ -13,7 +13,7 @@ from magsd_cli.inference.answer import Prediction
 from magsd_cli.inference.decision import mean_probabilities, rules_of
 from magsd_cli.inference.engines import AttentionEngine
 from magsd_cli.inference.model import Model
-from magsd_cli.localization.regions import Box, Mask, Region
+from magsd_cli.localization.regions import Box, Mask, Region, lay_on_film
 from magsd_cli.localization.truth import Truth, read_mask
 from magsd_cli.localization.views import View
 from magsd_cli.localization.zones import Zones, zones_of
@@ -34,7 +34,7 @@ AUC_SIDE = 128  # pixels a side, at most, among which the pixel AUC compares
 
 @dataclass(frozen=True)
 class AttendedImage:
-    """One image with what the networks say: `maps` as they give them, `folds` that were asked.
+    """One image with what the networks say: `maps` [h,w] over the whole film, `folds` that were asked.
 
     `unseen`: none of them was trained on the image; None where that cannot be known. `home`: the fold of the
     run's own data in which the image lies, `patient` its patient there; None for another image.
@@ -71,13 +71,18 @@ def attend(
         folds, unseen = _fold_choice(view.sha256, model.folds, fold_of)
         # One at a time: an image's answer must not depend on which others are asked about.
         answer = ask(view.image[None, None], folds)
-        maps = maps_of(answer)
+        maps = laid_on(view, maps_of(answer))
         if not candidate_maps(maps, wanted):
             raise ArtifactError(_missing(model, wanted))
         probabilities = mean_probabilities(answer.of_each_network()[0], rules.temperature)
         home = None if fold_of is None else fold_of.get(view.sha256)
         patient = patient_of.get(view.sha256)
         yield AttendedImage(view, probabilities, maps, folds, unseen, home, patient)
+
+
+def laid_on(view: View, maps: Maps) -> dict[str, Floats]:
+    """The maps of what the networks were shown of a film as maps of the whole film."""
+    return {name: lay_on_film(values, view.frame, view.shape) for name, values in maps.items()}
 
 
 def maps_of(answer: Prediction) -> dict[str, Floats]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from magsd_cli.artifacts.cache import FRAME_COLUMNS
 from magsd_cli.data.identity import keyed_hash
 from magsd_cli.data.layouts.listing import VIEWS, Record, class_name, readable
 from magsd_cli.errors import UsageError
@@ -148,6 +149,7 @@ def _sample(record: Record, row: Row | None, wanted: bool, key: Callable[[], byt
         "split": record.split,
         "width": row.get("width", 0),
         "height": row.get("height", 0),
+        **dict(zip(FRAME_COLUMNS, row.get("frame") or (None,) * len(FRAME_COLUMNS), strict=True)),
     }
 
 
