@@ -285,7 +285,7 @@ def compare_two(first: Path, second: Path) -> list[str]:
         return [*lines, f"not available: {'; '.join(rest)} are done"]
     metrics = [_metrics(run) for run in runs]
     rows: list[Sequence[str]] = [
-        ("metric", "A mean", "B mean", "A pooled", "B pooled", "B - A (95% interval)")
+        ("metric", "A mean", "B mean", "A pooled", "B pooled", "B - A [95% interval]")
     ]
     apart, why = _paired_differences(first, second)
     for metric in METRICS:

@@ -116,7 +116,7 @@ def test_a_damaged_one_is_made_anew(run: Path, capsys: pytest.CaptureFixture[str
 def test_wishes_that_cannot_be(run: Path) -> None:
     assert targets_from_options(None, None, None, None) == CalibrationTargets()
     assert targets_from_options("a", None, 0.9, 0.8) == CalibrationTargets("a", "specificity", 0.9, 0.8)
-    with pytest.raises(UsageError, match="name one"):
+    with pytest.raises(UsageError, match="give one"):
         targets_from_options("a", 0.9, 0.9, None)
     with pytest.raises(UsageError, match="--positive CLASS"):
         targets_from_options(None, 0.9, None, None)

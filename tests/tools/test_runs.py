@@ -170,7 +170,7 @@ def test_compare(made):
     low, high = ours["pooled_intervals"]["accuracy"]
     assert f"{100 * ours['pooled']['accuracy']:.1f} [{100 * low:.1f} to {100 * high:.1f}]" in row
     difference = 100 * (theirs["pooled"]["accuracy"] - ours["pooled"]["accuracy"])
-    assert f"{difference:+.1f} (" in row
+    assert f"{difference:+.1f} [" in row
     same = "\n".join(compare_two(made / "kept", made / "kept"))
     assert "none" in same
     assert "+0.0 [+0.0 to +0.0]" in same
