@@ -15,7 +15,7 @@ HTML_MARK = '<meta name="generator" content="magsd report">'
 
 
 class Lungs(StrEnum):
-    """What of a film is kept: all of it, the box around both lungs, or in that box the lungs alone."""
+    """The part of a film that is kept: all, the box around both lungs, or the lungs alone in that box."""
 
     none = "none"
     crop = "crop"
@@ -40,7 +40,7 @@ class Preprocessing:
     lung_file: Path | None = field(default=None, compare=False)
 
     def values(self) -> dict[str, Any]:
-        """What it is as plain values: what hashes and attributes hold. Without lungs as it always was."""
+        """Return plain values for hashes and attributes. Without lungs as it always was."""
         plain = {"size": self.size, "clahe": self.clahe, "clip_limit": self.clip_limit, "tiles": self.tiles}
         if self.lungs == Lungs.none:
             return plain
@@ -48,7 +48,7 @@ class Preprocessing:
 
 
 def preprocessing_from(values: Mapping[str, Any], lung_file: Path | None = None) -> Preprocessing:
-    """What `Preprocessing.values` gave, back again. Raises `KeyError`, `TypeError`, `ValueError`."""
+    """Read the values of `Preprocessing.values`. Raises `KeyError`, `TypeError`, `ValueError`."""
     lungs = Lungs(str(values.get("lungs", Lungs.none)))
     return Preprocessing(
         int(values["size"]),

@@ -21,7 +21,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").
 MAGSD = get_command(app)
 SCRIPTS = [ROOT / "docs" / "hospital" / "screen"]
 #: Programs whose own options stand behind their name in a code span.
-OTHERS = ("pip", "ray", "python", "pytest", "bench/", "torchrun", "git", "systemctl")
+OTHERS = ("debootstrap", "pip", "ray", "python", "pytest", "bench/", "torchrun", "git", "systemctl")
 #: Options that stand alone in a code span and are those of a script here.
 FOREIGN = {"--pretend": "bench/gpu.sh", "--scratch": "bench/predict.py", "--profile": "bench/train.py"}
 #: Ends of a command in a line of shell.

@@ -92,7 +92,7 @@ def samples_path(cache: Path) -> Path:
 
 
 def cache_lungs_path(cache: Path) -> Path:
-    """Where the network stands that cut the films of a cache to their lungs, if they are cut."""
+    """Return the path of the network that cut the films of a cache to their lungs, if they are cut."""
     return cache.with_name(cache.name.removesuffix(SUFFIX) + ".lungs")
 
 

@@ -155,7 +155,7 @@ def replace_operating(path: Path, operating: OperatingPoint) -> None:
 
 
 def head_of(preprocessing: Preprocessing) -> dict[str, Any]:
-    """How a model file's head says what an image goes through."""
+    """Return what a model file's head says of the preparation of an image."""
     values = preprocessing.values()
     return {"cache_size": values.pop("size"), **values}
 

@@ -41,7 +41,7 @@ class PreparedFilm:
 
 
 def prepare_film(film: Pixels, how: Preprocessing) -> PreparedFilm:
-    """What a network sees of a film uint8 [H,W], as it was decoded.
+    """Prepare a film uint8 [H,W], as it was decoded, for a network.
 
     Lungs.crop: the box around both lungs. Lungs.mask: in that box, all that is not lung is black, before and
     after CLAHE, so that no pixel outside counts. A film without two lungs is kept whole. Raises

@@ -1,4 +1,4 @@
-"""What the box around the lungs says by itself, where films are cut to it: a crop can be a shortcut too."""
+"""The box around the lungs as a shortcut, where films are cut to it: what it says by itself."""
 
 from __future__ import annotations
 

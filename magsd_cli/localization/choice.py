@@ -43,7 +43,7 @@ class Threshold(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What is marked: which map, by which box rule, from which threshold on.
+    """The choice of what is marked: which map, by which box rule, from which threshold on.
 
     `chosen_on`: the images on which what was not given was chosen; None where nothing was.
     """
@@ -56,7 +56,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Candidates:
-    """What there is to choose from; `threshold` where it is given. The first of each is the default."""
+    """The candidates to choose from; `threshold` where it is given. The first of each is the default."""
 
     maps: tuple[str, ...] = (Map.attention.value,)
     rules: tuple[str, ...] = (BoxRule.largest.value,)
@@ -105,7 +105,7 @@ def pending_image(
 def candidate_fits(
     maps: Maps, known: KnownTruth, candidates: Candidates, frame: Frame | None = None
 ) -> Floats:
-    """How well each map, box rule and threshold fits what is known of an image: [M,R,T].
+    """Measure how well each map, box rule and threshold fits what is known of an image: [M,R,T].
 
     The IoU that counts for the kind of truth (eq. 12); for zones the rank correlation, for lungs the share
     inside, whatever the rule and the threshold. frame: the part of the film that the maps are of.
@@ -143,7 +143,8 @@ def _iou_fits(values: npt.NDArray[np.float32], known: KnownTruth, candidates: Ca
 def choices(
     pending: Mapping[Path, PendingImage], candidates: Candidates, source: str = NETWORKS
 ) -> dict[Path, Choice]:
-    """What is marked of each image: what is given, the rest as fits its kind of truth best on other folds.
+    """Choose for each image what is marked: what is given, the rest as fits its kind of truth best on other
+    folds.
 
     The images of the other folds count as the run's networks attended to them: in a cross-validation each by
     the network that never saw it. An image that is scored never takes part in the choice of what it is scored
@@ -187,5 +188,5 @@ def choose(fits: Sequence[Floats], candidates: Candidates, kind: str | None) -> 
 
 
 def default_choice(candidates: Candidates) -> Choice:
-    """What is marked of an image of which nothing is known."""
+    """Return the choice for an image of which nothing is known."""
     return choose([], candidates, None)

@@ -1,4 +1,4 @@
-"""What the networks say of one image, what is true of it, and how well the one fits the other."""
+"""The answer of the networks about one image, its truth, and how well the one fits the other."""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ def maps_of(answer: Prediction) -> dict[str, Floats]:
 
 
 def candidate_maps(maps: Maps, wanted: Map) -> tuple[str, ...]:
-    """Which of `maps` may be marked as `wanted`: the one, or with `Map.chosen` each that there is."""
+    """Return those of `maps` that may be marked as `wanted`: the one, or with `Map.chosen` each that there
+    is.
+    """
     asked = (Map.attention, Map.evidence) if wanted == Map.chosen else (wanted,)
     return tuple(name.value for name in asked if name in maps)
 
@@ -175,7 +177,7 @@ class KnownTruth:
 
 
 def known_truth(truth: Truth | None, shape: tuple[int, int]) -> KnownTruth:
-    """What is known of an image of `shape`. Raises `UsageError` as `read_mask`."""
+    """Return what is known of an image of `shape`. Raises `UsageError` as `read_mask`."""
     if truth is None:
         return KnownTruth()
     lungs = _lungs_of(truth, shape)

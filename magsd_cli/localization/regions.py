@@ -51,7 +51,7 @@ def find_region(
 
 
 def cut(stretched: Floats, threshold: float) -> Mask:
-    """Where a map [H,W] in 0..1 is at `threshold` or over it; never where it is 0."""
+    """Return where a map [H,W] in 0..1 is at `threshold` or over it; never where it is 0."""
     return np.asarray((stretched >= threshold) & (stretched > 0))
 
 

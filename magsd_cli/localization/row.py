@@ -103,7 +103,7 @@ def localization_row(
 
 
 def _fit(attended: AttendedImage, region: Region, known: KnownTruth, choice: Choice) -> dict[str, object]:
-    """How well the region and its map fit what is known of the image."""
+    """Measure how well the region and its map fit what is known of the image."""
     fit: dict[str, object] = {}
     values = attended.maps[choice.map]
     if known.finding is not None:

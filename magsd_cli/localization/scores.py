@@ -221,7 +221,7 @@ def _column(rows: Sequence[LocalizationRow], name: str) -> Floats:
 
 
 def _controls(rows: Sequence[LocalizationRow], measure: str) -> dict[str, Floats]:
-    """What each control that every row has reaches in a measure."""
+    """Return what each control that every row has reaches in a measure."""
     columns = {name: f"{prefix}{measure}" for name, prefix in CONTROLS.items()}
     return {
         name: _column(rows, column)

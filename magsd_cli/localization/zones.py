@@ -30,7 +30,7 @@ MEASURED, NO_MASK, NOT_TWO_LUNGS, SAME_SCORES = "measured", "no_lung_mask", "not
 
 @dataclass(frozen=True)
 class ZoneScores:
-    """What each reader says of the six zones of one image, A to F: reader ("" without a name) -> scores."""
+    """The scores of the six zones of one image, A to F: reader ("" without a name) -> scores."""
 
     readers: Mapping[str, tuple[float, ...]]
 
@@ -68,7 +68,7 @@ def zones_of(scores: ZoneScores | None, lungs: Mask | None) -> tuple[Zones | Non
 
 
 def zone_labels(lungs: Mask) -> Labels | None:
-    """Which zone each pixel is in: uint8 [H,W], 1 to 6 for A to F, 0 outside the lungs.
+    """Return the zone of each pixel: uint8 [H,W], 1 to 6 for A to F, 0 outside the lungs.
 
     lungs: bool [H,W]. Its two largest connected parts are the lungs, each cut into three equal heights
     between its own first and last row. None without two parts of a like size, or where a zone would be empty.

@@ -65,7 +65,9 @@ class Lungs:
         return self._stretched(self.region.astype(np.uint8))
 
     def outside(self) -> Mask:
-        """What of the frame is neither lung nor within `WIDENED` of one, bool [height, width]."""
+        """Return the part of the frame that is neither lung nor within `WIDENED` of one, bool [height,
+        width].
+        """
         reach = 2 * round(WIDENED * self.region.shape[0]) + 1
         shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
         wide = cv2.dilate(self.region.astype(np.uint8), shape)

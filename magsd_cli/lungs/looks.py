@@ -1,4 +1,4 @@
-"""Whether two films are the same picture, however they were resized or compressed: 256 bits each.
+"""The looks of a film, by which copies are found, resized or compressed: 256 bits each.
 
 As imagehash.phash (`data.ingest.perceptual_hash`), in OpenCV alone, which a host that only screens has: it
 tells which of a lung network's training films a film is, nothing more.
@@ -26,7 +26,7 @@ def looks_of(film: npt.NDArray[np.uint8]) -> Bits:
 
 
 def nearest(looks: Bits, known: Bits) -> tuple[int, int]:
-    """Which of `known` [N,32] is nearest to `looks` [32], and in how many bits it differs.
+    """Find the nearest of `known` [N,32] to `looks` [32], and in how many bits it differs.
 
     (-1, 256) where none is known.
     """

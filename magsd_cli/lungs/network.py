@@ -73,7 +73,7 @@ class LungNetwork:
         return two_lungs(self.probabilities(film), (film.shape[0], film.shape[1]))
 
     def probabilities(self, film: npt.NDArray[np.uint8]) -> Floats:
-        """How likely each place of a film uint8 [H,W] is lung: float32 [S,S] in 0..1, S is `size`."""
+        """Return how likely each place of a film uint8 [H,W] is lung: float32 [S,S] in 0..1, S is `size`."""
         small = self.squeezed(film)
         return self.ask(small, self.fold_of(small))
 
@@ -89,7 +89,7 @@ class LungNetwork:
         return int(self.folds[place]) if distance <= SAME else EVERYWHERE
 
     def ask(self, small: npt.NDArray[np.uint8], fold: int) -> Floats:
-        """What the network of `fold` says of uint8 [S,S]: float32 [S,S] in 0..1."""
+        """Ask the network of `fold` about uint8 [S,S]: float32 [S,S] in 0..1."""
         if fold not in self._sessions:
             self._sessions[fold] = _session(self.networks[fold], self.name)
         found: Floats = self._sessions[fold].run([OUTPUT], {INPUT: small[None, None]})[0][0, 0]
@@ -111,7 +111,7 @@ def _session(data: bytes, name: str) -> Any:
 
 
 def member_of(fold: int) -> str:
-    """What the network of `fold` is called in the file."""
+    """Return the name of the network of `fold` in the file."""
     return ALL if fold == EVERYWHERE else f"fold{fold}.onnx"
 
 

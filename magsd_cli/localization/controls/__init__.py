@@ -1,1 +1,1 @@
-"""What stands beside localize's figures: other maps, and what needs no map at all."""
+"""Controls beside localize's figures: other maps, and what needs no map at all."""

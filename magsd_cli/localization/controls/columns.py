@@ -56,7 +56,7 @@ def control_columns(
 def _shuffled(
     counted: Mapping[Path, PendingImage], chosen: Mapping[Path, Choice]
 ) -> dict[Path, dict[str, float]]:
-    """What the networks' maps of other patients' images with the same kind of truth reach, in the mean."""
+    """Return the mean of the networks' maps of other patients' images with the same kind of truth."""
     found = {}
     rng = np.random.default_rng(0)
     for path, one in counted.items():
@@ -74,14 +74,14 @@ def _shuffled(
 
 
 def _parts(known: KnownTruth) -> list[KnownTruth]:
-    """What is known of an image, one by one."""
+    """List what is known of an image, one by one."""
     parts = [KnownTruth(finding=known.finding)] if known.finding is not None else []
     parts += [KnownTruth(lungs=known.lungs)] if known.lungs is not None else []
     return parts + ([KnownTruth(zones=known.zones)] if known.zones is not None else [])
 
 
 def _like(part: KnownTruth, other: KnownTruth) -> bool:
-    """Whether of another image the same is known."""
+    """Return whether the same is known of another image."""
     if part.finding is not None:
         return other.finding is not None and other.kind == part.kind
     return (other.lungs if part.lungs is not None else other.zones) is not None
@@ -93,7 +93,7 @@ def _frame_on(view: View, shape: tuple[int, int]) -> Frame | None:
 
 
 def _fits(maps: Maps, choice: Choice, known: KnownTruth, frame: Frame | None) -> dict[str, float]:
-    """How well maps of the part `frame`, marked as chosen, fit all that is known of an image."""
+    """Measure how well maps of the part `frame`, marked as chosen, fit all that is known of an image."""
     values = maps[choice.map]
     fits: dict[str, float] = {}
     if known.finding is not None:

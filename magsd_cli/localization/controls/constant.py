@@ -26,7 +26,7 @@ GRID = 16  # the one box for all begins and ends at sixteenths of the film's sid
 
 
 def whole_film(finding: Finding) -> dict[str, float]:
-    """What marking the whole film reaches: its strongest point is any, and it tells no pixels apart."""
+    """Measure what marking the whole film reaches: any point is its strongest, no pixels differ."""
     height, width = finding.mask.shape
     everything = Region(
         np.zeros((height, width), np.float32), np.ones((height, width), bool), (0.0, 0.0, width, height)
@@ -56,7 +56,7 @@ def constant_boxes(pending: Mapping[Path, PendingImage]) -> dict[Path, Box]:
 
 
 def constant_box_fit(box: Box, finding: Finding) -> dict[str, float]:
-    """What one box, in shares of the film's sides, reaches as box, as mask and as a map that is 1 inside."""
+    """Measure one box, in shares of the film's sides, as box, as mask and as a map that is 1 inside."""
     height, width = finding.mask.shape
     x, y, wide, high = box
     placed = (x * width, y * height, wide * width, high * height)

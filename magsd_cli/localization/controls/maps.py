@@ -24,7 +24,7 @@ CELLS = 32  # a side, of the brightness: finer, noise would settle where its max
 
 
 def control_engines(model: Model) -> tuple[dict[str, AttentionEngine], dict[str, str]]:
-    """Who answers about one image for each control that is a network, on the CPU; and why others cannot.
+    """Open an engine for each control that is a network, on the CPU; say why others cannot be.
 
     `UNTRAINED`: random weights; `START`: the weights that training began with, of a recipe that names any.
     """

@@ -1,4 +1,4 @@
-"""How well attention finds the lesions: against truth, next to what reaches something without looking."""
+"""The localization of lesions: against truth, next to what reaches something without looking."""
 
 from __future__ import annotations
 

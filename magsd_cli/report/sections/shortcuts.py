@@ -76,7 +76,7 @@ def shortcut_section(facts: Facts) -> list[Block]:
 
 
 def _frames(frames: Sequence[FrameShares], classes: Sequence[str]) -> Table:
-    """How often two lungs were not found, and how films are cut, by class."""
+    """Say how often two lungs were not found, and how films are cut, by class."""
     caption = (
         "Films cut to their lungs: on how many two lungs were not found, so that they are kept whole, in "
         "percent, intervals over patients; and the box around the lungs, mean and standard deviation in "

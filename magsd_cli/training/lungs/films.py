@@ -90,7 +90,7 @@ def list_films(sources: Sequence[Path], masks: Sequence[Path] = ()) -> list[List
 
 
 def people_of(age: str) -> str:
-    """Whether an age, as tables and DICOM write it ("4", "057Y", "008M"), is a child's or an adult's."""
+    """Tell adults from children by an age of tables and DICOM ("4", "057Y", "008M"); "" for no age."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([YMWD]?)\s*", age.upper())
     if not found:
         return ""
@@ -194,7 +194,8 @@ def digest_of(films: Films) -> str:
 
 
 def groups_of(films: Films) -> list[str]:
-    """What must share a fold: the patient of each film, and patients one of whose films is the other's copy.
+    """Return what must share a fold: the patient of each film, and patients one of whose films is the other's
+    copy.
 
     A film of an unknown patient is one of its own.
     """

@@ -1,4 +1,4 @@
-"""What a lung network is worth: Dice with its interval, and how often two lungs are found."""
+"""The worth of a lung network: Dice with its interval, and how often two lungs are found."""
 
 from __future__ import annotations
 

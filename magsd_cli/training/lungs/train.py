@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from magsd_cli import __version__
 from magsd_cli.artifacts.files import lock, write_bytes, write_hashed
-from magsd_cli.console import progress, say
+from magsd_cli.console import counted, progress, say
 from magsd_cli.errors import DeviceError, DivergedError, UsageError
 from magsd_cli.lungs.card import card_text, figure_words
 from magsd_cli.lungs.network import (
@@ -47,7 +47,8 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class LungOptions:
-    """What is asked for: films, the folders of their masks, the file to write, and how it is trained.
+    """The options of lung training: films, the folders of their masks, the file to write, and how it is
+    trained.
 
     `tests`: films with masks of their own that are measured and never trained on. `credit`: who made films
     and masks, and their licences, for the card.
@@ -128,8 +129,8 @@ def _trained(
     missing = [n for n in places if n not in found]
     masked = films.has_mask
     say(
-        f"lungs: {int(masked.sum())} films with masks, {len(missing)} networks of {options.steps} steps "
-        f"of {BATCH} films to train"
+        f"lungs: {int(masked.sum())} films with masks, {counted(len(missing), 'network')} of "
+        f"{options.steps} steps of {BATCH} films to train"
     )
     arguments = (films.pixels[masked], films.masks[masked], folds[masked], options.seed, options.steps)
     with progress("networks", len(places)) as bar:
@@ -145,7 +146,7 @@ def _trained(
             write_bytes(places[number], weights)
             found[number] = weights
             bar.update(1)
-            say(f"lungs: {len(found)} of {len(places)} networks are trained")
+            say(f"lungs: {len(found)} of {counted(len(places), 'network')} trained")
     return {n: found[n] for n in places}
 
 
