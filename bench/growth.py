@@ -2,17 +2,25 @@
 
 prepare, predict and train run on 1, 10 and 100 times as many drawn pictures. Flat is good: images/s must not
 fall and the peak memory must not rise with the set. Each stage is a process of its own, its start-up is in
-its time, so the smallest set looks slow; train's rate is that of its steps alone.
+its time, so the smallest set looks slow; train's rate is that of its steps alone. The exponent is that of the
+time against the size, from the set before to this one, less the time of a set of four; 1 is proportional.
+The leak gate, all pairs of as many random hashes, grows with the square: it is measured apart as well, and
+its seconds are taken off prepare's before the exponent.
+`--images 1000 --times 1 10 100 --stages prepare predict`
+goes to 100,000 different pictures (about 4 GB in the temporary folder, an hour on two idle cores).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -51,30 +59,52 @@ print(json.dumps({"rate": rate}))
 """
 
 
+GATE = """
+import sys, time
+import numpy as np
+from magsd_cli.preparation.duplicates import near_pairs
+rng = np.random.default_rng(0)
+hashes = [rng.bytes(32).hex() for _ in range(int(sys.argv[1]))]
+start = time.monotonic()
+near_pairs(hashes)
+print(time.monotonic() - start)
+"""
+FEW = 4  # images of the first set, whose time is start-up
+STAGES = ("prepare", "predict", "train")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--times", type=int, nargs="+", default=[1, 10, 100])
     parser.add_argument("--steps", type=int, default=12, help="training steps of 8 images")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     given = parser.parse_args()
     print(f"{given.images} images x {given.times}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print("stage    images   seconds  images/s   MiB at the peak of its largest process")
+    print("stage    images   seconds  images/s  exponent   MiB at the peak of its largest process")
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.magsd"
         export(model)
-        for times in given.times:
-            work(Path(folder) / f"x{times}", given.images * times, model, given.steps)
+        for count in (FEW, *(given.images * times for times in given.times)):
+            work(Path(folder) / f"x{count}", count, model, given.steps, given.stages)
 
 
-def work(folder: Path, count: int, model: Path, steps: int) -> None:
+def work(folder: Path, count: int, model: Path, steps: int, stages: Sequence[str]) -> None:
     lay(folder / "xrays", count)
     runs, magsd = folder / "runs", [sys.executable, "-m", "magsd_cli"]
     source = str(folder / "xrays")
-    show("prepare", count, [*magsd, "--runs", str(runs), "prepare", source, "--size", "64"])
-    table = str(folder / "out.parquet")
-    show("predict", count, [*magsd, "predict", source, "--model", str(model), "--out", table])
-    (cache,) = (runs / "cache").glob("*.h5")
-    show("train", count, [sys.executable, "-c", TRAIN, str(cache), str(steps)])
+    if "prepare" in stages:
+        gate = float(subprocess.run([sys.executable, "-c", GATE, str(count)], check=True, capture_output=True,
+                                    text=True, cwd=ROOT).stdout)  # fmt: skip
+        print(f"gate     {count:6} {gate:9.1f}", flush=True)
+        show("prepare", count, [*magsd, "--runs", str(runs), "prepare", source, "--size", "64"], gate)
+    if "predict" in stages:
+        table = str(folder / "out.parquet")
+        show("predict", count, [*magsd, "predict", source, "--model", str(model), "--out", table])
+    if "train" in stages and count > FEW:
+        (cache,) = (runs / "cache").glob("*.h5")
+        show("train", count, [sys.executable, "-c", TRAIN, str(cache), str(steps)])
+    shutil.rmtree(folder)
 
 
 def lay(folder: Path, count: int) -> None:
@@ -88,7 +118,22 @@ def lay(folder: Path, count: int) -> None:
         cv2.imwrite(str(path), np.clip(picture, 0, 255).astype(np.uint8))
 
 
-def show(stage: str, count: int, command: list[str]) -> None:
+_BEFORE: dict[str, list[tuple[int, float]]] = {}  # of each stage: the sets' sizes and seconds so far
+
+
+def exponent(stage: str, count: int, seconds: float) -> str:
+    """Of the time against the size, from the last set to this one."""
+    known = _BEFORE.setdefault(stage, [])
+    known.append((count, seconds))
+    if len(known) < 3 or stage == "train":
+        return ""
+    start, (few, before) = known[0][1], known[-2]
+    if min(before, seconds) <= start:
+        return ""
+    return f"{math.log((seconds - start) / (before - start)) / math.log(count / few):.2f}"
+
+
+def show(stage: str, count: int, command: list[str], apart: float = 0.0) -> None:
     """Run a command in a process of its own, so that its children's peak is its alone."""
     script = (
         "import json, resource, subprocess, sys, time; start = time.monotonic(); "
@@ -104,7 +149,8 @@ def show(stage: str, count: int, command: list[str]) -> None:
     if code:
         sys.exit(f"{stage}: exit {code}: {errors}")
     rate = json.loads(words)["rate"] if stage == "train" else count / seconds
-    print(f"{stage:8} {count:6} {seconds:9.1f} {rate:9.1f}  {peak:6.0f}", flush=True)
+    grown = exponent(stage, count, seconds - apart)
+    print(f"{stage:8} {count:6} {seconds:9.1f} {rate:9.1f} {grown:>9}  {peak:6.0f}", flush=True)
 
 
 def export(path: Path) -> None:

@@ -22,8 +22,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "hospital")]
 
-import orthanc  # noqa: E402
-from films import film  # noqa: E402
+import orthanc  # type: ignore[import-not-found]  # noqa: E402
+from films import film  # type: ignore[import-not-found]  # noqa: E402
 
 from magsd_cli.tools.phantoms import LESIONS, draw_phantom  # noqa: E402
 

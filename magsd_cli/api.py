@@ -20,16 +20,17 @@ from magsd_cli.artifacts.columns import table_from_rows
 from magsd_cli.artifacts.tables import PREDICTION, table_schema
 from magsd_cli.console import silence
 from magsd_cli.data.array import decode_array
-from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.data.decode import Decoded, DecodeError, read_image
+from magsd_cli.data.film import prepare_film
 from magsd_cli.data.ingest import Ingested
 from magsd_cli.errors import ArtifactError, NoInputError, UsageError
 from magsd_cli.inference import model as models
 from magsd_cli.inference.decision import appearance_of, rules_of
 from magsd_cli.inference.engines import AttentionEngine, choose_engine, open_attention_engine
 from magsd_cli.inference.inputs import list_inputs
-from magsd_cli.inference.predict import prediction_row
 from magsd_cli.inference.scoring import FileAnswer, Score, score_files, score_pictures
+from magsd_cli.inference.table.row import prediction_row
+from magsd_cli.localization.regions import lay_on_film
 from magsd_cli.runtime.worker_pool import hands_for
 from magsd_cli.settings import Engine
 
@@ -128,14 +129,13 @@ class Model:
         """
         decoded = _decoded(film)
         with silence():
-            image = prepare_pixels(decoded.pixels, self._trained.preprocessing)[None, None]
-            maps = self._attend(image, self._trained.folds).attention
+            prepared = prepare_film(decoded.pixels, self._trained.preprocessing)
+            maps = self._attend(prepared.image[None, None], self._trained.folds).attention
         if maps is None:
             raise UsageError(
                 f"{self.name}: this network has no attention maps; use a run of model.name=magsd"
             )
-        first: npt.NDArray[np.float32] = maps[0]
-        return first
+        return lay_on_film(maps[0], prepared.frame, (decoded.pixels.shape[0], decoded.pixels.shape[1]))
 
     @cached_property
     def _trained_on(self) -> dict[str, int]:
@@ -166,9 +166,8 @@ class Model:
             decoded = decode_array(film)
         except DecodeError as error:
             return Ingested(error_code=error.code, error=error.reason)
-        return Ingested(
-            prepare_pixels(decoded.pixels, self._trained.preprocessing), warnings=decoded.warnings
-        )
+        prepared = prepare_film(decoded.pixels, self._trained.preprocessing)
+        return Ingested(prepared.image, warnings=(*decoded.warnings, *prepared.warnings))
 
 
 def _as_list(inputs: PathLike | Film | Iterable[PathLike | Film]) -> list[PathLike | Film]:

@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 from magsd_cli import __version__
 from magsd_cli.commands.inference import localize, predict
+from magsd_cli.commands.lungs import lungs_app
 from magsd_cli.commands.missing import missing_package
 from magsd_cli.commands.options import COMMAND_LINE
 from magsd_cli.commands.pacs import pacs_app
@@ -44,7 +45,7 @@ EPILOG = (
 GROUPS = {
     "From X-rays to a report": ("demo", "prepare", "train", "cv", "calibrate", "report"),
     "New images": ("predict", "localize", "export", "pacs"),
-    "Runs, recipes, machine": ("runs", "recipes", "verify", "doctor"),
+    "Runs, recipes, machine": ("runs", "recipes", "lungs", "verify", "doctor"),
 }
 
 
@@ -195,6 +196,7 @@ for command in (
 app.add_typer(runs_app, name="runs")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(pacs_app, name="pacs")
+app.add_typer(lungs_app, name="lungs")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

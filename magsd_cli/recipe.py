@@ -44,6 +44,9 @@ class Image(_Section):
     clahe: bool = True
     clip_limit: float | None = Field(None, gt=0, description="None: the cache's own")
     tiles: int | None = Field(None, ge=1, description="None: the cache's own")
+    lungs: Literal["none", "crop", "mask"] | None = Field(
+        None, description="how the cache's films are cut to their lungs; None: the cache's own"
+    )
     mirror: bool = Field(False, description="predict with the mean of the image and its mirror image")
     z_score: Literal["image", "column"] = Field(
         "image", description="what has mean 0 and deviation 1; column: each of an augmented image's columns"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
 #: The last line of each Markdown page that `magsd report` writes, by which it knows its own.
 REPORT_MARK = "<!-- written by magsd report -->"
@@ -11,14 +14,51 @@ REPORT_MARK = "<!-- written by magsd report -->"
 HTML_MARK = '<meta name="generator" content="magsd report">'
 
 
+class Lungs(StrEnum):
+    """What of a film is kept: all of it, the box around both lungs, or in that box the lungs alone."""
+
+    none = "none"
+    crop = "crop"
+    mask = "mask"
+
+
 @dataclass(frozen=True)
 class Preprocessing:
-    """The preparation of every image for a network: resized to `size` pixels a side, then CLAHE or not."""
+    """The preparation of every image for a network: cut to its lungs or not, resized to `size` pixels a
+    side, then CLAHE or not.
+
+    `lung_network`: the SHA-256 of the network that finds the lungs, "" where they are not asked for;
+    `lung_file`: where that network is read from, its own file or a model file (docs/lungs.md).
+    """
 
     size: int = 224
     clahe: bool = True
     clip_limit: float = 4.0
     tiles: int = 4
+    lungs: Lungs = Lungs.none
+    lung_network: str = ""
+    lung_file: Path | None = field(default=None, compare=False)
+
+    def values(self) -> dict[str, Any]:
+        """What it is as plain values: what hashes and attributes hold. Without lungs as it always was."""
+        plain = {"size": self.size, "clahe": self.clahe, "clip_limit": self.clip_limit, "tiles": self.tiles}
+        if self.lungs == Lungs.none:
+            return plain
+        return {**plain, "lungs": self.lungs.value, "lung_network": self.lung_network}
+
+
+def preprocessing_from(values: Mapping[str, Any], lung_file: Path | None = None) -> Preprocessing:
+    """What `Preprocessing.values` gave, back again. Raises `KeyError`, `TypeError`, `ValueError`."""
+    lungs = Lungs(str(values.get("lungs", Lungs.none)))
+    return Preprocessing(
+        int(values["size"]),
+        bool(values["clahe"]),
+        float(values["clip_limit"]),
+        int(values["tiles"]),
+        lungs,
+        str(values.get("lung_network", "")),
+        None if lungs == Lungs.none else lung_file,
+    )
 
 
 class Parallel(StrEnum):

@@ -59,8 +59,11 @@ def _quoted(text: str) -> str:
     return json.dumps(text).replace("<", "\\u003c")
 
 
-def to_pdf(page: str, folder: Path) -> list[str]:
-    """The words of each sheet of the page as it is printed; skips without a browser or pdftotext."""
+def to_pdf(page: str, folder: Path) -> list[list[tuple[float, str]]]:
+    """The lines of each sheet of the page as it is printed, in the order of their heights.
+
+    Each has its height as a share of the sheet's (0: its top). Skips without a browser or pdftotext.
+    """
     reader = shutil.which("pdftotext")
     if reader is None:
         pytest.skip("no pdftotext: poppler-utils is not installed")
@@ -70,8 +73,16 @@ def to_pdf(page: str, folder: Path) -> list[str]:
     subprocess.run(
         [*command, f"--print-to-pdf={printed}", source.as_uri()], capture_output=True, timeout=240, check=True
     )
-    read = subprocess.run([reader, printed, "-"], capture_output=True, text=True, timeout=60, check=True)
-    return read.stdout.split("\f")[:-1]
+    read = subprocess.run(
+        [reader, "-bbox-layout", printed, "-"], capture_output=True, text=True, timeout=60, check=True
+    )
+    sheets = []
+    for sheet in read.stdout.split("<page ")[1:]:
+        height = float(re.search(r'height="([\d.]+)"', sheet)[1])
+        lines = re.findall(r'<line [^>]*yMin="([\d.]+)"[^>]*>(.*?)</line>', sheet, re.DOTALL)
+        words = [(float(y) / height, re.findall(r"<word [^>]*>(.*?)</word>", line)) for y, line in lines]
+        sheets.append(sorted((y, html.unescape(" ".join(line))) for y, line in words))
+    return sheets
 
 
 def drive(page: str, steps: str, folder: Path, width: int = 375, *, dark: bool = False) -> Any:

@@ -34,7 +34,8 @@ MAY_IMPORT = {  # a room -> the rooms that it may import, besides itself; one st
     "report": LEAVES | {"metrics", "render", "artifacts", "evaluation", "localization"},
     "report/sections": LEAVES | {"metrics", "render", "evaluation", "localization"},
     "training": LEAVES
-    | {"runtime", "data", "models", "method", "artifacts", "inference", "evaluation", "export"},
+    | {"runtime", "data", "models", "method", "artifacts", "inference", "evaluation", "export"}
+    | {"lungs", "metrics"},  # `magsd lungs train` makes and measures what lungs/ reads
 }
 JOBS = set(MAY_IMPORT) - {"report/sections"}
 MAY_IMPORT |= {

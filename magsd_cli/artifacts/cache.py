@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,15 @@ import numpy.typing as npt
 from magsd_cli.artifacts.files import check_hash, hash_sidecar, hashed_path
 from magsd_cli.artifacts.tables import read_parquet, write_parquet
 from magsd_cli.errors import ArtifactError
-from magsd_cli.settings import Preprocessing
+from magsd_cli.settings import Lungs, Preprocessing, preprocessing_from
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+WHOLE_SCHEMA = 1  # of a cache of whole films: versions that know no lungs read it
 SUFFIX = ".h5"
 AGAIN = "run `magsd prepare` again"
 
@@ -58,6 +59,10 @@ SAMPLE_COLUMNS: dict[str, bool] = {
     "index": True,
 }
 
+#: Further columns where films are cut to their lungs: the part that the image shows, in the film's pixels;
+#: all empty where the film is kept whole. They follow from the films and the settings, and so do not count.
+FRAME_COLUMNS = ("frame_x", "frame_y", "frame_width", "frame_height")
+
 IDS = ("patient_id", "exam_id", "group_id")
 
 
@@ -86,13 +91,22 @@ def samples_path(cache: Path) -> Path:
     return cache.with_name(cache.name.removesuffix(SUFFIX) + ".samples.parquet")
 
 
+def cache_lungs_path(cache: Path) -> Path:
+    """Where the network stands that cut the films of a cache to their lungs, if they are cut."""
+    return cache.with_name(cache.name.removesuffix(SUFFIX) + ".lungs")
+
+
+def _schema_of(settings: Preprocessing) -> int:
+    return WHOLE_SCHEMA if settings.lungs == Lungs.none else SCHEMA_VERSION
+
+
 def dataset_digest(samples: pd.DataFrame, settings: Preprocessing, classes: Iterable[str]) -> str:
     """SHA-256 over settings, classes, and each row's content hash, label, patient, group.
 
     Ids of people count by who shares them, not by their names, which may be hashes under a site's own key.
     """
     digest = hashlib.sha256()
-    head = {"schema": SCHEMA_VERSION, "classes": list(classes), **asdict(settings)}
+    head = {"schema": _schema_of(settings), "classes": list(classes), **settings.values()}
     digest.update(json.dumps(head, sort_keys=True).encode())
     columns = [name for name, counts in SAMPLE_COLUMNS.items() if counts]
     facts = (_order(samples[name]) if name in IDS else samples[name] for name in columns)
@@ -132,7 +146,7 @@ def write_cache(
     samples = samples.assign(**{name: "" for name in SAMPLE_COLUMNS if name not in samples})
     digest = dataset_digest(samples, settings, classes)
     path = cache_path(folder, name, samples, settings, classes)
-    write_parquet(samples_path(path), _samples_table(samples))
+    write_parquet(samples_path(path), _samples_table(samples, settings))
     used = samples[samples["index"] >= 0].sort_values("index")
     code = {label: number for number, label in enumerate(classes)}
     columns: dict[str, Any] = {
@@ -143,10 +157,10 @@ def write_cache(
     }
     attributes = {
         "classes": json.dumps(list(classes)),
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": _schema_of(settings),
         "source_digest": source_digest,
         "dataset_sha256": digest,
-        **asdict(settings),
+        **settings.values(),
     }
     with hashed_path(path) as temporary:
         _write_h5(temporary, images, len(used), settings.size, columns, attributes)
@@ -193,7 +207,7 @@ def open_cache(path: Path) -> Cache:
 
 def _read_h5(path: Path, file: h5py.File) -> Cache:
     version = int(file.attrs["schema_version"])
-    if version != SCHEMA_VERSION:
+    if version not in (WHOLE_SCHEMA, SCHEMA_VERSION):
         raise ArtifactError(f"{path}: cache schema {version}, this magsd reads {SCHEMA_VERSION}; {AGAIN}")
     size = int(file.attrs["size"])
     images = _mapped(path, file["images"])
@@ -208,9 +222,7 @@ def _read_h5(path: Path, file: h5py.File) -> Cache:
         patient_ids=_texts(file["patient_id"]),
         group_ids=_texts(file["group_id"]),
         classes=tuple(json.loads(file.attrs["classes"])),
-        preprocessing=Preprocessing(
-            size, bool(file.attrs["clahe"]), float(file.attrs["clip_limit"]), int(file.attrs["tiles"])
-        ),
+        preprocessing=preprocessing_from(file.attrs, cache_lungs_path(path)),
         digest=str(file.attrs["dataset_sha256"]),
         source_digest=str(file.attrs["source_digest"]),
     )
@@ -276,7 +288,7 @@ def read_samples(cache: Path) -> pd.DataFrame:
     return read_parquet(samples_path(cache), AGAIN)
 
 
-def _samples_table(samples: pd.DataFrame) -> pa.Table:
+def _samples_table(samples: pd.DataFrame, settings: Preprocessing) -> pa.Table:
     import pyarrow as pa
 
     kinds = {
@@ -286,4 +298,7 @@ def _samples_table(samples: pd.DataFrame) -> pa.Table:
         "index": pa.int64(),
     }
     fields = [pa.field(name, kinds.get(name, pa.string())) for name in SAMPLE_COLUMNS]
-    return pa.Table.from_pandas(samples[list(SAMPLE_COLUMNS)], schema=pa.schema(fields), preserve_index=False)
+    if settings.lungs != Lungs.none:
+        fields += [pa.field(name, pa.int32()) for name in FRAME_COLUMNS]
+    schema = pa.schema(fields)
+    return pa.Table.from_pandas(samples[schema.names], schema=schema, preserve_index=False)

@@ -19,15 +19,17 @@ from magsd_cli.artifacts.files import hashed_path
 from magsd_cli.artifacts.runs import REFIT, fold_path, network_name
 from magsd_cli.errors import ArtifactError
 from magsd_cli.hashing import sha256_bytes
-from magsd_cli.settings import Network, Preprocessing
+from magsd_cli.settings import Lungs, Network, Preprocessing, preprocessing_from
 
 if TYPE_CHECKING:  # pydantic, which a worker that only reads networks does without
     from magsd_cli.artifacts.operating_point import OperatingPoint
 
-SCHEMA_VERSION = 2
-FOLDS_SCHEMA = 1  # of a file of fold networks: versions that know no refit read it
+SCHEMA_VERSION = 3
+REFIT_SCHEMA = 2  # of a file for whole films: versions that know no lungs read it
+FOLDS_SCHEMA = 1  # of one of fold networks: versions that know no refit read it
 SUFFIX = ".magsd"
 HEAD = "model.json"
+LUNGS = "network.lungs"  # the network that cuts films to their lungs, where they are cut
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -77,20 +79,24 @@ def model_file_path(run: Path, network: Network = Network.folds) -> Path:
     return (run if network == Network.folds else fold_path(run, REFIT)) / f"model{SUFFIX}"
 
 
-def write_model_file(path: Path, head: Mapping[str, Any], networks: Mapping[int, bytes]) -> None:
+def write_model_file(
+    path: Path, head: Mapping[str, Any], networks: Mapping[int, bytes], lungs: bytes | None = None
+) -> None:
     """Write a model file with its hash beside it. `head` has the fields of `ModelFile` but path and networks,
-    `preprocessing` as cache_size, clahe, clip_limit and tiles.
+    `preprocessing` as `head_of` gives it; `lungs` is the network that cuts films, where they are cut.
 
     The same model gives the same bytes. Raises `OutputError`.
     """
     hashes = {str(fold): sha256_bytes(data) for fold, data in networks.items()}
-    version = SCHEMA_VERSION if REFIT in networks else FOLDS_SCHEMA
+    version = SCHEMA_VERSION if lungs else REFIT_SCHEMA if REFIT in networks else FOLDS_SCHEMA
     values = {**head, "schema_version": version, "networks": hashes}
     text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with hashed_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(HEAD, _EPOCH), text + "\n")
         for fold, data in networks.items():
             archive.writestr(zipfile.ZipInfo(_member(fold), _EPOCH), data)
+        if lungs:
+            archive.writestr(zipfile.ZipInfo(LUNGS, _EPOCH), lungs)
 
 
 def open_model_file(path: Path) -> ModelFile:
@@ -109,9 +115,7 @@ def open_model_file(path: Path) -> ModelFile:
             model_sha256=values["model_sha256"],
             classes=tuple(values["classes"]),
             size=values["size"],
-            preprocessing=Preprocessing(
-                values["cache_size"], values["clahe"], values["clip_limit"], values["tiles"]
-            ),
+            preprocessing=preprocessing_from({**values, "size": values["cache_size"]}, path),
             recipe=values["recipe"],
             recipe_sha256=values["recipe_sha256"],
             networks={int(fold): digest for fold, digest in values["networks"].items()},
@@ -146,7 +150,27 @@ def replace_operating(path: Path, operating: OperatingPoint) -> None:
     model = open_model_file(path)
     checked = check_operating_point(operating.values(), path, model.calibrated_sha256).values()
     head = {**json.loads(_read(path, HEAD)), "operating": checked}
-    write_model_file(path, head, {fold: read_network(model, fold) for fold in model.networks})
+    networks = {fold: read_network(model, fold) for fold in model.networks}
+    write_model_file(path, head, networks, read_lungs(model))
+
+
+def head_of(preprocessing: Preprocessing) -> dict[str, Any]:
+    """How a model file's head says what an image goes through."""
+    values = preprocessing.values()
+    return {"cache_size": values.pop("size"), **values}
+
+
+def read_lungs(model: ModelFile) -> bytes | None:
+    """The network that cuts films to their lungs; None where they are kept whole.
+
+    Raises `ArtifactError` when it does not match its recorded hash.
+    """
+    if model.preprocessing.lungs == Lungs.none:
+        return None
+    data = _read(model.path, LUNGS)
+    if sha256_bytes(data) != model.preprocessing.lung_network:
+        raise ArtifactError(f"{model.path}: {LUNGS} does not match its hash (damaged); {_AGAIN}")
+    return data
 
 
 def read_network(model: ModelFile, fold: int) -> bytes:

@@ -26,7 +26,7 @@ from magsd_cli.artifacts.files import (
 from magsd_cli.artifacts.precision import PrecisionChoice
 from magsd_cli.errors import ArtifactError, OutputError, UsageError
 from magsd_cli.hashing import sha256_bytes
-from magsd_cli.settings import Network, Preprocessing
+from magsd_cli.settings import Lungs, Network, Preprocessing, preprocessing_from
 
 if TYPE_CHECKING:  # Arrow and pydantic take longer to import than a worker takes for a film
     import pandas as pd
@@ -34,7 +34,8 @@ if TYPE_CHECKING:  # Arrow and pydantic take longer to import than a worker take
     from magsd_cli.recipe import Recipe
 
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+WHOLE_SCHEMA = 1  # of a run on whole films: versions that know no lungs read it
 AGAIN = "make the run again"
 RESERVED_NAMES = ("cache", "comparisons", "demo", "localize")
 REFIT = -1  # stands for the network that is trained on all images where folds have their numbers
@@ -146,6 +147,11 @@ def network_words(fold: int) -> str:
     return "refit" if fold == REFIT else f"fold {fold}"
 
 
+def run_lungs_path(run: Path) -> Path:
+    """The network that cuts films to their lungs, where the run was made of films that are cut."""
+    return run / "network.lungs"
+
+
 def fold_path(run: Path, fold: int) -> Path:
     """The folder of one fold, or of `REFIT`."""
     return run / network_name(fold)
@@ -196,6 +202,8 @@ def fold_predictions_path(run: Path, fold: int) -> Path:
 def expected_files(run: Run) -> list[Path]:
     """The files that a run in this state must have: for each finished fold, and for a finished run."""
     files = [run_file(run.path), recipe_path(run.path), folds_path(run.path)]
+    if run.preprocessing.lungs != Lungs.none:
+        files.append(run_lungs_path(run.path))
     for fold in run.trained:
         if run.complete or run.fold_is_done(fold):
             files += [place(run.path, fold) for place in (weights_path, history_path, fold_predictions_path)]
@@ -237,6 +245,8 @@ def create_run(run: Run, folds: pd.DataFrame) -> Run:
         raise ArtifactError(f"{run.path}: holds {strangers[0]} and is not a run; choose another --name")
     from magsd_cli.artifacts.tables import write_parquet
 
+    if run.preprocessing.lungs != Lungs.none:
+        run = _with_lung_network(run)
     write_json_hashed(recipe_path(run.path), json.loads(run.recipe.to_json()))
     write_parquet(folds_path(run.path), folds)
     write_json_hashed(run_file(run.path), _to_values(run))
@@ -244,18 +254,30 @@ def create_run(run: Run, folds: pd.DataFrame) -> Run:
 
 
 def _is_ours(name: str) -> bool:
-    return name.removesuffix(".sha256") in ("recipe.json", "folds.parquet", "run.json")
+    return name.removesuffix(".sha256") in ("recipe.json", "folds.parquet", "run.json", "network.lungs")
+
+
+def _with_lung_network(run: Run) -> Run:
+    """The run with a copy of its own of the network that cut the cache's films.
+
+    Raises `ArtifactError` where the cache's is missing or damaged.
+    """
+    source, own = run.preprocessing.lung_file, run_lungs_path(run.path)
+    if source is None or check_hash(source) != run.preprocessing.lung_network:
+        raise ArtifactError(f"{source}: is not the network that cut the cache's films; prepare again")
+    write_hashed(own, source.read_bytes())
+    return replace(run, preprocessing=replace(run.preprocessing, lung_file=own))
 
 
 def _to_values(run: Run) -> dict[str, Any]:
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": WHOLE_SCHEMA if run.preprocessing.lungs == Lungs.none else SCHEMA_VERSION,
         "kind": run.kind,
         "classes": list(run.classes),
         "cache": {
             "path": str(run.cache_path),
             "digest": run.cache_digest,
-            **asdict(run.preprocessing),
+            **run.preprocessing.values(),
         },
         "folds": run.fold_count,
         "trained": list(run.trained),
@@ -293,7 +315,7 @@ def open_run(path: Path) -> Run:
             classes=tuple(values["classes"]),
             cache_path=Path(cache["path"]),
             cache_digest=cache["digest"],
-            preprocessing=Preprocessing(cache["size"], cache["clahe"], cache["clip_limit"], cache["tiles"]),
+            preprocessing=preprocessing_from(cache, run_lungs_path(path)),
             fold_count=values["folds"],
             trained=tuple(values["trained"]),
             threads=values["threads"],
@@ -302,7 +324,7 @@ def open_run(path: Path) -> Run:
             refit="refit" in values,
             precision=PrecisionChoice(**values["precision"]) if "precision" in values else None,
         )
-    except (KeyError, TypeError, UsageError) as error:
+    except (KeyError, TypeError, ValueError, UsageError) as error:
         raise ArtifactError(f"{path}: run.json or recipe.json does not fit this version ({error})") from error
 
 

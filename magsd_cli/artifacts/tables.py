@@ -11,10 +11,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +23,8 @@ import pyarrow.parquet as pq
 from magsd_cli import __version__
 from magsd_cli.artifacts.columns import column
 from magsd_cli.artifacts.files import check_hash, hashed_path, write_bytes
-from magsd_cli.errors import ArtifactError, OutputError
-from magsd_cli.hashing import sha256_bytes
+from magsd_cli.artifacts.sealed.seal import OPEN_SEAL, SEAL, check_seal, seal
+from magsd_cli.errors import ArtifactError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 PREDICTION, OUT_OF_FOLD, LOCALIZATION = "prediction", "out_of_fold", "localization"
 _KEY = b"magsd"
-_SEAL = b"magsd.seal"
-_SEAL_PREFIX = b"magsd-seal-sha256-"
-_OPEN_SEAL = _SEAL_PREFIX + b"0" * 64
-_ANY_SEAL = re.compile(re.escape(_SEAL_PREFIX) + rb"[0-9a-f]{64}")
 
 #: How far a row of probabilities may be from 1, float32 rounding of many classes included.
 SUM_TOLERANCE = 1e-4
@@ -105,6 +100,7 @@ _LOCALIZED_LATER = (
     ),
 )
 
+PARQUET: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}  # how tables are written
 IN_TRAINING_DATA = "in_training_data"  # the warning on an image that the model was trained on
 
 
@@ -131,40 +127,14 @@ def probability_column(name: str) -> str:
     return f"p_{name}"
 
 
-def write_table(
-    table: pa.Table | pd.DataFrame, target: Path | BinaryIO, kind: str, metadata: Mapping[str, Any]
-) -> None:
-    """Check `table` against the schema of `kind`, seal it and write it to a path (atomically) or a stream.
+def write_table(table: pa.Table | pd.DataFrame, path: Path, kind: str, metadata: Mapping[str, Any]) -> None:
+    """Check `table` against the schema of `kind`, seal it and write it atomically.
 
     `metadata` must have `classes` (in the order of the probabilities) and `model_sha256`; everything in it
     must be JSON, and goes into the file with the tool's version. Raises `ArtifactError` for a table that does
-    not hold what it should, `OutputError` where it cannot be written (a closed pipe too).
+    not hold what it should, `OutputError` where it cannot be written.
     """
-    data = table_bytes(table, kind, metadata)
-    if isinstance(target, Path):
-        write_bytes(target, data)
-        return
-    try:
-        target.write(data)
-        target.flush()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OutputError(f"standard output: {reason}; use --out FILE, which is never left half") from error
-
-
-def write_csv(table: pa.Table, path: Path, kind: str, metadata: Mapping[str, Any]) -> None:
-    """Check `table` as `write_table` does and write it as CSV in UTF-8: nulls empty, lists joined by "; ".
-
-    Of the model that made it the file has the column `model_sha256` alone. Raises as `write_table`.
-    """
-    table = _fit(table, table_schema(kind, metadata["classes"]), f"{kind} table")
-    _validate(table, {"table": kind, **metadata}, f"{kind} table")
-    for number, field in enumerate(table.schema):
-        if pa.types.is_list(field.type):
-            rows = table[field.name].to_pylist()
-            texts = [None if row is None else "; ".join(map(str, row)) for row in rows]
-            table = table.set_column(number, field.name, pa.array(texts, pa.string()))
-    write_plain_csv(table, path)
+    write_bytes(path, table_bytes(table, kind, metadata))
 
 
 def write_plain_csv(table: pa.Table, path: Path) -> None:
@@ -181,21 +151,23 @@ def table_bytes(table: pa.Table | pd.DataFrame, kind: str, metadata: Mapping[str
     if not isinstance(table, pa.Table):
         table = pa.Table.from_pandas(table, preserve_index=False)
     where = f"{kind} table"
-    table = _fit(table, table_schema(kind, metadata["classes"]), where)
-    head = {"table": kind, "schema_version": SCHEMA_VERSION, "version": __version__, **metadata}
-    _validate(table, head, where)
-    text = json.dumps(head, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    table = fit_columns(table, table_schema(kind, metadata["classes"]), where)
+    check_rows(table, table_head(kind, metadata), where)
     buffer = io.BytesIO()
-    pq.write_table(
-        table.replace_schema_metadata({_KEY: text.encode(), _SEAL: _OPEN_SEAL}),
-        buffer,
-        compression="zstd",
-        write_page_checksum=True,
-    )
-    data = buffer.getvalue()
-    if _ANY_SEAL.findall(data) != [_OPEN_SEAL]:  # only a name made to look like a seal can do that
-        raise ArtifactError(f"{where}: an input's name imitates the table's seal; rename it")
-    return data.replace(_OPEN_SEAL, _SEAL_PREFIX + sha256_bytes(data).encode())
+    pq.write_table(table.replace_schema_metadata(table_notes(kind, metadata)), buffer, **PARQUET)
+    seal(buffer, where)
+    return buffer.getvalue()
+
+
+def table_head(kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the head of a table of `kind` that is written now."""
+    return {"table": kind, "schema_version": SCHEMA_VERSION, "version": __version__, **metadata}
+
+
+def table_notes(kind: str, metadata: Mapping[str, Any]) -> dict[bytes, bytes]:
+    """The key-value metadata of a table of `kind`, its seal still open."""
+    text = json.dumps(table_head(kind, metadata), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return {_KEY: text.encode(), SEAL: OPEN_SEAL}
 
 
 def read_table(path: Path, kind: str) -> pa.Table:
@@ -206,24 +178,33 @@ def read_table(path: Path, kind: str) -> pa.Table:
     rows of several models, a class that is not its own.
     """
     try:
-        data = path.read_bytes()
+        data = io.BytesIO(path.read_bytes())
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}; make the table again") from error
-    _check_seal(data, path)
+    check_seal(data, path)
     try:
-        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
-        metadata = pq.read_metadata(io.BytesIO(data)).metadata or {}
+        table = pq.read_table(data, page_checksum_verification=True)
+        metadata = pq.read_metadata(data).metadata or {}
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise ArtifactError(
             f"{path}: not a whole Parquet table ({type(error).__name__}); make the table again"
         ) from error
-    head = json.loads(metadata.get(_KEY, b"{}"))
+    head = head_of(metadata, kind, path)
+    table = fit_columns(table, table_schema(kind, head["classes"]), str(path))
+    check_rows(table, head, str(path))
+    return table.replace_schema_metadata({_KEY: metadata[_KEY]})
+
+
+def head_of(metadata: Mapping[bytes, bytes], kind: str, path: Path) -> dict[str, Any]:
+    """Return the head of the table `path` from its key-value metadata.
+
+    Raises `ArtifactError` where it is of another kind than `kind`, or of another schema.
+    """
+    head: dict[str, Any] = json.loads(metadata.get(_KEY, b"{}"))
     if head.get("table") != kind or head.get("schema_version") != SCHEMA_VERSION:
         found = f"{head.get('table')} table, schema {head.get('schema_version')}"
         raise ArtifactError(f"{path}: a {found}, not a {kind} table of schema {SCHEMA_VERSION}")
-    table = _fit(table, table_schema(kind, head["classes"]), str(path))
-    _validate(table, head, str(path))
-    return table.replace_schema_metadata({_KEY: metadata[_KEY]})
+    return head
 
 
 def write_parquet(path: Path, table: pa.Table | pd.DataFrame) -> None:
@@ -232,7 +213,7 @@ def write_parquet(path: Path, table: pa.Table | pd.DataFrame) -> None:
         table = pa.Table.from_pandas(table, preserve_index=False)
     # Arrow takes names in UTF-8 alone: it gets an open file.
     with hashed_path(path) as temporary, temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+        pq.write_table(table, file, **PARQUET)
 
 
 def read_parquet(path: Path, remedy: str) -> pd.DataFrame:
@@ -249,17 +230,6 @@ def read_parquet(path: Path, remedy: str) -> pd.DataFrame:
     return frame
 
 
-def _check_seal(data: bytes, path: Path) -> None:
-    """Check the seal before anything parses the bytes: a damaged Parquet file can crash its reader."""
-    if len(data) < 12 or data[:4] != b"PAR1" or data[-4:] != b"PAR1":
-        raise ArtifactError(f"{path}: not a whole Parquet table (no footer); make the table again")
-    seals = _ANY_SEAL.findall(data)
-    if len(seals) != 1:
-        raise ArtifactError(f"{path}: not a table that magsd wrote, or damaged; make the table again")
-    if seals[0] != _SEAL_PREFIX + sha256_bytes(data.replace(seals[0], _OPEN_SEAL)).encode():
-        raise ArtifactError(f"{path}: content does not match its seal (damaged); make the table again")
-
-
 def table_metadata(table: pa.Table) -> dict[str, Any]:
     """Return a table's own metadata: table, schema_version, version, classes, model_sha256 and the rest."""
     metadata: dict[str, Any] = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
@@ -273,7 +243,7 @@ def class_probabilities(table: pa.Table, classes: Sequence[str]) -> np.ndarray[A
     return np.stack(columns, axis=1) if columns else np.zeros((len(table), 0), np.float32)
 
 
-def _fit(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
+def fit_columns(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     """`table` with the schema's columns first and in order; further columns are kept behind them."""
     for name, kind in (*_JUDGED, *_LOCALIZED_LATER):  # tables of before there were these columns
         if name in schema.names and name not in table.column_names:
@@ -291,7 +261,8 @@ def _fit(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
         ) from error
 
 
-def _validate(table: pa.Table, head: Mapping[str, Any], where: str) -> None:
+def check_rows(table: pa.Table, head: Mapping[str, Any], where: str) -> None:
+    """Raise `ArtifactError`, which begins with `where`, for rows that a table of this head cannot have."""
     classes = list(head["classes"])
     if not classes or len(set(classes)) != len(classes):
         raise ArtifactError(f"{where}: its classes {classes} are not distinct names")

@@ -45,7 +45,12 @@ def predict(
     null: Annotated[
         bool, typer.Option("-0", "--null", help="Paths in that FILE end in NUL bytes, not lines.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the table to this file.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", metavar="FILE|DIR/", help="Write the table to this file, or in parts to this folder."
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the rows of FILE and score the other files.")
     ] = False,
@@ -86,7 +91,8 @@ def predict(
 ) -> int:
     """Classify images: a row for every file, on stdout or in --out.
 
-    Parquet, or CSV where FILE ends in .csv; on a terminal without --out a readable table.
+    Parquet, or CSV where FILE ends in .csv; with a / behind its name a folder of Parquet files. On a terminal
+    without --out a readable table.
     """
     if codes is not None and dicom_sr is None:
         raise UsageError("--codes: is used in DICOM reports only; add --dicom-sr DIR")
@@ -106,7 +112,8 @@ def predict(
         runs=context.obj,
         files_from=files_from,
         null=null,
-        out=out,
+        out=None if out is None else Path(out),
+        parts=out is not None and out.endswith("/"),
         resume=resume,
         overwrite=overwrite,
         watch_once=watch_once,

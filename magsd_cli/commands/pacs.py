@@ -74,7 +74,7 @@ def screen(
     Credentials: MAGSD_PACS_USER and MAGSD_PACS_PASSWORD, MAGSD_PACS_TOKEN, or a netrc file.
     """
     from magsd_cli.hospital.pacs.http_session import HttpLimits
-    from magsd_cli.hospital.pacs.screening import ScreenOptions
+    from magsd_cli.hospital.pacs.options import ScreenOptions
     from magsd_cli.hospital.pacs.screening import screen as run
     from magsd_cli.localization.choice import DEFAULT_THRESHOLD
 

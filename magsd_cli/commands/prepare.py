@@ -10,7 +10,7 @@ import typer
 from magsd_cli.commands.options import ClusterOption, DryRunOption, WorkersOption, existing_file
 from magsd_cli.console import noted
 from magsd_cli.errors import UsageError
-from magsd_cli.settings import Layout, Preprocessing, View
+from magsd_cli.settings import Layout, Lungs, Preprocessing, View
 
 
 def prepare(
@@ -26,6 +26,13 @@ def prepare(
     ] = True,
     clip_limit: Annotated[float, typer.Option(min=0.01, help="CLAHE's clip limit.")] = 4.0,
     tiles: Annotated[int, typer.Option(min=1, max=64, help="CLAHE's tiles along each side.")] = 4,
+    lungs: Annotated[
+        Lungs, typer.Option(help="Cut each film to the box around its lungs, or to the lungs alone.")
+    ] = Lungs.none,
+    lung_network: Annotated[
+        Path | None,
+        typer.Option(help="What finds them, from `magsd lungs train` (default: the one of the tool)."),
+    ] = None,
     label_map: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="OLD=NEW", help="Rename a label; an empty NEW leaves it out."),
@@ -73,7 +80,7 @@ def prepare(
         context.obj,
         layout=layout.value,
         name=name,
-        preprocessing=Preprocessing(size, clahe, clip_limit, tiles),
+        preprocessing=Preprocessing(size, clahe, clip_limit, tiles, lungs, lung_file=lung_network),
         label_map=label_map or [],
         per_class=per_class,
         seed=seed,

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from magsd_cli.data.clahe import prepare_pixels, resize
 from magsd_cli.data.decode import DecodeError, Header, read_image
+from magsd_cli.data.film import Frame, PreparedFilm, prepare_film
 from magsd_cli.data.identity import Identity, identity_of
-from magsd_cli.settings import Preprocessing
+from magsd_cli.settings import Lungs, Preprocessing
 
 HASH_SIDE = 16
 
@@ -35,7 +36,10 @@ class IngestTask:
 
 @dataclass(frozen=True)
 class Ingested:
-    """The result for a file: `image` uint8 [S,S], or None with a code and a reason."""
+    """The result for a file: `image` uint8 [S,S], or None with a code and a reason.
+
+    `frame`: the part of the film that `image` shows, in the film's pixels; None for all of it.
+    """
 
     image: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
     sha256: str = ""
@@ -46,6 +50,7 @@ class Ingested:
     warnings: tuple[str, ...] = ()
     width: int = 0
     height: int = 0
+    frame: Frame | None = None
     meta: Header = field(default_factory=Header)
     ids_are_hashed: bool = False  #: the ids in `meta` are keyed hashes already
     identity: Identity | None = field(default=None, repr=False)  #: None where it was not asked for
@@ -62,15 +67,20 @@ def ingest(task: IngestTask) -> Ingested:
     except MemoryError:
         return Ingested(error_code="too_large", error="not enough memory to decode it")
     height, width = decoded.pixels.shape
-    resized = resize(decoded.pixels, task.preprocessing.size)
+    how = task.preprocessing
+    # Looks are hashed of the whole film, also where it is cut.
+    whole = how.lungs == Lungs.none
+    resized = resize(decoded.pixels, how.size) if whole or task.fingerprints else decoded.pixels
+    film = PreparedFilm(prepare_pixels(resized, how)) if whole else prepare_film(decoded.pixels, how)
     return Ingested(
-        image=prepare_pixels(resized, task.preprocessing),
+        image=film.image,
         sha256=decoded.sha256,
         pixels_sha256=_pixels_hash(decoded.pixels.shape, resized) if task.fingerprints else "",
         perceptual_hash=perceptual_hash(resized) if task.fingerprints else "",
-        warnings=decoded.warnings,
+        warnings=(*decoded.warnings, *film.warnings),
         width=width,
         height=height,
+        frame=film.frame,
         meta=decoded.meta,
         identity=Identity(decoded.meta.patient_id, decoded.meta.exam_id) if task.identity else None,
     )

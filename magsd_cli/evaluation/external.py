@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from magsd_cli.artifacts.sealed.parts import read_predictions
 from magsd_cli.artifacts.tables import (
     IN_TRAINING_DATA,
-    PREDICTION,
     SUM_TOLERANCE,
     class_probabilities,
     probability_column,
-    read_table,
     table_metadata,
 )
 from magsd_cli.data.layouts.listing import class_name
@@ -45,8 +44,9 @@ class ExternalPredictions:
 def read_external(
     path: Path, truth: Path | None, classes: tuple[str, ...], model_sha256: str
 ) -> ExternalPredictions:
-    """Outside images: the table that predict made in `path` with the CSV `truth`, or, without that, a CSV
-    `path` alone, with the columns label, p_<class> of every class and, if known, patient_id.
+    """Outside images: the table that predict made in `path`, a file or a folder of parts, with the CSV
+    `truth`; or, without that, a CSV `path` alone, with the columns label, p_<class> of every class and, if
+    known, patient_id.
 
     Raises `ArtifactError` for a file that cannot be read, a missing column, an unknown label or probabilities
     that are none, with the row's number, and for predictions of other networks than `model_sha256`.
@@ -65,7 +65,7 @@ def _read_labelled(
 
     A path may be an end of the one in the table. One that fits no row or several is refused.
     """
-    table = read_table(predictions, PREDICTION)
+    table = read_predictions(predictions)
     about = table_metadata(table)
     refit = about.get("fold_networks_sha256")  # in a table of the run's refit network
     if (refit or about.get("model_sha256")) != model_sha256:

@@ -14,11 +14,14 @@ import pandas as pd
 
 from magsd_cli.artifacts.cache import Cache
 from magsd_cli.artifacts.cache_truth import read_masks
+from magsd_cli.data.film import MARGIN
+from magsd_cli.evaluation.lung_frames import FrameShares, frame_features, frames_by_class
 from magsd_cli.evaluation.results import Results
 from magsd_cli.metrics.association import corrected_cramers_v, cramers_v
 from magsd_cli.metrics.intervals import Interval, bootstrap, rate_intervals
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.roc import one_vs_rest_auc
+from magsd_cli.settings import Lungs
 
 Images = npt.NDArray[np.uint8]
 Features = Callable[[Images], npt.NDArray[np.float64]]
@@ -35,6 +38,8 @@ CELLS = 12  # along each side, of what is left when the lungs are removed
 OFTEN = 0.05  # of the lung masks that must have a place, for it to be removed everywhere
 LEFT = 0.25  # of a cell that must be left, for the cell to count
 DRAWS = 500
+BORDER_VIEW = "the border of the picture alone"
+FRAME_VIEW = "the place and shape of the box around the lungs alone"
 
 
 def audit_shortcuts(results: Results, cache: Cache | None) -> ShortcutAudit:
@@ -48,12 +53,16 @@ def audit_shortcuts(results: Results, cache: Cache | None) -> ShortcutAudit:
         return ShortcutAudit()
     names = _sources(found, results.tested)
     association = _association(found, results.tested)
+    box = None if results.tested is None else frame_features(results.tested)
+    frames = () if box is None else frames_by_class(box, found.truth, len(found.classes), found.patients)
     if cache is None:
-        return ShortcutAudit(association=association)
+        return ShortcutAudit(association=association, frames=frames)
     views, removed = _views(cache)
     place = {image_id: i for i, image_id in enumerate(cache.image_ids)}
     images = cache.images[[place[image_id] for image_id in found.image_ids]]
     features = {view: (measure(images), lungless) for view, (measure, lungless) in views.items()}
+    if box is not None:
+        features[FRAME_VIEW] = (box, True)
     sources, source = np.unique(names, return_inverse=True)
     by_source = replace(found, truth=source, classes=tuple(str(name) for name in sources))
     return ShortcutAudit(
@@ -62,24 +71,35 @@ def audit_shortcuts(results: Results, cache: Cache | None) -> ShortcutAudit:
         sources=by_source.classes,
         association=association,
         removed=removed,
+        frames=frames,
     )
 
 
 def _views(cache: Cache) -> tuple[dict[str, tuple[Features, bool]], str]:
     """Each view's name, its features and whether it holds no lung; and which region was removed."""
-    lungs = _lungs(cache.path)
-    region = chest_region(lungs, cache.preprocessing.size)
+    lungs, side = _lungs(cache.path), cache.preprocessing.size
+    cut = cache.preprocessing.lungs != Lungs.none
+    border = MARGIN if cut else BORDER
+    views: dict[str, tuple[Features, bool]] = {
+        BORDER_VIEW: (lambda images: border_features(images, border), True),
+        "an 8x8 thumbnail": (thumbnail_features, False),
+    }
+    note = ""
+    if cut:
+        note = f"Films are cut to their lungs: the border is the {100 * MARGIN:.0f}% around them. "
+        if lungs is None:  # where lungs are on a cut film nobody knows: all of it but the border
+            return views, note.rstrip()
+    region = chest_region(lungs, side)
+    if not (_cells((~region).astype(np.float32)) >= LEFT).any():
+        return views, f"{note}Without the lungs nothing would be left of the pictures."
     removed = f"Lungs removed: from every image the same region, {100 * region.mean():.0f}% of it, "
     if lungs is None:
         removed += "a rounded rectangle over the middle (there are no lung masks)."
     else:
         removed += f"where lungs are in at least 5% of the {len(lungs)} lung masks of this cache."
-    views: dict[str, tuple[Features, bool]] = {
-        "the border of the picture alone": (border_features, True),
-        "the picture with the lungs removed": (lambda images: lungless_features(images, region), True),
-        "an 8x8 thumbnail": (thumbnail_features, False),
-    }
-    return views, removed
+    lungless: tuple[Features, bool] = (lambda images: lungless_features(images, region), True)
+    first, last = views.items()
+    return dict([first, ("the picture with the lungs removed", lungless), last]), note + removed
 
 
 def _lungs(path: Path) -> Images | None:
@@ -115,9 +135,12 @@ def _association(found: Predictions, tested: pd.DataFrame | None) -> Association
     return measure_association(found.labels, list(tested["source"].fillna("")), found.patients)
 
 
-def border_features(images: Images) -> Floats:
-    """Mean and spread of brightness in patches along the border: uint8 [N,1,S,S] -> [N, 8 * PLACES]."""
-    width = max(2, round(images.shape[-1] * BORDER))
+def border_features(images: Images, share: float = BORDER) -> Floats:
+    """Mean and spread of brightness in patches along the border: uint8 [N,1,S,S] -> [N, 8 * PLACES].
+
+    share: of the side that is border.
+    """
+    width = max(2, round(images.shape[-1] * share))
     pixels = images[:, 0].astype(np.float64) / 255
     strips = (pixels[:, :width], pixels[:, -width:], pixels[:, :, :width], pixels[:, :, -width:])
     features = []
@@ -219,13 +242,17 @@ class Association:
 
 @dataclass(frozen=True)
 class ShortcutAudit:
-    """The shortcuts to class and source that were found; `removed` says what "lungs removed" means."""
+    """The shortcuts to class and source that were found; `removed` says what "lungs removed" means.
+
+    `frames`: for each class, where films are cut to their lungs, how often they are not and how they are cut.
+    """
 
     by_class: tuple[Shortcut, ...] = ()
     by_source: tuple[Shortcut, ...] = ()
     sources: tuple[str, ...] = ()
     association: Association | None = None
     removed: str = ""
+    frames: tuple[FrameShares, ...] = ()
 
 
 def measure_association(

@@ -14,6 +14,7 @@ from magsd_cli import __version__
 from magsd_cli.artifacts.cache import open_cache
 from magsd_cli.artifacts.files import check_hash, lock
 from magsd_cli.artifacts.model_file import (
+    head_of,
     model_file_path,
     open_model_file,
     replace_operating,
@@ -23,6 +24,7 @@ from magsd_cli.artifacts.operating_point import OperatingPoint, read_operating_p
 from magsd_cli.artifacts.runs import REFIT, Run, find_cache, model_sha256
 from magsd_cli.console import counted, noted, say
 from magsd_cli.data.clahe import resize_images
+from magsd_cli.data.film import lung_network_of
 from magsd_cli.errors import ArtifactError, DeviceError, UsageError
 from magsd_cli.evaluation.results import read_cache, read_results
 from magsd_cli.export.onnx_network import TOLERANCE, export_network, quantize
@@ -31,7 +33,7 @@ from magsd_cli.inference.onnx_engine import OnnxEnsemble, open_session, predict_
 from magsd_cli.inference.torch_engine import load_ensemble
 from magsd_cli.metrics.predictions import Predictions
 from magsd_cli.metrics.rates import summary
-from magsd_cli.settings import Network
+from magsd_cli.settings import Lungs, Network
 
 CHECKED = 16  # images on which torch and ONNX Runtime must agree
 SHOWN = 128  # images on which the ranges of the activations are measured
@@ -84,7 +86,8 @@ def export_run(run: Run, path: Path, int8: float | None = None, network: Network
         networks = smaller if network == Network.folds else _quantize_refit(run, networks[REFIT])
         head |= {"precision": "int8", "int8": measured}
         equal += f"; in {in_words(measured)}" + ("" if network == Network.folds else ", of the fold networks")
-    write_model_file(path, head, networks)
+    lungs = None if run.preprocessing.lungs == Lungs.none else lung_network_of(run.preprocessing).data
+    write_model_file(path, head, networks, lungs)
     say(f"{path}: {equal}", path=path, networks=len(networks))
 
 
@@ -105,10 +108,7 @@ def _head(run: Run, network: Network) -> dict[str, Any]:
         "model_sha256": model_sha256(run, network),
         "classes": list(run.classes),
         "size": run.recipe.image.size,
-        "cache_size": made.size,
-        "clahe": made.clahe,
-        "clip_limit": made.clip_limit,
-        "tiles": made.tiles,
+        **head_of(made),
         "recipe": run.recipe.model_dump(mode="json"),
         "recipe_sha256": run.recipe.hash(),
         "trained_on": fold_of_content(run),

@@ -86,7 +86,7 @@ def write_objects(done: Localized, kind: Kind, results: ResultFolder) -> Outcome
         if row["status"] != "ok":
             continue
         try:
-            rule = RegionRule(float(row["threshold"]), Map(row["map"]))
+            rule = RegionRule(float(row["threshold"]), Map(row.get("map") or Map.attention))
             made = _object(path, row, done.folder, kind, rule, algorithm, results)
         except SourceError as error:
             outcome.refused[path] = error.reason

@@ -11,7 +11,7 @@ from typing import Any
 
 from magsd_cli.artifacts.site_key import site_key
 from magsd_cli.console import counted, is_verbose, printable, say
-from magsd_cli.errors import NoInputError
+from magsd_cli.errors import NoInputError, UsageError
 from magsd_cli.hospital.algorithm import Algorithm, algorithm_of
 from magsd_cli.hospital.codes import class_codes
 from magsd_cli.hospital.result_folder import SR, ResultFolder, check_result_folder, open_result_folder
@@ -63,13 +63,18 @@ def predict_with_reports(options: PredictOptions, folder: Path, codes: Path | No
     DICOM, or its study has two patients), else as `predict`. Raises as it does, and `NoInputError` where no
     report could be made.
     """
+    if options.parts:
+        raise UsageError(
+            "--dicom-sr: needs the table in one file; name it with --out FILE, without a / behind"
+        )
     check_result_folder(folder)
     coded: dict[str, Any] = {}
 
     def check(model: Model) -> None:
         coded.update(class_codes(model.classes, model.recipe, codes))
 
-    answered = answer_files(replace(options, other_outputs=(*options.other_outputs, folder)), check)
+    options = replace(options, other_outputs=(*options.other_outputs, folder))
+    answered = answer_files(options, check, keep_answers=True)
     algorithm = algorithm_of(answered.model, answered.rules, coded)
     with open_result_folder(folder, lru_cache(partial(site_key, options.runs))) as results:
         outcome = write_reports(answered, algorithm, results)
@@ -79,9 +84,7 @@ def predict_with_reports(options: PredictOptions, folder: Path, codes: Path | No
 def write_reports(answered: Answered, algorithm: Algorithm, results: ResultFolder) -> Outcome:
     """A report for each study of the files that have an answer; headers are in memory a study at a time."""
     outcome = Outcome()
-    rows = {
-        path: row for path, row in zip(answered.files, answered.rows, strict=True) if row["status"] == "ok"
-    }
+    rows = {path: row for path, row in answered.rows.items() if row["status"] == "ok"}
     studies: dict[str, list[Path]] = defaultdict(list)
     for path in rows:
         try:

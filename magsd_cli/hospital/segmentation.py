@@ -24,18 +24,18 @@ CONTENT_LABELS = {Map.attention: "ATTENDED_REGION", Map.evidence: "CLASS_EVIDENC
 
 @dataclass(frozen=True)
 class RegionRule:
-    """How a region is cut from a map: what is over `threshold`, a share of the map's range in 0..1."""
+    """The rule by which a region is cut from a map: over `threshold`, a share of the map's range in 0..1."""
 
     threshold: float = DEFAULT_THRESHOLD
     map: Map = Map.attention
 
     @property
     def label(self) -> str:
-        """What the region is called."""
+        """The name of the region."""
         return LABELS[self.map]
 
     def key(self) -> tuple[str, ...]:
-        """What the UID of an object about the region follows from, beside image and model."""
+        """The words from which the UID of an object about the region follows, beside image and model."""
         return (f"{self.threshold:.6g}", *([] if self.map == Map.attention else [self.map.value]))
 
 

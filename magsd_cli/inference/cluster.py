@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.console import counted, say
+from magsd_cli.console import say
 from magsd_cli.data.ingest import IngestTask, ingest
 from magsd_cli.errors import MagsdError
 from magsd_cli.inference.decision import appearance_of
@@ -18,7 +19,7 @@ from magsd_cli.inference.engines import score_with_onnx, score_with_torch
 from magsd_cli.inference.model import Model
 from magsd_cli.inference.onnx_engine import onnx_worker
 from magsd_cli.inference.out_of_distribution import TrainingDistribution
-from magsd_cli.inference.scoring import FileAnswer, score_pictures, tasks_for
+from magsd_cli.inference.scoring import FileAnswer, count_of, files_in_words, score_pictures, tasks_for
 from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, in_order, task_resources
 from magsd_cli.runtime.worker_pool import Wire, from_wire, to_wire
 from magsd_cli.settings import Engine
@@ -29,7 +30,7 @@ _LOADED: dict[str, Handler] = {}  # in a worker: the model is loaded once, not f
 
 
 def score_on_cluster(
-    model: Model, engine: str, files: Sequence[Path], address: str, device: str, batch_size: int | None
+    model: Model, engine: str, files: Iterable[Path], address: str, device: str, batch_size: int | None
 ) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order: shards of them are tasks, and each worker keeps the model it loaded.
 
@@ -38,13 +39,16 @@ def score_on_cluster(
     with connected(address) as ray:
         needs = {"num_cpus": 1} if engine == Engine.onnxruntime else task_resources(ray, device, 1)
         task = ray.remote(shard_task).options(max_retries=RETRIES, **needs)
-        known = ray.put((_anywhere(model), engine, appearance_of(model), batch_size, device_kind(needs)))
-        # No identity goes through Ray's store: it is read here where it is asked for.
-        tasks = tasks_for([path.absolute() for path in files], model.preprocessing, identity=False)
-        say(f"{counted(len(files), 'file')} on the cluster {address}", files=len(files), cluster=address)
-        places = (slice(start, start + SHARD) for start in range(0, len(files), SHARD))
-        for place, outcome in in_order(ray, lambda place: task.remote(known, tasks[place]), places):
-            mine = files[place]
+        model = _anywhere(model)
+        known = ray.put((model, engine, appearance_of(model), batch_size, device_kind(needs)))
+        say(f"{files_in_words(files)} on the cluster {address}", files=count_of(files), cluster=address)
+
+        def submit(shard: list[Path]) -> Any:
+            # No identity goes through Ray's store: it is read here where it is asked for.
+            tasks = tasks_for([path.absolute() for path in shard], model.preprocessing, identity=False)
+            return task.remote(known, list(tasks))
+
+        for mine, outcome in in_order(ray, submit, _shards(files)):
             if isinstance(outcome, ray.exceptions.RayError):
                 yield from _score_here(model, engine, mine, device, batch_size)
                 continue
@@ -54,11 +58,19 @@ def score_on_cluster(
             yield [replace(answer, path=path) for answer, path in zip(answers, mine, strict=True)]
 
 
+def _shards(files: Iterable[Path]) -> Iterator[list[Path]]:
+    source = iter(files)
+    while shard := list(islice(source, SHARD)):
+        yield shard
+
+
 def _anywhere(model: Model) -> Model:
     """The model with absolute paths: tasks run in other folders."""
     run = None if model.run is None else replace(model.run, path=model.run.path.resolve())
     of = None if model.model_file is None else replace(model.model_file, path=model.model_file.path.resolve())
-    return replace(model, run=run, model_file=of)
+    how = model.preprocessing
+    there = None if how.lung_file is None else how.lung_file.resolve()
+    return replace(model, run=run, model_file=of, preprocessing=replace(how, lung_file=there))
 
 
 def _score_here(

@@ -12,7 +12,6 @@ from magsd_cli.inference.decision import appearance_of
 from magsd_cli.inference.model import Model
 from magsd_cli.inference.onnx_engine import onnx_worker
 from magsd_cli.inference.predict import PredictOptions, check_options, plan_of
-from magsd_cli.inference.resume import unchanged
 from magsd_cli.inference.scoring import tasks_for
 from magsd_cli.runtime.worker_pool import hands_for
 from magsd_cli.settings import Engine
@@ -27,22 +26,20 @@ def dry_run(options: PredictOptions) -> None:
     Raises what `predict` raises for a model, a table or inputs that it cannot take.
     """
     check_options(options)
-    plan = plan_of(options)
-    files, model, engine, known = plan.files, plan.model, plan.engine, plan.known_rows
-    kept = unchanged(known, files, {})
-    missing = [path for path in files if path not in kept]
+    with plan_of(options, writes=False) as plan:
+        missing = [path for path in plan.inputs if not plan.store.keep(path)]
+        kept, rows = sum(1 for _ in plan.store.files()) - len(missing), len(plan.store)
     size = sum(path.stat().st_size for path in missing if path.is_file())
     say(
-        f"would score {counted(len(missing), 'file')}, {in_bytes(size)}, keep {counted(len(kept), 'row')}",
+        f"would score {counted(len(missing), 'file')}, {in_bytes(size)}, keep {counted(kept, 'row')}",
         files=len(missing),
         bytes=size,
     )
-    rows = len(files) + len(known.earlier)
     where = f"write {options.out}" if options.out is not None else "write the table to standard output"
     made = 4000 + ROW_BYTES * rows
     say(f"would {where}, about {in_bytes(made)} for at most {counted(rows, 'row')}", rows=rows, bytes=made)
     if missing:
-        say(f"{_time_in_words(missing, model, engine, options)}; nothing was written")
+        say(f"{_time_in_words(missing, plan.model, plan.engine, options)}; nothing was written")
 
 
 def _time_in_words(files: Sequence[Path], model: Model, engine: str, options: PredictOptions) -> str:

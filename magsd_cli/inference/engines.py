@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,18 @@ from magsd_cli.inference.decision import appearance_of
 from magsd_cli.inference.model import Model, export_command
 from magsd_cli.inference.onnx_engine import onnx_worker, open_ensemble, predict_onnx
 from magsd_cli.inference.out_of_distribution import TrainingDistribution
-from magsd_cli.inference.scoring import FileAnswer, crashed_answer, one_by_one, score_files, tasks_for
-from magsd_cli.runtime.worker_pool import cores, even_chunk, hands_for, run_isolated
+from magsd_cli.inference.scoring import (
+    FileAnswer,
+    chunk_of,
+    count_of,
+    crashed_answer,
+    files_in_words,
+    one_by_one,
+    processes_for,
+    score_files,
+    tasks_for,
+)
+from magsd_cli.runtime.worker_pool import cores, run_isolated
 from magsd_cli.settings import Engine
 
 Images = npt.NDArray[np.uint8]
@@ -69,31 +79,31 @@ def _has_nvidia() -> bool:
 
 
 def score_with_onnx(
-    model: Model, files: Sequence[Path], workers: int | None, gpus: int | None = None
+    model: Model, files: Iterable[Path], workers: int | None, gpus: int | None = None
 ) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order: worker processes that each decode and infer, and share nothing.
 
     Their number is `workers`, else `gpus` (which stands for processes on a CPU), else that of the cores.
     """
     assert model.model_file is not None
-    hands = hands_for(len(files), workers or gpus)
+    hands = processes_for(files, workers or gpus)
     how = f"ONNX Runtime ({model.model_file.precision})"
-    words = f"{counted(len(files), 'file')} with {how} in {counted(hands, 'process')}"
-    say(words, files=len(files), engine=Engine.onnxruntime.value, processes=hands)
-    chunk = even_chunk(len(files), hands, CHUNK)
+    words = f"{files_in_words(files)} with {how} in {counted(hands, 'process')}"
+    say(words, files=count_of(files), engine=Engine.onnxruntime.value, processes=hands)
+    chunk = chunk_of(files, hands, CHUNK)
     tasks = tasks_for(files, model.preprocessing)
     arguments = (model.model_file.networks_alone(), appearance_of(model), _spare_cores(hands))
     yield from run_isolated(onnx_worker, arguments, tasks, crashed_answer, hands, chunk)
 
 
 def _spare_cores(hands: int) -> int:
-    """How many cores each of `hands` processes has for itself."""
+    """Return how many cores each of `hands` processes has for itself."""
     return max(1, cores() // max(1, hands))
 
 
 def score_with_torch(
     model: Model,
-    files: Sequence[Path],
+    files: Iterable[Path],
     device: str,
     gpus: int | None,
     batch_size: int | None,
@@ -111,14 +121,14 @@ def score_with_torch(
     assert model.run is not None
     devices = choose_devices(device, gpus)
     if devices[0].type == "cpu" and len(devices) > 1:
-        yield from _score_in_processes(model, files, min(len(devices), len(files)))
+        yield from _score_in_processes(model, files, processes_for(files, len(devices)))
         return
     # On a CPU one image at a time is as fast as a batch, and then a row is the same bits whatever else is
     # scored beside it, today or when an interrupted run is continued.
     size = batch_size or (1 if devices[0].type == "cpu" else 16)
-    hands = hands_for(len(files), workers or (max(1, cores() // 2) if devices[0].type == "cpu" else None))
+    hands = processes_for(files, workers or (max(1, cores() // 2) if devices[0].type == "cpu" else None))
     words = ", ".join(describe(device) for device in devices)
-    say(f"{counted(len(files), 'file')} on {words}", files=len(files), devices=words)
+    say(f"{files_in_words(files)} on {words}", files=count_of(files), devices=words)
     replicas = [(load_ensemble(model.run, model.folds, device), device) for device in devices]
 
     with ThreadPoolExecutor(len(devices)) as threads:
@@ -136,13 +146,13 @@ def score_with_torch(
 
 
 def _score_in_processes(
-    model: Model, files: Sequence[Path], hands: int
+    model: Model, files: Iterable[Path], hands: int
 ) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order, from `hands` processes on the CPU that each decode and run torch."""
     assert model.run is not None
     say(
-        f"{counted(len(files), 'file')} on the CPU in {counted(hands, 'process')}",
-        files=len(files),
+        f"{files_in_words(files)} on the CPU in {counted(hands, 'process')}",
+        files=count_of(files),
         processes=hands,
     )
     arguments = (model.run.path, model.folds, appearance_of(model))

@@ -21,8 +21,9 @@ from magsd_cli.artifacts.runs import (
     recorded_sha256,
 )
 from magsd_cli.console import say
+from magsd_cli.data.film import lung_network_of
 from magsd_cli.errors import ArtifactError, MagsdError, UsageError
-from magsd_cli.settings import Network, Preprocessing
+from magsd_cli.settings import Lungs, Network, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,14 @@ def _count(network: Network, networks: int) -> str:
     return "1 network" if networks == 1 else f"the mean of {networks} fold networks"
 
 
+def _check_lungs(how: Preprocessing) -> None:
+    """Raise `ArtifactError` where films are to be cut to their lungs and the network for it is not there."""
+    if how.lungs != Lungs.none:
+        lung_network_of(how)
+
+
 def _of_run(run: Run, network: Network) -> Model:
+    _check_lungs(run.preprocessing)
     calibrated = model_sha256(run)
     refit = network == Network.refit
     return Model(
@@ -161,6 +169,7 @@ def _of_run(run: Run, network: Network) -> Model:
 
 
 def _of_model_file(model_file: ModelFile, run: Run | None) -> Model:
+    _check_lungs(model_file.preprocessing)
     return Model(
         model_file.name,
         model_file.model_sha256,

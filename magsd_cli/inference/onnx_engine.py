@@ -40,7 +40,7 @@ class OnnxEnsemble:
 def onnx_worker(
     model: ModelFile, appearance: TrainingDistribution | None, at_once: int = 1
 ) -> Callable[[IngestTask], FileAnswer]:
-    """What a worker does with a file: decode it and infer at once. `at_once`: see `open_ensemble`.
+    """Make a worker's function, which decodes a file and infers at once. `at_once`: see `open_ensemble`.
 
     Raises `ArtifactError` as `open_ensemble` does.
     """

@@ -2,53 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from tempfile import TemporaryDirectory
+from typing import Any
 
-import pyarrow as pa
-
-from magsd_cli.artifacts.columns import table_from_rows
 from magsd_cli.artifacts.files import lock, sweep_orphans
+from magsd_cli.artifacts.sealed.parts import is_finished, part_files, read_parts, strangers
 from magsd_cli.artifacts.site_key import site_key
-from magsd_cli.artifacts.tables import (
-    IN_TRAINING_DATA,
-    PREDICTION,
-    path_text,
-    table_schema,
-    write_csv,
-    write_table,
-)
-from magsd_cli.console import counted, detail, noted, progress, say, say_each
-from magsd_cli.errors import NoInputError, OutputError, UsageError
-from magsd_cli.inference.decision import DecisionRules, decide, in_metadata, rules_of
+from magsd_cli.console import counted, detail, is_verbose, noted, progress, say
+from magsd_cli.errors import NoInputError, UsageError
+from magsd_cli.inference.decision import DecisionRules, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_with_onnx, score_with_torch
-from magsd_cli.inference.inputs import list_inputs, read_list
+from magsd_cli.inference.inputs import Inputs, check_watched, each_input, read_list, warn_of_empty
 from magsd_cli.inference.model import Model, open_model
-from magsd_cli.inference.resume import (
-    KnownRows,
-    Row,
-    Stamp,
-    append,
-    merged,
-    open_journal,
-    read_known_rows,
-    read_seen,
-    remove_journal,
-    stamps_of,
-    unchanged,
-    write_seen,
-)
+from magsd_cli.inference.resume import Row
 from magsd_cli.inference.scoring import FileAnswer
 from magsd_cli.inference.studies.table import COLUMNS, STUDY, id_columns, with_studies, write_studies
+from magsd_cli.inference.table.earlier import known_rows
+from magsd_cli.inference.table.output import Form, TableFolder, is_csv, write_file, write_standard_output
+from magsd_cli.inference.table.row import prediction_row
+from magsd_cli.inference.table.store import Counts, RowStore
 from magsd_cli.settings import Engine, Network
 
+MOST_NAMED = 5  # files with an error
 TABLE_SUFFIXES = (".parquet", ".csv")
 
 
@@ -74,6 +56,7 @@ class PredictOptions:
     null: bool = False  #: the paths of the list end in NUL bytes
     network: Network | None = None  #: None: those of the folds, and what a model file holds
     by_study: bool = False  #: rows name their study and patient by keyed hashes; a table of studies beside
+    parts: bool = False  #: `out` is a folder, which the table fills with parts of `PART_ROWS` rows
     other_outputs: Sequence[Path] = ()  #: more places that are written to, and so are never inputs
 
     def keeps_rows(self) -> bool:
@@ -83,26 +66,35 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """The files to score, the model, and the rows that are known already."""
+    """The files to score, the model, and the rows that are known already.
 
-    files: list[Path]
+    `final`: the table; where it goes to standard output, a name in a temporary folder. `folder`: its parts,
+    where it is a folder.
+    """
+
+    inputs: Inputs
     model: Model
     engine: str
-    known_rows: KnownRows = field(repr=False)
     rules: DecisionRules
     about: dict[str, Any] = field(repr=False)
-    stamps: dict[Path, Stamp] = field(repr=False)
+    final: Path
+    store: RowStore = field(repr=False)
+    folder: TableFolder | None = field(repr=False)
+
+    def form(self, by_study: bool) -> Form:
+        """The head of the table, and its further columns."""
+        studies = by_study or STUDY in self.store.earlier.columns()
+        return Form(self.model.metadata() | self.about, COLUMNS if studies else ())
 
 
 @dataclass(frozen=True)
 class Answered:
-    """The result of a prediction: its exit code, and the row of each file, in order."""
+    """The result of a prediction: its exit code and, where that was asked for, each file's row, in order."""
 
     code: int
     model: Model
     rules: DecisionRules
-    files: list[Path]
-    rows: list[Row] = field(repr=False)
+    rows: dict[Path, Row] = field(repr=False)
 
 
 def predict(options: PredictOptions) -> int:
@@ -110,53 +102,63 @@ def predict(options: PredictOptions) -> int:
     return answer_files(options).code
 
 
-def answer_files(options: PredictOptions, check: Callable[[Model], None] = lambda _model: None) -> Answered:
+def answer_files(
+    options: PredictOptions,
+    check: Callable[[Model], None] = lambda _model: None,
+    keep_answers: bool = False,
+) -> Answered:
     """Classify the files that the inputs mean and write the table, one row a file.
 
     check: asked before anything is scored; it raises where what is made of the rows does not fit the model.
+    keep_answers: whether the rows are given back too; then memory grows with their number.
 
     An existing table is refused, unless `options` say that it is continued, replaced or added to; with
     `watch_once` that there is nothing new is no error. Rows are calibrated, decided and referred as is stored
     with the model. The exit code is 0, or 3 when a file has an error row. Raises `NoInputError` (after the
     table is written) when no file could be used, and the contract's other errors.
     """
-    out, watch_once = options.out, options.watch_once
     check_options(options)
-    with claimed(out):
-        if out is not None and out.exists() and not (options.keeps_rows() or options.overwrite):
-            raise UsageError(
-                f"{out}: exists already; add --resume to complete it or --overwrite to replace it"
-            )
-        plan = plan_of(options)
-        check(plan.model)
-        rows, fresh = _all_rows(plan, options)
-        table = merged(plan.known_rows, rows)
-        if options.by_study:
-            table = with_studies(table, plan.files, _key_of(options))
-        if table != plan.known_rows.earlier or out is None or not out.exists():
-            _write(table, plan, out)
-        if out is not None:
-            if options.by_study:
-                write_studies(table, plan.rules, out)
-            remove_journal(out)
-            if watch_once:
-                read = zip(plan.files, rows, strict=True)
-                write_seen(out, plan.stamps, {path: row["sha256"] for path, row in read if row["sha256"]})
-    scored = [row for row in rows if row["path"] in fresh] if watch_once else rows
-    code = _conclude(scored, watch_once, out)
-    return Answered(code, plan.model, plan.rules, plan.files, rows)
+    with claimed(options.out):
+        _refuse_existing(options)
+        with plan_of(options) as plan:
+            check(plan.model)
+            _score_missing(plan, options)
+            _write(plan, options)
+            if options.watch_once:
+                warn_of_empty(options.inputs, plan.store)
+            rows = dict(plan.store.answers()) if keep_answers else {}
+            counts = plan.store.counts(options.watch_once, None if is_verbose() else MOST_NAMED)
+            plan.store.finish()
+            code = _conclude(counts, options.watch_once, options.out)
+            return Answered(code, plan.model, plan.rules, rows)
 
 
-def plan_of(options: PredictOptions) -> Plan:
-    """The files to score, the model and what is known already. Raises what `predict` raises."""
+def _refuse_existing(options: PredictOptions) -> None:
+    """Raise `UsageError` for a table that is there and is neither continued nor replaced."""
+    out = options.out
+    if out is None or options.keeps_rows() or options.overwrite:
+        return
+    # Parts without a last one are of a run that was interrupted: it goes on.
+    if is_finished(read_parts(out)) if options.parts else out.exists():
+        raise UsageError(f"{out}: exists already; add --resume to complete it or --overwrite to replace it")
+
+
+@contextmanager
+def plan_of(options: PredictOptions, writes: bool = True) -> Iterator[Plan]:
+    """The files to score, the model and what is known already. Raises what `predict` raises.
+
+    writes: False where nothing may be written or removed.
+    """
     if options.watch_once:
-        _check_watched(options.inputs)
-    listed = [] if options.files_from is None else read_list(options.files_from, options.null)
-    with noted("predict: listing the files"):
-        files = list_inputs([*options.inputs, *listed], [options.runs, options.out, *options.other_outputs])
+        check_watched(options.inputs)
+    listed: Iterable[Path] = () if options.files_from is None else read_list(options.files_from, options.null)
+    own = [options.runs, options.out, *options.other_outputs]
+    files = each_input(chain(options.inputs, listed), own)
     if options.watch_once:  # an empty folder that is named like an image is no file
-        files = [path for path in files if path not in options.inputs or not path.is_dir()]
-    if not files and not options.watch_once:
+        files = (path for path in files if path not in options.inputs or not path.is_dir())
+    with noted("predict: listing the files"):
+        inputs = Inputs(files)
+    if inputs.total == 0 and not options.watch_once:
         named = [*options.inputs, *([] if options.files_from is None else [options.files_from])]
         raise NoInputError(f"{_names(named)}: no files there; name images or folders of images")
     model = open_model(options.model, options.runs, options.network)
@@ -164,11 +166,19 @@ def plan_of(options: PredictOptions) -> Plan:
     rules = rules_of(model, options.raw_probabilities)
     detail(f"predict: settings: {_settings_in_words(model, engine, rules)}")
     about = in_metadata(model, rules) | {"precision": precision_of(model, engine)}
-    known_rows = read_known_rows(options.out, model.sha256, options.keeps_rows(), options.watch_once, about)
-    if options.watch_once:
-        _warn_of_empty(options.inputs, files, known_rows)
-    stamps = stamps_of(files) if options.watch_once else {}
-    return Plan(files, model, engine, known_rows, rules, about, stamps)
+    with ExitStack() as stack:
+        final = options.out or Path(stack.enter_context(TemporaryDirectory(prefix="magsd-"))) / "table"
+        known = known_rows(final, options.parts, options.keeps_rows(), options.overwrite, model.sha256, about)
+        if writes and options.parts and options.overwrite and not known.rows.count:
+            for path in reversed(part_files(final)):  # the last first: the others are no whole table
+                path.unlink()
+        stack.callback(known.rows.close)
+        store = RowStore(final, known.key, known.rows, options.watch_once, writes)
+        stack.callback(store.close)
+        folder = None
+        if options.parts:
+            folder = TableFolder(final, Form(model.metadata() | about), store, known.finished)
+        yield Plan(inputs, model, engine, rules, about, final, store, folder)
 
 
 def _settings_in_words(model: Model, engine: str, rules: DecisionRules) -> str:
@@ -200,9 +210,15 @@ def check_options(options: PredictOptions) -> None:
         raise UsageError(f"{given[0]}: say which table with --out FILE")
     if out is None:
         return
-    if out.is_dir() or str(out).endswith("/"):
-        raise UsageError(f"{out}: is a folder; name a file, such as {out / 'predictions.parquet'}")
-    if _is_csv(out) and options.keeps_rows():
+    if options.parts:
+        _check_folder(options, out)
+        return
+    if out.is_dir():
+        raise UsageError(
+            f"{out}: is a folder; name a file, such as {out / 'predictions.parquet'}, or end its name in / "
+            "for a folder of parts"
+        )
+    if is_csv(out) and options.keeps_rows():
         raise UsageError(
             f"{given[0]}: {out} is a CSV, which says too little of its rows; name a Parquet table, "
             "or use --overwrite"
@@ -214,38 +230,16 @@ def check_options(options: PredictOptions) -> None:
         )
 
 
-def _is_csv(out: Path) -> bool:
-    return out.suffix.lower() == ".csv"
-
-
-def _check_watched(inputs: Sequence[Path]) -> None:
-    """Raise `NoInputError` for what is watched and not there: an unmounted share is no input, no row."""
-    for path in inputs:
-        try:
-            if not path.exists():
-                raise NoInputError(f"{path}: not there; is the share mounted?")
-            if path.is_dir():
-                os.scandir(path).close()
-        except OSError as error:
-            raise NoInputError(
-                f"{path}: cannot be listed ({error.strerror}); is the share mounted and readable?"
-            ) from error
-
-
-def _warn_of_empty(inputs: Sequence[Path], files: Sequence[Path], known_rows: KnownRows) -> None:
-    """Say that a watched folder is empty where the table knows files of it: a share may have come loose."""
-    for folder in inputs:
-        inside = f"{path_text(folder).rstrip('/')}/"
-        if folder.is_dir() and not any(path_text(path).startswith(inside) for path in files):
-            known = sum(str(row["path"]).startswith(inside) for row in known_rows.earlier)
-            if known:
-                say(
-                    f"{folder}: is empty, and the table has {counted(known, 'row')} of files in it; is the "
-                    "share mounted? The rows stay",
-                    level="warning",
-                    folder=folder,
-                    rows=known,
-                )
+def _check_folder(options: PredictOptions, out: Path) -> None:
+    """Raise `UsageError` for a folder that cannot hold the parts of a table."""
+    if options.by_study:
+        raise UsageError(
+            "--by study: needs the table in one file; name it with --out FILE, without a / behind"
+        )
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; omit the / behind its name, or name another folder")
+    if others := strangers(out):
+        raise UsageError(f"{out}: has other files in it, such as {others[0].name}; name a folder of its own")
 
 
 @contextmanager
@@ -255,6 +249,7 @@ def claimed(out: Path | None) -> Iterator[None]:
         if out is not None:
             stack.enter_context(lock(out.with_name(f".{out.name}.lock")))
             sweep_orphans(out.parent)
+            sweep_orphans(out)
         yield
 
 
@@ -262,37 +257,45 @@ def _names(inputs: Sequence[Path]) -> str:
     return ", ".join(str(path) for path in inputs[:3]) + (", ..." if len(inputs) > 3 else "")
 
 
-def _all_rows(plan: Plan, options: PredictOptions) -> tuple[list[Row], set[str]]:
-    """The row of every file, in order, and the paths of those that were scored now; the others were known."""
-    out = options.out
-    kept = unchanged(plan.known_rows, plan.files, read_seen(out, plan.stamps) if out is not None else {})
+def _score_missing(plan: Plan, options: PredictOptions) -> None:
+    """Score every input whose row is not known, in order, and keep the rows in the store."""
+    store, total = plan.store, plan.inputs.total
+    missing = (path for path in plan.inputs if not store.keep(path))
+    files: Iterable[Path] = list(missing) if total is not None else _peeked(missing)
+    count = len(files) if isinstance(files, list) else None
+    if total is not None and count is not None:
+        _say_kept(total - count, total)
+    if files == []:
+        return
+    trained_on = plan.model.fold_of_content() or {}
+    ids_of = _ids_of(options)
+    answers = _score(plan, files, options)
+    started, done = time.monotonic(), 0
+    with ExitStack() as stack:
+        stack.enter_context(closing(answers))  # whatever happens, the workers end first
+        store.begin()
+        bar = stack.enter_context(progress("predict", count))
+        for some in answers:
+            rows = (
+                prediction_row(answer, plan.model, plan.rules, trained_on) | ids_of(answer) for answer in some
+            )
+            store.add(list(rows))
+            if plan.folder is not None:
+                plan.folder.advance()
+            done += len(some)
+            bar.update(len(some), f"{done / (time.monotonic() - started):.1f} images/s")
+    if count is None:
+        _say_kept(store.given - done, store.given)
+
+
+def _say_kept(kept: int, files: int) -> None:
     if kept:
-        words = f"{len(kept)} of {counted(len(plan.files), 'file')} scored already and unchanged"
-        say(f"{words}; their rows are kept", kept=len(kept), files=len(plan.files))
-    missing = [path for path in plan.files if path not in kept]
-    rows = dict(kept)
-    if missing:
-        trained_on = plan.model.fold_of_content() or {}
-        ids_of = _ids_of(options)
-        answers = _score(plan, missing, options)
-        started = time.monotonic()
-        with ExitStack() as stack:
-            stack.enter_context(closing(answers))  # whatever happens, the workers end first
-            keep = _keeper(out, plan, stack)
-            bar = stack.enter_context(progress("predict", len(missing)))
-            for some in answers:
-                fresh = {
-                    answer.path: prediction_row(answer, plan.model, plan.rules, trained_on) | ids_of(answer)
-                    for answer in some
-                }
-                keep(fresh.values())
-                rows |= fresh
-                bar.update(len(some), f"{len(rows) / (time.monotonic() - started):.1f} images/s")
-    return [rows[path] for path in plan.files], {path_text(path) for path in missing}
+        words = f"{kept} of {counted(files, 'file')} scored already and unchanged"
+        say(f"{words}; their rows are kept", kept=kept, files=files)
 
 
 def _ids_of(options: PredictOptions) -> Callable[[FileAnswer], dict[str, str]]:
-    """What `--by study` adds to the row of an answer whose worker read the file's header."""
+    """Return a function that gives what `--by study` adds to the row of an answer whose header was read."""
     key = _key_of(options)
     if not options.by_study:
         return lambda _answer: {}
@@ -303,20 +306,15 @@ def _key_of(options: PredictOptions) -> Callable[[], bytes]:
     return lru_cache(partial(site_key, options.runs))
 
 
-def _keeper(out: Path | None, plan: Plan, stack: ExitStack) -> Callable[[Iterable[Row]], None]:
-    """Return a function that keeps finished rows through a kill: in the journal beside --out, or nowhere
-    without it.
-    """
-    if out is None:
-        return lambda _rows: None
-    final = out
-    journal: BinaryIO = stack.enter_context(
-        open_journal(final, plan.known_rows.key, plan.known_rows.by_file.values())
-    )
-    return lambda rows: append(journal, final, rows)
+def _peeked(files: Iterator[Path]) -> Iterable[Path]:
+    """Return `files`, or an empty list where there are none."""
+    first = next(files, None)
+    return [] if first is None else chain([first], files)
 
 
-def _score(plan: Plan, files: list[Path], options: PredictOptions) -> Generator[list[FileAnswer], None, None]:
+def _score(
+    plan: Plan, files: Iterable[Path], options: PredictOptions
+) -> Generator[list[FileAnswer], None, None]:
     """Answers for `files`, in order."""
     if options.cluster is not None:
         from magsd_cli.inference.cluster import score_on_cluster
@@ -331,72 +329,42 @@ def _score(plan: Plan, files: list[Path], options: PredictOptions) -> Generator[
     )
 
 
-def prediction_row(
-    answer: FileAnswer, model: Model, rules: DecisionRules, trained_on: Mapping[str, int]
-) -> Row:
-    """The table's row for one answer; nulls where there is no result.
-
-    trained_on: content hashes of the images that the model was trained on.
-    """
-    warnings = list(answer.warnings)
-    if answer.sha256 in trained_on:
-        warnings.append(IN_TRAINING_DATA)
-    ok = answer.members is not None
-    decided = {} if answer.members is None else decide(answer.members, answer.distance, rules)
-    return {
-        "path": path_text(answer.path),
-        "sha256": answer.sha256 or None,
-        "status": "ok" if ok else "error",
-        "error_code": answer.error_code or None,
-        "error": answer.error or None,
-        "warnings": warnings,
-        "model_sha256": model.sha256,
-        **decided,
-    }
+def _write(plan: Plan, options: PredictOptions) -> None:
+    """The table to where it belongs, unless it would be what it is."""
+    store, out, form = plan.store, options.out, plan.form(options.by_study)
+    if out is None:
+        write_standard_output(store.rows(), form, plan.final.parent)
+    elif plan.folder is not None:
+        plan.folder.finish()
+    elif options.by_study:
+        rows = list(store.rows())
+        table = with_studies(rows, store.files(), _key_of(options))
+        if table != rows or store.changed or not out.exists():
+            write_file(table, out, form)
+        write_studies(table, plan.rules, out)
+    elif store.changed or not out.exists():
+        write_file(store.rows(), out, form)
 
 
-def _write(rows: list[Row], plan: Plan, out: Path | None) -> None:
-    """To --out, to a terminal as something readable, or to standard output as Parquet."""
-    if out is None and sys.stdout is not None and sys.stdout.isatty():
-        from magsd_cli.inference.show import show_predictions
-
-        show_predictions(rows, plan.model.classes)
-        return
-    schema = table_schema(PREDICTION, plan.model.classes)
-    if any(STUDY in row for row in rows):
-        schema = pa.schema([*schema, *COLUMNS])
-    table = table_from_rows(rows, schema)
-    metadata = plan.model.metadata() | plan.about
-    if out is not None:
-        (write_csv if _is_csv(out) else write_table)(table, out, PREDICTION, metadata)
-        return
-    if sys.stdout is None:
-        raise OutputError("standard output: is closed; use --out FILE")
-    try:
-        write_table(table, sys.stdout.buffer, PREDICTION, metadata)
-    except OutputError:
-        # Python would try to flush the broken pipe once more on its way out, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise
-
-
-def _conclude(rows: list[Row], watch_once: bool, out: Path | None) -> int:
+def _conclude(counts: Counts, watch_once: bool, out: Path | None) -> int:
     """Say how it ended; return the exit code."""
-    failed = [row for row in rows if row["status"] == "error"]
-    say_each([f"{row['path']}: {row['error_code']}: {row['error']}" for row in failed])
-    seen = sum(IN_TRAINING_DATA in row["warnings"] for row in rows)
-    if seen:
+    for row in counts.failed:
+        words = f"{row['path']}: {row['error_code']}: {row['error']}"
+        say(words, level="warning", path=row["path"], error_code=row["error_code"])
+    if more := counts.errors - len(counts.failed):
+        say(f"... and {more} more; --verbose names them all", level="warning", more=more)
+    if counts.trained:
         say(
-            f"{counted(seen, 'file')} of the model's own training data: their rows say nothing about how "
-            "good it is",
+            f"{counted(counts.trained, 'file')} of the model's own training data: their rows say nothing "
+            "about how good it is",
             level="warning",
-            training_files=seen,
+            training_files=counts.trained,
         )
-    files = counted(len(rows), "new file" if watch_once else "file")
-    ok = len(rows) - len(failed)
+    files = counted(counts.all, "new file" if watch_once else "file")
+    ok = counts.all - counts.errors
     where = {} if out is None else {"out": out}
-    words = f"predict: {files}, {ok} ok, {len(failed)} with an error"
-    say(words, files=len(rows), ok=ok, errors=len(failed), **where)
-    if failed and len(failed) == len(rows) and not watch_once:
+    words = f"predict: {files}, {ok} ok, {counts.errors} with an error"
+    say(words, files=counts.all, ok=ok, errors=counts.errors, **where)
+    if counts.errors and not ok and not watch_once:
         raise NoInputError(f"{files}: none is an image that can be used; see the column error")
-    return 3 if failed else 0
+    return 3 if counts.errors else 0

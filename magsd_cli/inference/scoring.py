@@ -6,17 +6,19 @@ stays flat however long the list is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.console import counted
 from magsd_cli.data.identity import Identity
 from magsd_cli.data.ingest import Ingested, IngestTask, ingest
 from magsd_cli.inference.out_of_distribution import TrainingDistribution, appearance_features, distance
-from magsd_cli.runtime.worker_pool import Crash, even_chunk, plain, run_isolated
+from magsd_cli.runtime.worker_pool import Crash, cores, even_chunk, hands_for, plain, run_isolated
 from magsd_cli.settings import Preprocessing
 
 #: uint8 [N,1,S,S] -> the probabilities of each network [N,M,K]
@@ -45,7 +47,7 @@ class FileAnswer:
 
 
 def score_files(
-    files: Sequence[Path],
+    files: Iterable[Path],
     preprocessing: Preprocessing,
     score: Score,
     workers: int,
@@ -70,15 +72,19 @@ def score_pictures(
 
 
 def prepare_files(
-    files: Sequence[Path], preprocessing: Preprocessing, workers: int, chunk: int = CHUNK
+    files: Iterable[Path], preprocessing: Preprocessing, workers: int, chunk: int = CHUNK
 ) -> Generator[tuple[list[Path], list[Ingested]], None, None]:
     """Decode and prepare `files` in worker processes; yield (files, pictures) in order, `chunk` at a time."""
-    tasks = tasks_for(files, preprocessing)
-    chunk = even_chunk(len(tasks), workers, chunk)
-    done = 0
-    for pictures in run_isolated(plain, (ingest,), tasks, _crashed, workers, chunk):
-        yield list(files[done : done + len(pictures)]), pictures
-        done += len(pictures)
+    under_way: deque[Path] = deque()
+
+    def tasks() -> Iterator[IngestTask]:
+        for task in tasks_for(files, preprocessing):
+            under_way.append(task.path)
+            yield task
+
+    together = chunk_of(files, workers, chunk)
+    for pictures in run_isolated(plain, (ingest,), tasks(), _crashed, workers, together):
+        yield [under_way.popleft() for _ in pictures], pictures
 
 
 def one_by_one(
@@ -96,9 +102,31 @@ def one_by_one(
     return score
 
 
-def tasks_for(files: Iterable[Path], preprocessing: Preprocessing, identity: bool = True) -> list[IngestTask]:
-    """Return the task of each of `files`. `identity`: whether the answers tell patient and study."""
-    return [IngestTask(path, preprocessing, fingerprints=False, identity=identity) for path in files]
+def tasks_for(
+    files: Iterable[Path], preprocessing: Preprocessing, identity: bool = True
+) -> Iterator[IngestTask]:
+    """Give the task of each of `files`. `identity`: whether the answers tell patient and study."""
+    return (IngestTask(path, preprocessing, fingerprints=False, identity=identity) for path in files)
+
+
+def count_of(files: Iterable[Path]) -> int | None:
+    """The number of files where it is known."""
+    return len(files) if isinstance(files, Sized) else None
+
+
+def processes_for(files: Iterable[Path], workers: int | None) -> int:
+    """The number of processes for `files`: `workers` (None: one a core), but no more than files."""
+    return hands_for(len(files), workers) if isinstance(files, Sized) else workers or cores()
+
+
+def chunk_of(files: Iterable[Path], workers: int, most: int) -> int:
+    """Return how many of `files` travel together; see `even_chunk`."""
+    return even_chunk(len(files), workers, most) if isinstance(files, Sized) else most
+
+
+def files_in_words(files: Iterable[Path]) -> str:
+    """The number of files in words, where it is known."""
+    return counted(len(files), "file") if isinstance(files, Sized) else "files as they are found"
 
 
 def _crashed(_task: IngestTask, crash: Crash) -> Ingested:

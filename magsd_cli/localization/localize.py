@@ -13,11 +13,11 @@ import pyarrow as pa
 from magsd_cli import __version__
 from magsd_cli.artifacts.files import lock, sweep_orphans
 from magsd_cli.artifacts.runs import REFIT
+from magsd_cli.artifacts.sealed.row_groups import write_csv
 from magsd_cli.artifacts.tables import (
     LOCALIZATION,
     path_text,
     table_schema,
-    write_csv,
     write_plain_csv,
     write_table,
 )
@@ -120,9 +120,9 @@ class Gathered:
     candidates: Candidates
     rows: dict[Path, LocalizationRow] = field(default_factory=dict)
     pending: dict[Path, PendingImage] = field(default_factory=dict)
-    chosen: dict[Path, Choice] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)
     own: frozenset[str] = frozenset()
+    chosen: dict[Path, Choice] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)  # the controls that cannot be, and why
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ def _finish(request: LocalizationRequest, found: Gathered, folder: Path, sha256:
     metadata |= {} if request.box == BoxRule.largest else {"box": request.box.value}
     table = pa.Table.from_pylist(rows, schema=schema)
     write_table(table, table_path(folder), LOCALIZATION, metadata)
-    write_csv(table, csv_path(folder), LOCALIZATION, metadata)
+    write_csv(rows, csv_path(folder), LOCALIZATION, metadata)
     write_plain_csv(figures_table(summary["kinds"]), figures_path(folder))
     zones = zones_table(found.pending, found.chosen)
     if zones is not None:

@@ -13,7 +13,7 @@ from magsd_cli.inference.answer import Prediction
 from magsd_cli.inference.decision import mean_probabilities, rules_of
 from magsd_cli.inference.engines import AttentionEngine
 from magsd_cli.inference.model import Model
-from magsd_cli.localization.regions import Box, Mask, Region
+from magsd_cli.localization.regions import Box, Mask, Region, lay_on_film
 from magsd_cli.localization.truth import Truth, read_mask
 from magsd_cli.localization.views import View
 from magsd_cli.localization.zones import Zones, zones_of
@@ -34,7 +34,7 @@ AUC_SIDE = 128  # pixels a side, at most, among which the pixel AUC compares
 
 @dataclass(frozen=True)
 class AttendedImage:
-    """One image with what the networks say: `maps` as they give them, `folds` that were asked.
+    """One image with what the networks say: `maps` [h,w] over the whole film, `folds` that were asked.
 
     `unseen`: none of them was trained on the image; None where that cannot be known. `home`: the fold of the
     run's own data in which the image lies, `patient` its patient there; None for another image.
@@ -77,7 +77,8 @@ def attend(
         probabilities = mean_probabilities(answer.of_each_network()[0], rules.temperature)
         home = None if fold_of is None else fold_of.get(view.sha256)
         patient = patient_of.get(view.sha256)
-        yield AttendedImage(view, probabilities, maps, folds, unseen, home, patient)
+        laid = {name: lay_on_film(values, view.frame, view.shape) for name, values in maps.items()}
+        yield AttendedImage(view, probabilities, laid, folds, unseen, home, patient)
 
 
 def maps_of(answer: Prediction) -> dict[str, Floats]:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.data.film import Frame
 from magsd_cli.settings import BoxRule
 
 Floats = npt.NDArray[np.float32]
@@ -54,14 +55,52 @@ def cut(stretched: Floats, threshold: float) -> Mask:
     return np.asarray((stretched >= threshold) & (stretched > 0))
 
 
-def share_inside(attention: Floats, mask: Mask) -> float:
+def share_inside(attention: Floats, mask: Mask, frame: Frame | None = None) -> float:
     """The share of `attention` [h,w], as the network gives it, that falls into `mask` [H,W]; in 0..1.
 
-    A map without any attention has no preference: it gives the mask's share of the image.
+    frame: outside it the network saw nothing, and so there is no attention. A map without any attention has
+    no preference: it gives the mask's share of the image.
     """
     wide = np.clip(upsample(attention, (mask.shape[0], mask.shape[1])), 0, None).astype(np.float64)
+    if frame is not None:
+        shown = np.zeros_like(wide)
+        shown[frame.place] = wide[frame.place]
+        wide = shown
     total = float(wide.sum())
     return float(wide[mask].sum()) / total if np.isfinite(total) and total > 0 else float(mask.mean())
+
+
+CANVAS = 256  # cells of the longer side of a map that was laid on a film
+
+
+def lay_on_film(attention: Floats, frame: Frame | None, shape: tuple[int, int]) -> Floats:
+    """A map [h,w] of the part `frame` of a film of `shape` (H, W) as one of the whole film [h2,w2].
+
+    Where the network saw nothing the map has its least value: it says nothing of the place there. At most
+    `CANVAS` cells a side, so that memory stays flat; without a frame the map stays as it is.
+    """
+    if frame is None:
+        return attention
+    scale = min(1.0, CANVAS / max(shape))
+    rows, columns = (max(1, round(side * scale)) for side in shape)
+    y, inside_y = _cells(rows, shape[0], frame.y, frame.height, attention.shape[0])
+    x, inside_x = _cells(columns, shape[1], frame.x, frame.width, attention.shape[1])
+    grid_x, grid_y = np.meshgrid(x, y)
+    laid = cv2.remap(
+        attention.astype(np.float32), grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    inside = inside_y[:, None] & inside_x[None, :]
+    return np.where(inside, laid, np.float32(attention.min())).astype(np.float32)
+
+
+def _cells(
+    count: int, pixels: int, start: int, length: int, cells: int
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Of `count` cells along a side of `pixels`: where their middles lie among the `cells` of a map over
+    start..start + length, and whether they lie inside.
+    """
+    middle = (np.arange(count) + 0.5) * pixels / count - start
+    return (middle * cells / length - 0.5).astype(np.float32), (middle >= 0) & (middle < length)
 
 
 def upsample(attention: Floats, shape: tuple[int, int]) -> Floats:

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.data.decode import DecodeError, read_image
+from magsd_cli.data.film import Frame, prepare_film
 from magsd_cli.inference.scoring import CRASH_CODES
 from magsd_cli.runtime.worker_pool import Crash, even_chunk, run_isolated
 from magsd_cli.settings import Preprocessing
@@ -21,7 +21,10 @@ SHOWN_SIDE = 1120  # of the copy for the eye: twice an overlay's panel, and memo
 
 @dataclass(frozen=True)
 class View:
-    """A file: `image` uint8 [S,S] for the network, `shown` uint8 [h,w] for the eye, `shape` (H, W) of it."""
+    """A file: `image` uint8 [S,S] for the network, `shown` uint8 [h,w] for the eye, `shape` (H, W) of it.
+
+    `frame`: the part of the film that `image` shows, in its pixels; None for all of it.
+    """
 
     path: Path
     image: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
@@ -31,6 +34,7 @@ class View:
     error_code: str = ""
     error: str = ""
     warnings: tuple[str, ...] = ()
+    frame: Frame | None = None
 
 
 def view_files(
@@ -52,15 +56,17 @@ def _view(path: Path, preprocessing: Preprocessing) -> View:
     except DecodeError as error:
         return View(path, sha256=error.sha256, error_code=error.code, error=error.reason)
     pixels = decoded.pixels
+    prepared = prepare_film(pixels, preprocessing)
     scale = min(1.0, SHOWN_SIDE / max(pixels.shape))
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     return View(
         path,
-        prepare_pixels(pixels, preprocessing),
+        prepared.image,
         np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8) if scale < 1 else pixels,
         (pixels.shape[0], pixels.shape[1]),
         decoded.sha256,
-        warnings=tuple(decoded.warnings),
+        warnings=(*decoded.warnings, *prepared.warnings),
+        frame=prepared.frame,
     )
 
 

@@ -43,8 +43,11 @@ CHANCES = {
     "start": "the weights that training began with",
 }
 USUAL_ORDER = "the mean severity of other patients' zones"  # the constant control of zones
-MAPS = {Map.attention: "the mean attention", Map.evidence: "the evidence for the predicted class"}
-RULES = {BoxRule.largest: "the largest part", BoxRule.maximum: "the part with the maximum"}
+MAPS: dict[str, str] = {
+    Map.attention: "the mean attention",
+    Map.evidence: "the evidence for the predicted class",
+}
+RULES: dict[str, str] = {BoxRule.largest: "the largest part", BoxRule.maximum: "the part with the maximum"}
 FURTHER = {
     "pointing": "Its strongest point lies in the finding in this share of the images:",
     "pixel_auc": "Its pixel AUC is",

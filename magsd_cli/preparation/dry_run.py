@@ -10,7 +10,7 @@ from pathlib import Path
 from magsd_cli.console import counted, in_bytes, in_time, say
 from magsd_cli.data.ingest import IngestTask, ingest
 from magsd_cli.errors import NoInputError
-from magsd_cli.preparation.prepare import PrepareOptions, list_inputs_of
+from magsd_cli.preparation.prepare import PrepareOptions, checked_settings, list_inputs_of
 from magsd_cli.preparation.samples import choose
 from magsd_cli.preparation.shards import done_cache, work_folder
 from magsd_cli.preparation.sources import source_key
@@ -26,7 +26,7 @@ def dry_run(options: PrepareOptions) -> None:
 
     Raises what `prepare` raises for sources that cannot be read; single files are not judged.
     """
-    listed, settings = list_inputs_of(options)[0], options.preprocessing
+    listed, settings = list_inputs_of(options)[0], checked_settings(options.preprocessing)
     positions = choose(listed.records, listed.per_class, listed.seed, set())
     files = [listed.records[position].path for position in positions]
     if not files:

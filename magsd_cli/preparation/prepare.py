@@ -19,14 +19,23 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from magsd_cli.artifacts.cache import Cache, cache_path, open_cache, write_cache
+from magsd_cli.artifacts.cache import (
+    FRAME_COLUMNS,
+    Cache,
+    cache_lungs_path,
+    cache_path,
+    open_cache,
+    write_cache,
+)
 from magsd_cli.artifacts.cache_truth import write_boxes, write_masks
-from magsd_cli.artifacts.files import lock, sweep_orphans
+from magsd_cli.artifacts.files import lock, sweep_orphans, write_hashed
 from magsd_cli.artifacts.site_key import site_key
 from magsd_cli.console import counted, detail, is_verbose, noted, printable, progress, say
 from magsd_cli.data.decode import DecodeError
+from magsd_cli.data.film import LUNGS_NOT_FOUND, lung_network_of, open_lung_network, shipped
 from magsd_cli.data.ingest import Ingested, IngestTask
 from magsd_cli.data.layouts import Record
+from magsd_cli.data.masks import WHOLE, Part, draw_mask
 from magsd_cli.errors import ArtifactError, NoInputError, UsageError
 from magsd_cli.preparation.dataset_recipe import (
     DatasetRecipe,
@@ -41,14 +50,15 @@ from magsd_cli.preparation.shards import (
     done_cache,
     images_of_shard,
     mark_done,
+    read_finished,
     read_images,
     read_rows,
     work_folder,
     write_shard,
 )
-from magsd_cli.preparation.sources import Sources, draw_mask, list_dataset, list_sources, source_key
+from magsd_cli.preparation.sources import Sources, list_dataset, list_sources, source_key
 from magsd_cli.preparation.workplace import Workplace, here, on_cluster
-from magsd_cli.settings import Preprocessing
+from magsd_cli.settings import Lungs, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ def prepare(options: PrepareOptions) -> tuple[Path, int]:
     Raises `NoInputError` when nothing is usable, `UsageError` for options and manifests that cannot be right,
     `LockedError` when the same work is being done already.
     """
-    options = replace(options, preprocessing=_checked(options.preprocessing))
+    options = replace(options, preprocessing=checked_settings(options.preprocessing))
     if options.cluster is not None and options.workers is not None:
         raise UsageError("--workers: a cluster shares the work out by itself; omit --workers")
     if options.view not in ("frontal", "all"):
@@ -100,7 +110,7 @@ def list_inputs_of(options: PrepareOptions) -> tuple[Sources, DatasetRecipe | No
     Raises `UsageError` and `NoInputError` as `prepare` does.
     """
     given = options
-    _checked(given.preprocessing)
+    checked_settings(given.preprocessing)
     if given.recipe is None:
         if given.named:
             raise UsageError(f"--source {given.named[0]}: belongs to a data recipe; add --recipe data/a")
@@ -129,18 +139,21 @@ def _prepare_listed(listed: Sources, options: PrepareOptions) -> tuple[Path, pd.
         if finished is not None:
             say(f"prepare: {finished.path}: finished already, nothing left to do", cache=finished.path)
             return finished.path, finished.samples()
-        rows, shards = read_rows(work)
+        codes, shards = read_finished(work)
         task = partial(IngestTask, preprocessing=settings, lateral=options.view == "all")
         site = lru_cache(partial(site_key, runs, options.key_file))
         with _workplace(options, site) as place:
-            chosen = _ingest_all(listed, task, place, work, rows, shards)
+            chosen = _ingest_all(listed, task, place, work, codes, shards)
             with noted("prepare: looking for duplicates and patients in common"):
-                samples = build_samples(listed.records, rows, chosen, site)
+                samples = build_samples(listed.records, read_rows(work), chosen, site)
                 samples = _grouped(_with_origins(samples, listed), place)
         _refuse_empty(samples, listed)
         classes, name = used_classes(samples), options.name or _cache_name(listed.names)
         with noted("prepare: writing the cache"):
-            _write_truth(listed, cache_path(folder, name, samples, settings, classes), samples, settings.size)
+            path = cache_path(folder, name, samples, settings, classes)
+            _write_truth(listed, path, samples, settings.size)
+            if settings.lungs != Lungs.none:
+                write_hashed(cache_lungs_path(path), lung_network_of(settings).data)
             images = read_images((i for i, status in enumerate(samples["status"]) if status == "ok"), shards)
             path = write_cache(folder, name, samples, images, classes, settings, source_digest=key)
             mark_done(work, path)
@@ -165,7 +178,12 @@ def _workplace(options: PrepareOptions, site: Callable[[], bytes]) -> AbstractCo
     )
 
 
-def _checked(given: Preprocessing) -> Preprocessing:
+def checked_settings(given: Preprocessing) -> Preprocessing:
+    """The settings with the lung network that they mean.
+
+    Raises `UsageError` for what is out of range, `ArtifactError` for a lung network that is missing or
+    damaged.
+    """
     for option, value, fine in (
         ("--size", given.size, 16 <= given.size <= 4096),
         ("--clip-limit", given.clip_limit, 0 < given.clip_limit < float("inf")),
@@ -173,7 +191,17 @@ def _checked(given: Preprocessing) -> Preprocessing:
     ):
         if not fine:
             raise UsageError(f"{option} {value}: out of range; the paper uses 224, 4.0 and 4")
-    return replace(given, clip_limit=float(given.clip_limit))
+    return _with_lung_network(replace(given, clip_limit=float(given.clip_limit)))
+
+
+def _with_lung_network(given: Preprocessing) -> Preprocessing:
+    """The settings with the lung network that they name, or the one that comes with the tool, by its hash."""
+    if given.lungs == Lungs.none:
+        if given.lung_file is not None:
+            raise UsageError(f"--lung-network {given.lung_file}: belongs to --lungs crop or --lungs mask")
+        return given
+    file = (given.lung_file or shipped()).resolve()
+    return replace(given, lung_file=file, lung_network=open_lung_network(file).sha256)
 
 
 def _finished(work: Path) -> Cache | None:
@@ -194,20 +222,20 @@ def _ingest_all(
     task: partial[IngestTask],
     place: Workplace,
     work: Path,
-    rows: dict[int, dict[str, Any]],
+    codes: dict[int, str],
     shards: dict[int, Path],
 ) -> list[int]:
-    """Decode what is chosen and not yet in `rows`; with a number per class, images that fail are replaced."""
+    """Decode what is chosen and not yet in `codes`; with a number per class, failed images are replaced."""
     while True:
-        failed = {p for p, row in rows.items() if row["error_code"]} if listed.per_class else set()
+        failed = {p for p, code in codes.items() if code} if listed.per_class else set()
         chosen = choose(listed.records, listed.per_class, listed.seed, failed)
-        missing = [position for position in chosen if position not in rows]
+        missing = [position for position in chosen if position not in codes]
         if not missing:
             return chosen
-        if rows and not failed:
-            words = f"{len(rows)} of {counted(len(chosen), 'image')} are done already"
-            say(f"prepare: continuing, {words}", done=len(rows), total=len(chosen))
-        _ingest(listed.records, missing, task, place, work, rows, shards)
+        if codes and not failed:
+            words = f"{len(codes)} of {counted(len(chosen), 'image')} are done already"
+            say(f"prepare: continuing, {words}", done=len(codes), total=len(chosen))
+        _ingest(listed.records, missing, task, place, work, codes, shards)
 
 
 def _ingest(
@@ -216,7 +244,7 @@ def _ingest(
     task: partial[IngestTask],
     place: Workplace,
     work: Path,
-    rows: dict[int, dict[str, Any]],
+    codes: dict[int, str],
     shards: dict[int, Path],
 ) -> None:
     tasks = [task(records[position].path) for position in positions]
@@ -227,7 +255,7 @@ def _ingest(
     def flush() -> None:
         if finished:
             path = write_shard(work, finished)
-            rows.update({position: row for position, (row, _) in finished.items()})
+            codes.update({position: row["error_code"] for position, (row, _) in finished.items()})
             shards.update({p: path for p, (_, image) in finished.items() if image is not None})
             finished.clear()
 
@@ -290,6 +318,7 @@ def _grouped(samples: pd.DataFrame, place: Workplace) -> pd.DataFrame:
 def _write_truth(listed: Sources, path: Path, samples: pd.DataFrame, size: int) -> None:
     """Boxes and masks of images that are used, beside the cache to come; an unreadable mask is named."""
     ids = samples.loc[samples["status"] == "ok", "image_id"]
+    parts = _parts(samples)
     if listed.boxes is not None and listed.boxes["image_id"].isin(ids).any():
         write_boxes(path, listed.boxes[listed.boxes["image_id"].isin(ids)].reset_index(drop=True))
     used = [image_id for image_id in ids if image_id in listed.masks]
@@ -298,13 +327,23 @@ def _write_truth(listed: Sources, path: Path, samples: pd.DataFrame, size: int) 
         for image_id in used:
             kind, mask = listed.masks[image_id]
             try:
-                yield image_id, kind, draw_mask(mask, size)
+                yield image_id, kind, draw_mask(mask, size, parts.get(image_id, WHOLE))
             except DecodeError as error:
                 say(f"prepare: mask of {printable(image_id)}: {error}; left out", level="warning")
 
     if used:
         write_masks(path, drawn(), size)
         say(f"prepare: {counted(len(used), 'mask')} kept beside the cache", masks=len(used))
+
+
+def _parts(samples: pd.DataFrame) -> dict[str, Part]:
+    """The part of each film that its image shows, as shares of the film, where films are cut."""
+    cut = samples[samples[FRAME_COLUMNS[0]].notna()]
+    columns = [cut[name] for name in ("image_id", "width", "height", *FRAME_COLUMNS)]
+    return {
+        image_id: (x / width, y / height, wide / width, high / height)
+        for image_id, width, height, x, y, wide, high in zip(*columns, strict=True)
+    }
 
 
 def _summarise(samples: pd.DataFrame, path: Path) -> None:
@@ -327,6 +366,10 @@ def _summarise(samples: pd.DataFrame, path: Path) -> None:
             say(text, status=status, files=len(rows), codes=dict(common))
             for row in rows.to_dict("records") if is_verbose() else ():
                 detail(f"prepare: {printable(row['path'])}: {row['error_code']}: {row['error']}")
+    whole = int(used["warnings"].map(lambda some: LUNGS_NOT_FOUND in some).sum())
+    if whole:
+        words = f"{whole} of {counted(len(used), 'film')} kept whole: two lungs were not found"
+        say(f"prepare: {words}", level="warning", whole=whole)
     warned = int((used["warnings"].map(len) > 0).sum())
     if warned:
         say(f"prepare: {counted(warned, 'image')} with a warning; see the samples table", warned=warned)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from magsd_cli.artifacts.cache import FRAME_COLUMNS
 from magsd_cli.data.identity import keyed_hash
 from magsd_cli.data.layouts.listing import VIEWS, Record, class_name, readable
 from magsd_cli.errors import UsageError
@@ -81,21 +82,33 @@ def choose(records: Sequence[Record], per_class: PerClass, seed: int, failed: se
 
 
 def build_samples(
-    records: Sequence[Record], rows: Mapping[int, Row], chosen: Iterable[int], key: Callable[[], bytes]
+    records: Sequence[Record],
+    rows: Iterable[tuple[int, Row]],
+    chosen: Iterable[int],
+    key: Callable[[], bytes],
 ) -> pd.DataFrame:
     """The samples table (columns of `artifacts.cache`): a row for every record, in their order.
 
-    `rows` are the outcomes of those that were decoded; `chosen` those that are used if they are fine. `key`
-    gives the site key when a header's patient id must be hashed.
+    `rows` are the outcomes of those that were decoded, by position; `chosen` those that are used if they are
+    fine. `key` gives the site key when a header's patient id must be hashed.
     """
     import pandas as pd
 
     wanted = set(chosen)
-    table = [
-        _sample(record, rows.get(position), position in wanted, key)
-        for position, record in enumerate(records)
-    ]
-    return number_rows(pd.DataFrame(table))
+    columns: dict[str, list[Any]] = {}
+    decoded = bytearray(len(records))
+
+    def put(position: int, row: Row | None) -> None:
+        for name, value in _sample(records[position], row, position in wanted, key).items():
+            columns.setdefault(name, [None] * len(records))[position] = value
+
+    for position, row in rows:
+        put(position, row)
+        decoded[position] = True
+    for position in range(len(records)):
+        if not decoded[position]:
+            put(position, None)
+    return number_rows(pd.DataFrame(columns))
 
 
 def number_rows(samples: pd.DataFrame) -> pd.DataFrame:
@@ -136,6 +149,7 @@ def _sample(record: Record, row: Row | None, wanted: bool, key: Callable[[], byt
         "split": record.split,
         "width": row.get("width", 0),
         "height": row.get("height", 0),
+        **dict(zip(FRAME_COLUMNS, row.get("frame") or (None,) * len(FRAME_COLUMNS), strict=True)),
     }
 
 

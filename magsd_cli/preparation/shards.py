@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -53,23 +54,35 @@ def write_shard(work: Path, finished: dict[int, tuple[Row, Images | None]]) -> P
     return path
 
 
-def read_rows(work: Path) -> tuple[dict[int, Row], dict[int, Path]]:
-    """Read what is finished: the row of each position, and the shard that holds its image."""
-    rows: dict[int, Row] = {}
+def read_finished(work: Path) -> tuple[dict[int, str], dict[int, Path]]:
+    """Read what is finished: the error code of each position, and the shard that holds its image."""
+    codes: dict[int, str] = {}
     shards: dict[int, Path] = {}
     sweep_orphans(work)
     for path in sorted(work.glob("*.npz")):
         try:
             with np.load(path, allow_pickle=False) as shard:
-                found = json.loads(shard["rows"].tobytes())
+                found = _rows_in(shard)
                 positions = shard["positions"].tolist()
                 shard["images"].shape  # noqa: B018 (reads it, and so checks its checksum)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             path.unlink()
             continue
-        rows |= {int(position): row for position, row in found.items()}
+        codes |= {position: sys.intern(row["error_code"]) for position, row in found.items()}
         shards |= dict.fromkeys(positions, path)
-    return rows, shards
+    return codes, shards
+
+
+def read_rows(work: Path) -> Iterator[tuple[int, Row]]:
+    """Each finished position and its row; the rows of one shard are in memory at a time."""
+    for path in sorted(work.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as shard:
+            yield from _rows_in(shard).items()
+
+
+def _rows_in(shard: Any) -> dict[int, Row]:
+    rows: dict[str, Row] = json.loads(shard["rows"].tobytes())
+    return {int(position): row for position, row in rows.items()}
 
 
 def read_images(positions: Iterable[int], shards: dict[int, Path]) -> Iterator[Images]:

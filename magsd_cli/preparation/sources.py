@@ -11,15 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import cv2
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from magsd_cli.console import counted, say
-from magsd_cli.data.decode import check_size, read_bytes
-from magsd_cli.data.decode_error import DecodeError
-from magsd_cli.data.headers import read_header
 from magsd_cli.data.layouts import Listing, Record, read_layout
 from magsd_cli.data.layouts.listing import Outlines, left_out_in_words
 from magsd_cli.data.unicode_forms import look_alikes
@@ -179,7 +173,7 @@ def source_key(listed: Sources, settings: Preprocessing, name: str | None, view:
     drawn = {"per_class": listed.per_class, "seed": listed.seed, "view": view}
     if listed.separate:  # ids of headers change as well, which the records do not show
         drawn["separate"] = True
-    head = {"pipeline": PIPELINE, "name": name, **drawn, **asdict(settings)}
+    head = {"pipeline": PIPELINE, "name": name, **drawn, **settings.values()}
     digest.update(json.dumps(head, sort_keys=True).encode())
     for record in listed.records:
         facts = {
@@ -200,33 +194,3 @@ def _plain_name(path: Path) -> str:
     """A source's name for ids and files: letters, digits, dot, dash and underscore."""
     name = path.name if path.is_dir() else path.stem
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "xrays"
-
-
-def draw_mask(mask: Path | Outlines, size: int) -> npt.NDArray[np.uint8]:
-    """A mask as uint8 [size,size], 0 or 255. Raises `DecodeError` when its picture cannot be read.
-
-    The mask covers the whole image, so it is stretched to the square as the image is.
-    """
-    if isinstance(mask, Outlines):
-        return _fill(mask, size)
-    data = read_bytes(mask)
-    header = read_header(data)
-    check_size(header.width, header.height)
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if picture is None:
-        raise DecodeError("corrupt", "the mask cannot be decoded")
-    on = (picture > picture.max() // 2).astype(np.uint8) * 255
-    resized = cv2.resize(on, (size, size), interpolation=cv2.INTER_AREA)
-    return np.where(resized > 127, 255, 0).astype(np.uint8)
-
-
-def _fill(outlines: Outlines, size: int) -> npt.NDArray[np.uint8]:
-    if outlines.width <= 0 or outlines.height <= 0:
-        raise DecodeError("corrupt", "the outlines name no frame")
-    mask = np.zeros((size, size), np.uint8)
-    scale = np.array([size / outlines.width, size / outlines.height])
-    for polygon in outlines.polygons:
-        corners = np.round(np.array(polygon) * scale).clip(-size, 2 * size).astype(np.int32)
-        if len(corners) >= 3:
-            cv2.fillPoly(mask, [corners], 255)
-    return mask

@@ -6,12 +6,10 @@ import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from magsd_cli.console import say
 from magsd_cli.data.identity import keyed_hash
 from magsd_cli.data.ingest import Ingested, IngestTask, ingest
-from magsd_cli.errors import DeviceError
 from magsd_cli.preparation.duplicates import BLOCK, Packed, Pairs, compare_rows
 from magsd_cli.preparation.shards import images_of_shard
 from magsd_cli.runtime.cluster import RETRIES, connected, in_order, task_result
@@ -62,9 +60,6 @@ def on_cluster(address: str, site_key: Callable[[], bytes]) -> Iterator[Workplac
                 if not isinstance(outcome, ray.exceptions.RayError):
                     yield outcome
                     continue
-                if not ray.is_initialized() or not any(node["Alive"] for node in _nodes(ray)):
-                    words = "is gone; run it again to continue, with or without --cluster"
-                    raise DeviceError(f"--cluster {address}: {words}") from outcome
                 yield from here(1).read(shard)
 
         def compare(packed: Packed, most: int) -> Pairs:
@@ -94,13 +89,6 @@ def _with_hashed_ids(outcome: Ingested, site_key: bytes) -> Ingested:
         name: keyed_hash(getattr(outcome.meta, name), lambda: site_key) for name in ("patient_id", "exam_id")
     }
     return replace(outcome, meta=replace(outcome.meta, **hashed), ids_are_hashed=True)
-
-
-def _nodes(ray: Any) -> list[Any]:
-    try:
-        return list(ray.nodes())
-    except Exception:  # Ray raises what it likes where its head is gone
-        return []
 
 
 def _crashed(_task: IngestTask, crash: Crash) -> Ingested:

@@ -30,6 +30,7 @@ from magsd_cli.render.document import (
     text_table,
 )
 from magsd_cli.report.sections.summary import CARD, cautions
+from magsd_cli.settings import Lungs
 
 ITEMS = Path(__file__).with_name("checklists.csv")
 NOT_REPORTED = "not reported"
@@ -120,6 +121,13 @@ def describe_card(facts: Facts) -> Document:
     return model_card(run.path.name, sentences, cautions(facts))
 
 
+_CUT = {
+    Lungs.none: "Gray",
+    Lungs.crop: "Gray, cut to the box around both lungs (where two are found)",
+    Lungs.mask: "Gray, cut to both lungs, black beside them (where two are found)",
+}
+
+
 def _design(run: Run) -> dict[str, str]:
     made = run.preprocessing
     classes = ", ".join(run.classes)
@@ -142,7 +150,7 @@ def _design(run: Run) -> dict[str, str]:
         "its labels is not known to magsd. Tested images are labelled in the same way.",
         "predictors": "All pixels of one image; no clinical facts. None was chosen beforehand.",
         "no_reader": "None: the network gets pixels alone.",
-        "preparation": f"Gray, {made.size} px square, "
+        "preparation": f"{_CUT[made.lungs]}, {made.size} px square, "
         + (f"CLAHE (clip limit {made.clip_limit:g}, {made.tiles} tiles)" if made.clahe else "no CLAHE")
         + ", then each image to mean 0 and standard deviation 1; the same for every image. Files that "
         "cannot be read, or are no chest radiograph by their header, are left out.",

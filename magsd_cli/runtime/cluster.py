@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -14,6 +16,9 @@ from magsd_cli.console import KEEP_STATE_VARIABLE, OFFLINE_VARIABLE
 from magsd_cli.errors import DeviceError, UsageError
 
 RETRIES = 3
+PATIENCE = 5.0  # seconds between two looks at the cluster while a task is awaited
+LOOKS = 3  # in vain, and the cluster is gone
+GONE = "--cluster: the Ray cluster is gone; run it again to continue, with or without --cluster"
 Item = TypeVar("Item")
 
 
@@ -71,18 +76,48 @@ def in_order(
 ) -> Generator[tuple[Item, Any], None, None]:
     """Each of `items` with what the task that `submit` starts for it returned, in order, some tasks ahead.
 
-    Where a task failed for good the `RayError` stands in place of its result.
+    Where a task failed for good the `RayError` stands in place of its result. Raises `DeviceError` where the
+    cluster is gone.
     """
     waiting, window = iter(items), 4 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     under_way = deque((item, submit(item)) for item in islice(waiting, window))
     while under_way:
         item, reference = under_way.popleft()
         try:
-            outcome = ray.get(reference)
+            outcome = _awaited(ray, reference)
         except ray.exceptions.RayError as error:
+            if not is_there(ray):
+                raise DeviceError(GONE) from error
             outcome = error
         yield item, outcome
         under_way += ((following, submit(following)) for following in islice(waiting, 1))
+
+
+def _awaited(ray: Any, reference: Any) -> Any:
+    """Return a task's result; meanwhile ask now and then whether the cluster is still there.
+
+    A minute after its head is gone Ray would end this process without a word.
+    """
+    while True:
+        try:
+            return ray.get(reference, timeout=PATIENCE)
+        except ray.exceptions.GetTimeoutError:
+            if not is_there(ray):
+                raise DeviceError(GONE) from None
+
+
+def is_there(ray: Any) -> bool:
+    """Return whether the cluster's head still answers; True where its address is not known (ray://)."""
+    try:
+        host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
+        place = (host.strip("[]"), int(port))
+    except (AttributeError, ValueError, RuntimeError):
+        return bool(ray.is_initialized())
+    for _ in range(LOOKS):
+        with suppress(OSError), socket.create_connection(place, timeout=PATIENCE):
+            return True
+        time.sleep(PATIENCE)
+    return False
 
 
 def task_result(ray: Any, reference: Any, what: str) -> Any:
@@ -90,7 +125,7 @@ def task_result(ray: Any, reference: Any, what: str) -> Any:
     message.
     """
     try:
-        return ray.get(reference)
+        return _awaited(ray, reference)
     except ray.exceptions.RayError as error:
         reason = str(error).partition("\n")[0]
         raise DeviceError(

@@ -18,6 +18,7 @@ from magsd_cli.artifacts.runs import (
     recipe_path,
     run_file,
 )
+from magsd_cli.artifacts.sealed.parts import part_files, problems_of_parts
 from magsd_cli.artifacts.tables import LOCALIZATION, OUT_OF_FOLD, PREDICTION, read_table
 from magsd_cli.console import counted, noted, say
 from magsd_cli.errors import ArtifactError
@@ -68,6 +69,8 @@ def _run_problems(path: Path, verdict: Verdict) -> list[str]:
     parts = (run_file(path), recipe_path(path), folds_path(path), metrics_path(path))
     if not problems and any(part.exists() for part in parts):
         problems += missing_from(open_run(path))
+    for folder in sorted({file.parent for file in verdict.whole if part_files(file.parent)}):
+        problems += problems_of_parts(folder)
     return problems
 
 

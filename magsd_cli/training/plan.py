@@ -153,6 +153,11 @@ def check_fit(recipe: Recipe, cache: Cache) -> None:
             f"{cache.path}: was made with clahe={made.clahe}, image.clahe={image.clahe} is asked for; "
             f"make one with `magsd prepare {option}`"
         )
+    if image.lungs not in (None, made.lungs.value):
+        raise ArtifactError(
+            f"{cache.path}: was made with lungs={made.lungs}, image.lungs={image.lungs} is asked for; "
+            f"make one with `magsd prepare --lungs {image.lungs}`"
+        )
     for key in ("clip_limit", "tiles") if made.clahe else ():
         asked, has = getattr(image, key), getattr(made, key)
         if asked is not None and asked != has:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from magsd_cli.artifacts.tables import (
     table_schema,
     write_table,
 )
-from magsd_cli.errors import ArtifactError, OutputError
+from magsd_cli.errors import ArtifactError
 
 HEAD = {"classes": ["a", "b|`<script>"], "model_sha256": "f" * 64, "recipe": {"seed": 0}}
 
@@ -186,16 +185,6 @@ def test_a_name_that_imitates_the_seal_is_refused() -> None:
     imitation = "magsd-seal-sha256-" + "0" * 64
     with pytest.raises(ArtifactError, match="imitates"):
         table_bytes(_table(_ok("x")), PREDICTION, HEAD | {"model": imitation})
-
-
-def test_bytes_go_to_a_stream_and_a_closed_pipe_is_an_output_error() -> None:
-    stream = io.BytesIO()
-    write_table(_table(_ok("x")), stream, PREDICTION, HEAD)
-    assert pq.read_table(io.BytesIO(stream.getvalue())).num_rows == 1
-    read, write = os.pipe()
-    os.close(read)
-    with pytest.raises(OutputError, match="Broken pipe"), os.fdopen(write, "wb", buffering=0) as pipe:
-        write_table(_table(_ok("x")), pipe, PREDICTION, HEAD)
 
 
 def test_the_localization_table_has_the_prediction_columns_first() -> None:

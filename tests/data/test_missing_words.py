@@ -46,7 +46,7 @@ def test_a_dicom_header_with_such_an_id_has_no_patient(word: str) -> None:
         1: {"error_code": "", "patient_id": "7"},
     }
     records = [Record(path=Path("/x") / name, image_id=name, label="A") for name in "ab"]
-    frame = build_samples(records, rows, [0, 1], lambda: b"k" * 32)
+    frame = build_samples(records, rows.items(), [0, 1], lambda: b"k" * 32)
     assert list(frame["exam_id"]) == ["", ""]
     assert frame["patient_id"][0] == ""
     assert frame["patient_id"][1].startswith("h-")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from magsd_cli.errors import UsageError
-from magsd_cli.inference.inputs import list_inputs, read_list
+from magsd_cli.inference import inputs
+from magsd_cli.inference.inputs import Inputs, list_inputs, read_list
 from magsd_cli.settings import REPORT_MARK
 
 
@@ -133,8 +134,8 @@ def test_a_file_named_again_is_counted(tmp_path: Path, capsys: pytest.CaptureFix
     list_inputs([tmp_path, tmp_path])
     err = capsys.readouterr().err.splitlines()
     assert err == [
-        "1 file was named twice; it has one row",
-        "2 files were named more than once; each has one row",
+        "left out: 1 input that had been reached before; each file has one row",
+        "left out: 2 inputs that had been reached before; each file has one row",
     ]
 
 
@@ -153,12 +154,12 @@ def test_a_list_names_paths_from_its_own_folder(
     data: bytes, null: bool, names: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "list.txt").write_bytes(data)
-    assert read_list(tmp_path / "list.txt", null) == [tmp_path / name for name in names]
+    assert list(read_list(tmp_path / "list.txt", null)) == [tmp_path / name for name in names]
 
 
 def test_absolute_paths_of_a_list_stay(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("/films/a.png\n")
-    assert read_list(tmp_path / "list.txt") == [Path("/films/a.png")]
+    assert list(read_list(tmp_path / "list.txt")) == [Path("/films/a.png")]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_a_list_that_cannot_be_read(data: bytes | None, words: str, tmp_path: Pa
     if data is not None:
         (tmp_path / "list.txt").write_bytes(data)
     with pytest.raises(UsageError, match=words):
-        read_list(tmp_path / "list.txt")
+        list(read_list(tmp_path / "list.txt"))
 
 
 def test_the_order_is_by_the_parts_of_a_path(tmp_path: Path) -> None:
@@ -190,3 +191,13 @@ def test_the_order_is_by_the_parts_of_a_path(tmp_path: Path) -> None:
     found = list_inputs([tmp_path])
     assert found == sorted(found, key=lambda path: [os.fsencode(part) for part in path.parts])
     assert len(found) == 10  # with the folder b.png, which has a row
+
+
+def test_files_beyond_the_first_are_listed_as_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "AHEAD", 2)
+    given = iter([Path(f"{number}") for number in range(9)])
+    found = Inputs(given)
+    assert found.total is None
+    assert next(given) == Path("3")
+    assert list(found) == [Path(f"{number}") for number in (0, 1, 2, 4, 5, 6, 7, 8)]
+    assert Inputs([Path("0"), Path("1")]).total == 2

@@ -89,7 +89,7 @@ def test_a_list_names_inputs(made: Path, new: Path, tmp_path: Path, capsys: Any)
     names = ["1.png", "missing.png", "0.png", "2.png", "2b.png", "3.png", "4.png", "notes.txt"]
     assert [Path(row["path"]).name for row in rows] == names
     assert [row["status"] for row in rows] == ["ok", "error", "ok", "ok", "error", "ok", "ok", "error"]
-    assert "2 files were named more than once; each has one row" in capsys.readouterr().err
+    assert "left out: 2 inputs that had been reached before; each file has one row" in capsys.readouterr().err
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(NoInputError, match=r"empty\.txt: no files there"):
         run([], made, files_from=tmp_path / "empty.txt", out=tmp_path / "e.parquet")

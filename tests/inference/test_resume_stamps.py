@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from magsd_cli.inference import resume
-from magsd_cli.inference.resume import read_seen, seen_path, stamps_of, write_seen
+from magsd_cli.inference.resume import read_seen, seen_key, seen_path, stamp_of, write_seen
 
 OLD = 1_000_000_000
 
@@ -30,24 +30,34 @@ def later(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
     monkeypatch.setattr(resume.time, "time_ns", lambda: now)
 
 
+def keep(out: Path, file: Path) -> None:
+    stamp = stamp_of(file)
+    assert stamp is not None
+    write_seen(out, [(seen_key(file), "a" * 64, stamp)])
+
+
+def known(out: Path, file: Path) -> bool:
+    return (seen_key(file), "a" * 64, stamp_of(file)) in list(read_seen(out))
+
+
 def test_a_file_that_nobody_touched_is_known(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
-    write_seen(out, stamps_of([file]), {file: "a" * 64})
-    assert read_seen(out, stamps_of([file])) == {file: "a" * 64}
-    assert read_seen(out, stamps_of([tmp_path / "other.png"])) == {}
+    keep(out, file)
+    assert known(out, file)
+    assert not known(out, tmp_path / "other.png")
 
 
 def test_a_file_with_other_content_and_the_same_times_is_not(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
-    write_seen(out, stamps_of([file]), {file: "a" * 64})
+    keep(out, file)
     file.write_bytes(b"another")  # as long, and its modification time is put back
     os.utime(file, (OLD, OLD))
-    assert read_seen(out, stamps_of([file])) == {}
+    assert not known(out, file)
     new = tmp_path / "new"
     new.write_bytes(b"picture")
     os.utime(new, (OLD, OLD))
     new.replace(file)
-    assert read_seen(out, stamps_of([file])) == {}
+    assert not known(out, file)
 
 
 @pytest.mark.parametrize("seconds", [0, 2, -3600])
@@ -56,23 +66,23 @@ def test_a_file_touched_just_now_or_in_the_future_has_no_stamp(
 ) -> None:
     monkeypatch.undo()
     later(monkeypatch, seconds)
-    assert stamps_of([file]) == {}
+    assert stamp_of(file) is None
 
 
 def test_what_is_no_file_has_no_stamp(file: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("nowhere")
-    strange = [tmp_path, tmp_path / "pipe", tmp_path / "link", tmp_path / "none"]
-    assert list(stamps_of([file, *strange])) == [file]
+    for name in (".", "pipe", "link", "none"):
+        assert stamp_of(tmp_path / name) is None
+    assert stamp_of(file) is not None
 
 
-def test_a_damaged_list_knows_nothing(file: Path, tmp_path: Path) -> None:
+def test_a_damaged_line_is_not_known(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
-    stamps = stamps_of([file])
-    write_seen(out, stamps, {file: "a" * 64})
+    keep(out, file)
     whole = seen_path(out).read_bytes()
     for place in range(0, len(whole), 7):
         seen_path(out).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        assert read_seen(out, stamps) == {}
+        assert list(read_seen(out)) == []
     seen_path(out).unlink()
-    assert read_seen(out, stamps) == {}
+    assert list(read_seen(out)) == []

@@ -23,6 +23,7 @@ from magsd_cli.errors import ArtifactError, NoInputError, OutputError, UsageErro
 from magsd_cli.inference import predict as stage
 from magsd_cli.inference import resume
 from magsd_cli.inference.predict import PredictOptions, predict
+from magsd_cli.inference.table import store
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_only_what_was_touched_is_read_again(site: Path, monkeypatch: pytest.Mon
         read.append(path.name)
         return path.read_bytes()
 
-    monkeypatch.setattr(resume, "read_bytes", counted)
+    monkeypatch.setattr(store, "read_bytes", counted)
     assert watch(site) == 0
     assert watch(site) == 0
     assert read == []
@@ -146,7 +147,7 @@ def test_a_folder_that_cannot_be_listed_is_no_row(site: Path, monkeypatch: pytes
         raise OSError(116, "Stale file handle")
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage.os, "scandir", stale)
+        patch.setattr(os, "scandir", stale)
         with pytest.raises(NoInputError, match="Stale file handle"):
             watch(site)
     assert not (site / "t.parquet").exists()

@@ -60,7 +60,7 @@ def test_rows_of_all_kinds() -> None:
         1: {"error_code": "truncated", "error": "cut"},
         3: {"error_code": "", "patient_id": "Jane^Doe", "sex": "F", "age": "50", "view": "PA"},
     }
-    frame = build_samples(records, rows, [0, 1, 3], lambda: b"k" * 32)
+    frame = build_samples(records, rows.items(), [0, 1, 3], lambda: b"k" * 32)
     assert list(frame["status"]) == ["ok", "error", "excluded", "ok"]
     assert list(frame["index"]) == [0, -1, -1, 1]
     assert list(frame["error_code"]) == ["", "truncated", "ct", ""]
@@ -68,13 +68,13 @@ def test_rows_of_all_kinds() -> None:
     patient = frame["patient_id"][3]
     assert patient.startswith("h-")
     assert "Jane" not in frame.to_csv()
-    again = build_samples(records, rows, [0, 1, 3], lambda: b"k" * 32)["patient_id"][3]
-    other = build_samples(records, rows, [0, 1, 3], lambda: b"l" * 32)["patient_id"][3]
+    again = build_samples(records, rows.items(), [0, 1, 3], lambda: b"k" * 32)["patient_id"][3]
+    other = build_samples(records, rows.items(), [0, 1, 3], lambda: b"l" * 32)["patient_id"][3]
     assert patient == again != other
 
 
 def test_an_anonymisers_word_is_no_patient() -> None:
     frame = build_samples(
-        [record("a")], {0: {"error_code": "", "patient_id": "Anonymous"}}, [0], lambda: b"k" * 32
+        [record("a")], [(0, {"error_code": "", "patient_id": "Anonymous"})], [0], lambda: b"k" * 32
     )
     assert frame["patient_id"][0] == ""

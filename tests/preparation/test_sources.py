@@ -10,7 +10,7 @@ import pytest
 
 from magsd_cli.data.decode_error import DecodeError
 from magsd_cli.data.layouts.listing import Outlines
-from magsd_cli.preparation.sources import draw_mask
+from magsd_cli.data.masks import draw_mask
 
 
 def test_outlines_are_stretched_to_the_square() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from magsd_cli.settings import REPORT_MARK
 
 OWN = "outputs of magsd"
-SUFFIXES = {".parquet", ".h5", ".magsd"}
+SUFFIXES = {".parquet", ".h5", ".magsd", ".lungs"}
 LOG = re.compile(r".*\.log([.-]\d+)?(\.(gz|bz2|xz|zst))?", re.IGNORECASE)
 #: A DICOM object with a result, as `predict --dicom-sr` and `localize --dicom-seg` name it.
 DICOM = re.compile(r"h-[0-9a-z]+\.(sr|seg|sc)\.[0-9a-f]{32}\.dcm")

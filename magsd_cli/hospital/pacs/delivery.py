@@ -12,9 +12,9 @@ from pathlib import Path
 from pydicom import Dataset
 
 from magsd_cli.console import say
-from magsd_cli.data.clahe import prepare_pixels
 from magsd_cli.data.decode import read_image
 from magsd_cli.data.dicom.read import read_dataset
+from magsd_cli.data.film import prepare_film
 from magsd_cli.hospital.algorithm import algorithm_of
 from magsd_cli.hospital.codes import class_codes
 from magsd_cli.hospital.pacs.dicomweb import ListedImage, Pacs
@@ -27,7 +27,7 @@ from magsd_cli.inference.engines import open_attention_engine
 from magsd_cli.inference.model import Model
 from magsd_cli.inference.resume import Row, Values
 from magsd_cli.localization.measure import evidence_of
-from magsd_cli.localization.regions import find_region
+from magsd_cli.localization.regions import find_region, lay_on_film
 from magsd_cli.settings import Map
 
 
@@ -72,13 +72,14 @@ class Delivery:
             if seg_uid(source, self._region, self._algorithm) in there:
                 continue
             pixels = read_image(files[source.sha256]).pixels
-            image = prepare_pixels(pixels, self._model.preprocessing)
-            attention = self._ask(image[None, None], self._model.folds).attention
+            film = prepare_film(pixels, self._model.preprocessing)
+            attention = self._ask(film.image[None, None], self._model.folds).attention
             if attention is None:
                 say(f"{self._model.name}: its network has no attention: no segmentations", level="warning")
                 return
             shape = (pixels.shape[0], pixels.shape[1])
-            region = find_region(attention[0], shape, self._region.threshold)
+            marked = lay_on_film(attention[0], film.frame, shape)
+            region = find_region(marked, shape, self._region.threshold)
             try:
                 yield build_seg(source, region.mask, self._region, self._algorithm)
             except SourceError:

@@ -34,9 +34,10 @@ from magsd_cli.hospital.sources import SourceError
 from magsd_cli.inference.decision import DecisionRules, in_metadata, rules_of
 from magsd_cli.inference.engines import choose_engine, precision_of, score_one_by_one
 from magsd_cli.inference.model import Model, open_model
-from magsd_cli.inference.predict import claimed, prediction_row
+from magsd_cli.inference.predict import claimed
 from magsd_cli.inference.resume import Row
 from magsd_cli.inference.scoring import FileAnswer
+from magsd_cli.inference.table.row import prediction_row
 
 MOST_IMAGES = 1000  #: of a study; more are no examination of a chest but a mistake
 IN_A_ROW = 5  #: studies that fail one after another before the PACS counts as out of order

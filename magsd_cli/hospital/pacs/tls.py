@@ -62,7 +62,7 @@ def _refuse_to_ask() -> str:
 
 
 def tls_reason(error: BaseException) -> str | None:
-    """Why a TLS connection failed, in words, from whatever requests and urllib3 made of OpenSSL's error.
+    """Say in words why a TLS connection failed, from whatever requests and urllib3 made of OpenSSL's error.
 
     None where the other side just hung up.
     """

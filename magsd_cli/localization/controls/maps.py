@@ -13,12 +13,14 @@ from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.inference.answer import Prediction
 from magsd_cli.inference.engines import AttentionEngine
 from magsd_cli.inference.model import Model
+from magsd_cli.localization.choice import BRIGHTNESS
 from magsd_cli.localization.measure import AttendedImage, Maps, candidate_maps, maps_of
+from magsd_cli.localization.regions import lay_on_film
 from magsd_cli.localization.views import View
 from magsd_cli.recipe import recipe_from_values
 from magsd_cli.settings import Map
 
-UNTRAINED, START, BRIGHTNESS = "untrained", "start", "brightness"
+UNTRAINED, START = "untrained", "start"
 CELLS = 32  # a side, of the brightness: finer, noise would settle where its maximum is
 
 
@@ -62,7 +64,9 @@ def control_maps(
     found: dict[str, Maps] = {BRIGHTNESS: dict.fromkeys(names, bright)}
     assert attended.view.image is not None
     for control, ask in engines.items():
-        found[control] = maps_of(ask(attended.view.image[None, None], attended.folds))
+        maps = maps_of(ask(attended.view.image[None, None], attended.folds))
+        frame, shape = attended.view.frame, attended.view.shape
+        found[control] = {name: lay_on_film(values, frame, shape) for name, values in maps.items()}
     return found
 
 

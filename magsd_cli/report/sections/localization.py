@@ -86,7 +86,7 @@ def localization_table(rows: Sequence[LocalizationRow]) -> Table | None:
 def _lines(words: str, measure: str, score: Score) -> list[tuple[str, ...]]:
     """A line for each control; the measure and its mean stand in the first alone."""
     mean = f"{number(measure, score['mean'])} {interval_words(score['interval95'], measure)}"
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for name, found in score["controls"].items():
         gain, p = gain_words(measure, found), _p_words(found["p_holm"])
         control = "mean severity of others" if (measure, name) == ("correlation", "constant") else SHORT[name]

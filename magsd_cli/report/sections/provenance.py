@@ -9,6 +9,7 @@ from typing import Any
 from magsd_cli.evaluation.facts import Facts, Run, precision_words
 from magsd_cli.recipe import Recipe, resolved_keys
 from magsd_cli.render.document import Block, Commands, Heading, Paragraph, not_available, text_table
+from magsd_cli.settings import Lungs
 
 
 def recipe_section(facts: Facts) -> list[Block]:
@@ -103,4 +104,6 @@ def _prepare_line(run: Run) -> str:
     words += (
         ["--clip-limit", f"{made.clip_limit:g}", "--tiles", str(made.tiles)] if made.clahe else ["--no-clahe"]
     )
+    if made.lungs != Lungs.none:  # the run has a copy of the network that cut its films
+        words += ["--lungs", made.lungs.value, "--lung-network", str(run.path / "network.lungs")]
     return shlex.join(words)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from magsd_cli.evaluation.facts import Facts
+from magsd_cli.evaluation.lung_frames import MEASURES, FrameShares
 from magsd_cli.evaluation.shortcuts import Association, Shortcut
 from magsd_cli.render.document import (
     Block,
@@ -69,7 +70,28 @@ def shortcut_section(facts: Facts) -> list[Block]:
         caption = "The same for each source: how well it is told from the others. A picture that tells its "
         caption += "source tells its class too, as far as the two go together."
         blocks.append(_table(caption, audit.by_source, audit.sources))
+    if audit.frames:
+        blocks.append(_frames(audit.frames, classes))
     return [*blocks, _association(audit.association), Paragraph(ATTENTION)]
+
+
+def _frames(frames: Sequence[FrameShares], classes: Sequence[str]) -> Table:
+    """How often two lungs were not found, and how films are cut, by class."""
+    caption = (
+        "Films cut to their lungs: on how many two lungs were not found, so that they are kept whole, in "
+        "percent, intervals over patients; and the box around the lungs, mean and standard deviation in "
+        f"percent of the film ({MEASURES[-1]}: in percent too). Classes that differ here can be told by the "
+        "crop alone."
+    )
+    rows = []
+    for name, own in zip(classes, frames, strict=True):
+        share = percent(own.whole / own.films if own.films else None, digits=1)
+        cells = ["n/a"] * len(MEASURES)
+        if own.means is not None and own.deviations is not None:
+            pairs = zip(own.means, own.deviations, strict=True)
+            cells = [f"{percent(mean, digits=1)} ± {percent(spread, digits=1)}" for mean, spread in pairs]
+        rows.append((name, str(own.films), f"{share} {interval_text(own.interval)}", *cells))
+    return Table(caption, ("class", "films", "kept whole", *MEASURES), tuple(rows))
 
 
 def _table(caption: str, shortcuts: Sequence[Shortcut], names: Sequence[str]) -> Table:

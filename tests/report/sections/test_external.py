@@ -9,6 +9,8 @@ import pytest
 from facts import some_facts
 from operating_points import decision, operating_point
 
+from magsd_cli.artifacts.sealed.parts import part_path
+from magsd_cli.artifacts.sealed.row_groups import write_rows
 from magsd_cli.artifacts.tables import IN_TRAINING_DATA, PREDICTION, read_table, write_table
 from magsd_cli.errors import ArtifactError
 from magsd_cli.evaluation.external import REFIT_NOTE, read_external
@@ -65,6 +67,24 @@ def test_the_table_is_scored_with_its_labels(tmp_path):
     assert "1 labelled images could not be read" in notes
     assert "1 labelled images are training data" in notes
     assert "1 of the scored images were referred" in notes
+
+
+def test_a_folder_of_parts_is_scored_as_one_table(tmp_path):
+    labels = _labels(tmp_path / "labels.csv", "image0.png,bright,p0", "image5.png,bright,p5")
+    whole = _predictions(tmp_path / "preds.parquet")
+    rows = read_table(whole, PREDICTION).to_pylist()
+    head = {"classes": list(CLASSES), "model_sha256": MODEL}
+    for part, some, more in ((0, rows[:4], {}), (1, rows[4:], {"parts": 2})):
+        path = part_path(tmp_path / "parts", part)
+        write_rows(some, path, PREDICTION, head | {"part": part} | more)
+    one, many = (
+        read_external(path, labels, CLASSES, MODEL).predictions for path in (whole, tmp_path / "parts")
+    )
+    assert one.image_ids == many.image_ids == ("/other/a/image0.png", "/other/b/image5.png")
+    assert (one.probabilities == many.probabilities).all()
+    part_path(tmp_path / "parts", 1).unlink()
+    with pytest.raises(ArtifactError, match="not finished"):
+        read_external(tmp_path / "parts", labels, CLASSES, MODEL)
 
 
 @pytest.mark.parametrize(

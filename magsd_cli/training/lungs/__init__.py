@@ -1,0 +1,1 @@
+"""`magsd lungs train`: the network that finds lungs."""
