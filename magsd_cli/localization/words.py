@@ -104,6 +104,11 @@ def interval_words(bounds: Sequence[float] | None, measure: str = "", signed: bo
     return interval_text(bounds, digits=2 if plain else 1, scale=1 if plain else 100, signed=signed)
 
 
+def in_order(controls: Mapping[str, Gain]) -> dict[str, Gain]:
+    """The controls from the simplest on; a summary that was read from its file has them by letters."""
+    return {name: controls[name] for name in CHANCES if name in controls}
+
+
 def gain_words(measure: str, gain: Gain) -> str:
     """Write a gain and its interval, with their signs."""
     bounds = interval_words(gain["gain_interval95"], measure, signed=True)
@@ -121,11 +126,12 @@ def sentence(kind: str, figures: KindFigures) -> str:
     main = figure_of(figures, measure)
     assert main is not None
     sign = "" if measure == "correlation" else "%"
-    answers = {control_name(kind, name): verdict(gain) for name, gain in main["controls"].items()}
+    controls = in_order(main["controls"])
+    answers = {control_name(kind, name): verdict(gain) for name, gain in controls.items()}
     words = [
         f"{number(measure, gain['mean'])}{sign} for {control_name(kind, name)} "
         f"(difference {gain_words(measure, gain)})"
-        for name, gain in main["controls"].items()
+        for name, gain in controls.items()
     ]
     text = (
         f"{KINDS[kind]}, {counted(figures['n'], 'image')} of {counted(figures['patients'], 'patient')}: "
@@ -163,7 +169,7 @@ def _further(kind: str, figures: KindFigures, measure: str, begin: str) -> str:
     answers = {verdict(gain) for gain in score["controls"].values()}
     chances = [
         f"{control_name(kind, name)} {percent(gain['mean'], digits=1)}%"
-        for name, gain in score["controls"].items()
+        for name, gain in in_order(score["controls"]).items()
     ]
     what = "better than" if answers == {"better"} else "not shown to be better than"
     return (
