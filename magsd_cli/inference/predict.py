@@ -185,8 +185,7 @@ def _settings_in_words(model: Model, engine: str, rules: DecisionRules) -> str:
     """Name the networks that answer, and how their answers are calibrated, decided and referred."""
     values: dict[str, Any] = {
         "model": model.name, "networks": len(model.folds), "engine": engine, "size": model.preprocessing.size,
-        "clahe": model.preprocessing.clahe, "temperature": rules.temperature,
-        "positive class": rules.positive,
+        "clahe": model.preprocessing.clahe, "temperature": rules.temperature, "positive": rules.positive,
         "threshold": rules.threshold if rules.positive else None, "least confidence": rules.least_confidence,
         "limit of unlikeness": rules.limit,
     }  # fmt: skip

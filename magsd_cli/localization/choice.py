@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from magsd_cli.data.film import Frame
 from magsd_cli.localization.measure import (
     BOXES,
     IOU,
@@ -29,6 +30,7 @@ GIVEN, CHOSEN, DEFAULT = "given", "chosen", "default"
 LEAST = 10  # images on which a choice may be made
 DEFAULT_THRESHOLD = 0.5
 THRESHOLDS: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(1, 20))
+BRIGHTNESS = "brightness"  # the control that is a map of the film itself
 NETWORKS = "networks"  # the source of the maps that are measured; the others are controls
 
 
@@ -93,15 +95,20 @@ def pending_image(
 ) -> PendingImage:
     """An image with truth, and how well each candidate fits it, for the networks and each control."""
     maps = {NETWORKS: attended.maps, **controls}
-    fits = {source: candidate_fits(found, known, candidates) for source, found in maps.items()}
+    frames = dict.fromkeys(maps, attended.view.frame) | {BRIGHTNESS: None}  # of the whole film
+    fits = {
+        source: candidate_fits(found, known, candidates, frames[source]) for source, found in maps.items()
+    }
     return PendingImage(attended, known, maps, fits)
 
 
-def candidate_fits(maps: Maps, known: KnownTruth, candidates: Candidates) -> Floats:
+def candidate_fits(
+    maps: Maps, known: KnownTruth, candidates: Candidates, frame: Frame | None = None
+) -> Floats:
     """How well each map, box rule and threshold fits what is known of an image: [M,R,T].
 
     The IoU that counts for the kind of truth (eq. 12); for zones the rank correlation, for lungs the share
-    inside, whatever the rule and the threshold.
+    inside, whatever the rule and the threshold. frame: the part of the film that the maps are of.
     """
     thresholds = candidates.thresholds(known.kind)
     shape = (len(candidates.rules), len(thresholds))
@@ -113,7 +120,7 @@ def candidate_fits(maps: Maps, known: KnownTruth, candidates: Candidates) -> Flo
         if known.zones is not None:
             value = zone_correlation(maps[name], known.zones)
         elif known.lungs is not None:
-            value = share_inside(maps[name], known.lungs)
+            value = share_inside(maps[name], known.lungs, frame)
         found.append(np.full(shape, value))
     return np.stack(found)
 

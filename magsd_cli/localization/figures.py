@@ -8,8 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from magsd_cli.artifacts.tables import path_text
-from magsd_cli.localization.choice import NETWORKS, Choice, PendingImage
-from magsd_cli.localization.controls.maps import BRIGHTNESS
+from magsd_cli.localization.choice import BRIGHTNESS, NETWORKS, Choice, PendingImage
 from magsd_cli.localization.scores import KindFigures, figure_of
 from magsd_cli.localization.words import MEASURES
 from magsd_cli.localization.zones import ZONES, zone_means

@@ -34,7 +34,7 @@ AUC_SIDE = 128  # pixels a side, at most, among which the pixel AUC compares
 
 @dataclass(frozen=True)
 class AttendedImage:
-    """One image with what the networks say: `maps` over the whole film, `folds` that were asked.
+    """One image with what the networks say: `maps` [h,w] over the whole film, `folds` that were asked.
 
     `unseen`: none of them was trained on the image; None where that cannot be known. `home`: the fold of the
     run's own data in which the image lies, `patient` its patient there; None for another image.

@@ -55,12 +55,17 @@ def cut(stretched: Floats, threshold: float) -> Mask:
     return np.asarray((stretched >= threshold) & (stretched > 0))
 
 
-def share_inside(attention: Floats, mask: Mask) -> float:
+def share_inside(attention: Floats, mask: Mask, frame: Frame | None = None) -> float:
     """The share of `attention` [h,w], as the network gives it, that falls into `mask` [H,W]; in 0..1.
 
-    A map without any attention has no preference: it gives the mask's share of the image.
+    frame: outside it the network saw nothing, and so there is no attention. A map without any attention has
+    no preference: it gives the mask's share of the image.
     """
     wide = np.clip(upsample(attention, (mask.shape[0], mask.shape[1])), 0, None).astype(np.float64)
+    if frame is not None:
+        shown = np.zeros_like(wide)
+        shown[frame.place] = wide[frame.place]
+        wide = shown
     total = float(wide.sum())
     return float(wide[mask].sum()) / total if np.isfinite(total) and total > 0 else float(mask.mean())
 

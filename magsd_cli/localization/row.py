@@ -111,7 +111,7 @@ def _fit(attended: AttendedImage, region: Region, known: KnownTruth, choice: Cho
         fit |= {name: found[name] for name in ("iou_box", "iou_mask", "pixel_auc")}
         fit["pointing_hit"] = bool(found["pointing"])
     if known.lungs is not None:
-        fit["lungs_inside"] = share_inside(values, known.lungs)
+        fit["lungs_inside"] = share_inside(values, known.lungs, attended.view.frame)
         fit["lungs_share"] = float(known.lungs.mean())
     if known.zones is not None:
         fit["zones"] = zone_correlation(values, known.zones)

@@ -37,6 +37,12 @@ class Frame(NamedTuple):
         """The rows and columns of the film that it is."""
         return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
 
+    def on(self, shape: tuple[int, int], other: tuple[int, int]) -> Frame:
+        """The same part of a film of another shape (H, W), to whole pixels."""
+        x, width = (round(value * other[1] / shape[1]) for value in (self.x, self.width))
+        y, height = (round(value * other[0] / shape[0]) for value in (self.y, self.height))
+        return Frame(x, y, width, height)
+
 
 @dataclass(frozen=True)
 class Lungs:

@@ -89,7 +89,7 @@ def test_a_part_is_there_before_the_next_is_scored(site: Path, monkeypatch: pyte
     assert len(lines) == 1 + 4  # what is in the part is not kept twice
     with pytest.raises(ArtifactError, match="not finished"):
         read_predictions(site / "t")
-    with pytest.raises(ArtifactError, match="1 problems"):
+    with pytest.raises(ArtifactError, match="1 problem in 1 file"):
         verify(site / "t")
 
     scored: list[str] = []
@@ -208,7 +208,7 @@ def test_what_is_missing_or_strange_is_said(site: Path) -> None:
 def test_rows_of_another_model_are_refused(site: Path) -> None:
     run(site)
     write_model_file(site / "model.magsd", HEAD | {"model_sha256": "b" * 64}, {0: tiny_onnx(1.0)})
-    with pytest.raises(ArtifactError, match="rows are of the model"):
+    with pytest.raises(ArtifactError, match="rows are from model"):
         run(site, resume=True)
     run(site, overwrite=True)
     assert {row["model_sha256"] for row in rows(site / "t")} == {"b" * 64}
@@ -224,5 +224,5 @@ def test_more_files_than_are_listed_at_once(
     assert "files as they are found with ONNX Runtime" in capsys.readouterr().err
     assert (site / "t.parquet").read_bytes() == (site / "whole.parquet").read_bytes()
     assert run(site, "t.parquet", resume=True) == 3
-    assert "9 of 10 files were scored already and unchanged" in capsys.readouterr().err
+    assert "9 of 10 files scored already and unchanged" in capsys.readouterr().err
     assert (site / "t.parquet").read_bytes() == (site / "whole.parquet").read_bytes()

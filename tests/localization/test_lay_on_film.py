@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from magsd_cli.data.film import Frame
-from magsd_cli.localization.regions import CANVAS, find_region, lay_on_film, upsample
+from magsd_cli.localization.regions import CANVAS, find_region, lay_on_film, share_inside, upsample
 
 
 @pytest.mark.parametrize("shape", [(90, 70), (512, 640), (3000, 2001)])
@@ -28,13 +28,18 @@ def test_a_place_of_the_crop_comes_back_to_its_place_on_the_film(shape: tuple[in
     assert y + box_height <= frame.y + frame.height
 
 
-def test_what_was_not_shown_has_the_least_value() -> None:
+def test_what_was_not_shown_has_the_least_value_and_no_attention() -> None:
     frame, shape = Frame(20, 10, 40, 50), (100, 100)
     attention = np.linspace(0.5, 1.0, 16, dtype=np.float32).reshape(4, 4)
     laid = lay_on_film(attention, frame, shape)
     assert laid.shape == shape
     assert laid[0, 0] == laid[99, 99] == laid[30, 70] == 0.5
     assert laid.max() == pytest.approx(1.0, abs=1e-3)
+    everything = np.zeros(shape, bool)
+    everything[frame.place] = True
+    assert share_inside(laid, everything, frame) == pytest.approx(1)
+    assert share_inside(laid, everything) < 0.5
+    assert share_inside(laid, ~everything, frame) == pytest.approx(0)
 
 
 def test_without_a_frame_nothing_changes() -> None:

@@ -79,3 +79,7 @@ def test_what_is_outside_of_a_mask_lies_in_the_frame_and_off_the_lungs() -> None
     assert (~outside).sum() < 1.35 * inside.sum()
     assert (~outside).sum() > inside.sum()
     assert 0 < WIDENED < MARGIN
+
+
+def test_a_frame_on_another_films_shape() -> None:
+    assert Frame(10, 20, 30, 40).on((100, 200), (50, 400)) == Frame(20, 10, 60, 20)

@@ -63,19 +63,19 @@ def read_parts(folder: Path) -> list[Part]:
     parts: list[Part] = []
     for number, path in enumerate(part_files(folder)):
         if path != part_path(folder, number):
-            raise ArtifactError(f"{part_path(folder, number)}: is missing; take a copy that is whole")
+            raise ArtifactError(f"{part_path(folder, number)}: is missing; restore an intact copy")
         with open_table(path, PREDICTION) as table:
             part = Part(path, table.rows, table.head)
         if part.head.get(PART) != number:
-            raise ArtifactError(f"{path}: is no part {number} of a table; take a copy that is whole")
+            raise ArtifactError(f"{path}: is no part {number} of a table; restore an intact copy")
         if parts and _shared(part.head) != _shared(parts[0].head):
             raise ArtifactError(f"{path}: is of another table than {parts[0].path.name}; keep them apart")
         parts.append(part)
     for part in parts[:-1]:
         if PARTS in part.head:
-            raise ArtifactError(f"{parts[-1].path}: is a part too many; take a copy that is whole")
+            raise ArtifactError(f"{parts[-1].path}: is a part too many; restore an intact copy")
     if parts and parts[-1].head.get(PARTS, len(parts)) != len(parts):
-        raise ArtifactError(f"{folder}: parts are missing; take a copy that is whole")
+        raise ArtifactError(f"{folder}: parts are missing; restore an intact copy")
     return parts
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from magsd_cli.localization.choice import NETWORKS, Candidates, Choice, PendingImage, choices
+from magsd_cli.data.film import Frame
+from magsd_cli.localization.choice import BRIGHTNESS, NETWORKS, Candidates, Choice, PendingImage, choices
 from magsd_cli.localization.controls.constant import (
     constant_box_fit,
     constant_boxes,
@@ -16,6 +17,7 @@ from magsd_cli.localization.controls.constant import (
 )
 from magsd_cli.localization.measure import KnownTruth, Maps, measure
 from magsd_cli.localization.regions import find_region, share_inside
+from magsd_cli.localization.views import View
 from magsd_cli.localization.zones import zone_correlation
 
 OTHERS = 20  # images whose maps make an image's shuffled control
@@ -36,7 +38,8 @@ def control_columns(
     for source in sorted(sources):
         theirs = choices(pending, candidates, source)
         for path, one in counted.items():
-            found[path] |= _named(source, _fits(one.maps[source], theirs[path], one.known))
+            frame = None if source == BRIGHTNESS else one.attended.view.frame
+            found[path] |= _named(source, _fits(one.maps[source], theirs[path], one.known, frame))
     for path, columns in _shuffled(counted, chosen).items():
         found[path] |= columns
     boxes, orders = constant_boxes(counted), usual_order(counted)
@@ -61,7 +64,9 @@ def _shuffled(
         for part in _parts(one.known):
             group = [p for p, other in counted.items() if _like(part, other.known)]
             for other in _others(path, group, counted, rng):
-                fits = _fits(counted[other].maps[NETWORKS], chosen[path], part)
+                theirs = counted[other]
+                frame = _frame_on(theirs.attended.view, one.attended.view.shape)
+                fits = _fits(theirs.maps[NETWORKS], chosen[path], part, frame)
                 for name, value in fits.items():
                     parts.setdefault(name, []).append(value)
         found[path] = _named(SHUFFLED, {name: float(np.mean(values)) for name, values in parts.items()})
@@ -82,15 +87,20 @@ def _like(part: KnownTruth, other: KnownTruth) -> bool:
     return (other.lungs if part.lungs is not None else other.zones) is not None
 
 
-def _fits(maps: Maps, choice: Choice, known: KnownTruth) -> dict[str, float]:
-    """How well maps, marked as chosen, fit all that is known of an image."""
+def _frame_on(view: View, shape: tuple[int, int]) -> Frame | None:
+    """The part of another image that its network saw, as if it were of a film of `shape` (H, W)."""
+    return None if view.frame is None else view.frame.on(view.shape, shape)
+
+
+def _fits(maps: Maps, choice: Choice, known: KnownTruth, frame: Frame | None) -> dict[str, float]:
+    """How well maps of the part `frame`, marked as chosen, fit all that is known of an image."""
     values = maps[choice.map]
     fits: dict[str, float] = {}
     if known.finding is not None:
         shape = (known.finding.mask.shape[0], known.finding.mask.shape[1])
         fits |= measure(find_region(values, shape, choice.threshold.value, choice.rule), known.finding)
     if known.lungs is not None:
-        fits["lungs"] = share_inside(values, known.lungs)
+        fits["lungs"] = share_inside(values, known.lungs, frame)
     if known.zones is not None:
         fits["zones"] = zone_correlation(values, known.zones)
     return fits

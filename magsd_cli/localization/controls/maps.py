@@ -13,12 +13,13 @@ from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.inference.answer import Prediction
 from magsd_cli.inference.engines import AttentionEngine
 from magsd_cli.inference.model import Model
+from magsd_cli.localization.choice import BRIGHTNESS
 from magsd_cli.localization.measure import AttendedImage, Maps, candidate_maps, laid_on, maps_of
 from magsd_cli.localization.views import View
 from magsd_cli.recipe import recipe_from_values
 from magsd_cli.settings import Map
 
-UNTRAINED, START, BRIGHTNESS = "untrained", "start", "brightness"
+UNTRAINED, START = "untrained", "start"
 CELLS = 32  # a side, of the brightness: finer, noise would settle where its maximum is
 
 
