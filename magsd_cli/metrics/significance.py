@@ -109,25 +109,25 @@ def estimate(repeats: Sequence[Sampled], level: float = LEVEL, bounds: Interval 
     count, mean, variance = len(values), float(values.mean()), float(values.var(ddof=1))
     shared = max(0.0, float(covariance[~np.eye(count, dtype=bool)].mean()))
     total = variance / count + shared
-    interval, p = _student(mean, total, variance / count, count, level)
+    crossed, p = _student(mean, total, variance / count, count, level)
     least, least_p = _student(mean, float(draws.mean(axis=0).var(ddof=1)), 0.0, count, level)
-    widest = Interval(min(interval.low, least.low), max(interval.high, least.high))
+    widest = Interval(min(crossed[0], least[0]), max(crossed[1], least[1]))
     return Estimate(mean, _cut(widest, bounds), max(p, least_p), math.sqrt(variance), patients)
 
 
 def _student(
     mean: float, variance: float, of_repeats: float, count: int, level: float
-) -> tuple[Interval, float]:
+) -> tuple[tuple[float, float], float]:
     """Student's interval around `mean`, and p; `of_repeats` is the part of `variance` known from `count`."""
     from scipy.special import stdtr, stdtrit  # localize compares without repeats, on hosts without SciPy too
 
     if variance <= 0:  # every repeat and every sample says the same
-        return Interval(mean, mean), float(mean == 0)
+        return (mean, mean), float(mean == 0)
     # Without a part of the repeats it is the normal distribution, to any digit shown.
     freedom = min(1e9, (count - 1) * (variance / of_repeats) ** 2) if of_repeats > 0 else 1e9
     error = math.sqrt(variance)
     half = float(stdtrit(freedom, 0.5 + level / 2)) * error
-    return Interval(mean - half, mean + half), float(2 * stdtr(freedom, -abs(mean) / error))
+    return (mean - half, mean + half), float(2 * stdtr(freedom, -abs(mean) / error))
 
 
 def _cut(interval: Interval, bounds: Interval) -> Interval:
