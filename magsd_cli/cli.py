@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -238,7 +239,7 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
 
 
 def _asks_for_json(given: list[str]) -> bool:
-    pairs = zip(given, [*given[1:], ""], strict=True)
+    pairs = pairwise(given)
     return "--log-format=json" in given or ("--log-format", "json") in pairs
 
 

@@ -166,7 +166,7 @@ def test_errors_as_json(capfd: pytest.CaptureFixture[str]) -> None:
     import json
 
     assert _run(["recipes", "show", "nowhere", "--log-format", "json"]) == 2
-    assert json.loads(capfd.readouterr().err)["level"] == "error"
+    assert json.loads(capfd.readouterr().err.splitlines()[0])["level"] == "error"
 
 
 def test_recipes_copy_never_overwrites(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from typer.main import get_command
 
 from magsd_cli.cli import _globals_first, app
-from magsd_cli.commands.options import existing_file, existing_folder
+from magsd_cli.commands.options import existing_file, existing_folder, existing_folders
 from magsd_cli.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,7 +98,7 @@ def parse(arguments: list[str]) -> None:
 @contextmanager
 def _files_of_the_reader(command: Any) -> Iterator[None]:
     """Options that refuse a file that is not there take any path: the reader has it."""
-    ours = {existing_file.__name__, existing_folder.__name__}
+    ours = {one.__name__ for one in (existing_file, existing_folder, existing_folders)}
     paths = [one for one in command.params if getattr(one.callback, "__name__", None) in ours]
     callbacks = [parameter.callback for parameter in paths]
     for parameter in paths:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from magsd_cli.commands.options import WorkersOption
+from magsd_cli.commands.options import WorkersOption, existing_folders
 
 lungs_app = typer.Typer(
     no_args_is_help=True,
@@ -17,7 +17,12 @@ lungs_app = typer.Typer(
 
 MasksOption = Annotated[
     list[Path] | None,
-    typer.Option("--masks", metavar="DIR", help="Lung masks, pictures named as their films."),
+    typer.Option(
+        "--masks",
+        metavar="DIR",
+        callback=existing_folders,
+        help="Lung masks, pictures named as their films.",
+    ),
 ]
 
 
@@ -28,7 +33,12 @@ def lungs_train(
     masks: MasksOption = None,
     tests: Annotated[
         list[Path] | None,
-        typer.Option("--test", metavar="IMAGES", help="Films with masks to measure it on, never to train."),
+        typer.Option(
+            "--test",
+            metavar="IMAGES",
+            callback=existing_folders,
+            help="Films with masks to measure it on, never to train.",
+        ),
     ] = None,
     credit: Annotated[
         str, typer.Option("--credit", help="Whose films and masks, with which licence: for the card.")

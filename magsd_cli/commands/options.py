@@ -49,6 +49,15 @@ def existing_folder(
     return value
 
 
+def existing_folders(
+    context: typer.Context, parameter: typer.CallbackParam, value: list[Path] | None
+) -> list[Path] | None:
+    """Refuse an option's folders of which one is not there, before anything heavy is loaded."""
+    for one in value or []:
+        existing_folder(context, parameter, one)
+    return value
+
+
 def _refuse_missing(parameter: typer.CallbackParam, value: Path, wrong: bool, what: str) -> None:
     option = max(parameter.opts, key=len)
     if not value.exists():

@@ -51,7 +51,7 @@ def read_external(
     Raises `ArtifactError` for a file that cannot be read, a missing column, an unknown label or probabilities
     that are none, with the row's number, and for predictions of other networks than `model_sha256`.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ArtifactError(f"--external {path}: not found; name the table of `magsd predict`, or a CSV")
     if truth is None:
         return _read_csv(path, classes)

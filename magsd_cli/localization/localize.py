@@ -185,7 +185,7 @@ def localize_files(options: LocalizeOptions) -> Localized:
             summary = _finish(request, _look(request, folder, options.device), folder, sha256)
             write_summary(folder, summary)
         else:
-            say(f"localize: {folder}: finished already, nothing left to do", folder=folder)
+            say(f"localize: {folder}: finished already, nothing is left to do", folder=folder)
     headline, *figures = in_words(summary)
     say(headline, folder=folder, **{name: summary[name] for name in ("files", "ok", "errors", "with_truth")})
     for line in figures:

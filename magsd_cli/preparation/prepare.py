@@ -137,7 +137,7 @@ def _prepare_listed(listed: Sources, options: PrepareOptions) -> tuple[Path, pd.
         sweep_orphans(folder)
         finished = _finished(work)
         if finished is not None:
-            say(f"prepare: {finished.path}: finished already, nothing left to do", cache=finished.path)
+            say(f"prepare: {finished.path}: finished already, nothing is left to do", cache=finished.path)
             return finished.path, finished.samples()
         codes, shards = read_finished(work)
         task = partial(IngestTask, preprocessing=settings, lateral=options.view == "all")

@@ -65,8 +65,11 @@ def find_lungs(images: Sequence[Path], out: Path, network: Path | None = None) -
     """Write a mask for each film with two lungs: ``out/<stem>.png``, uint8 of the film's shape, 255 is lung.
 
     The exit code: 0, or 3 where a film has none. Raises `UsageError` for two films of one name, which
-    could not be told apart, `NoInputError` where nothing was found.
+    could not be told apart, `NoInputError` where an input is missing or nothing was found.
     """
+    missing = next((path for path in images if not path.exists()), None)
+    if missing is not None:
+        raise NoInputError(f"{missing}: not found; name films or folders of films")
     lungs = open_lung_network(network or shipped())
     files = list_inputs(images, [out])
     stems = Counter(path.stem for path in files)

@@ -79,8 +79,9 @@ def test_a_name_without_glyphs_is_no_crash() -> None:
 
 
 def test_the_same_figure_gives_the_same_bytes_and_no_pyplot() -> None:
+    before = "matplotlib.pyplot" in sys.modules  # another test's
     assert confusion_figure([[1]], ["a"], "t") == confusion_figure([[1]], ["a"], "t")
-    assert "matplotlib.pyplot" not in sys.modules
+    assert ("matplotlib.pyplot" in sys.modules) == before
 
 
 NAMES = ["COVID-19", "Normal", "a class with a name that is far longer than others", "x"]

@@ -91,8 +91,8 @@ def test_a_folder_of_parts_is_scored_as_one_table(tmp_path):
     ("row", "reason"),
     [
         ("image0.png,fracture,", "row 2: its label is none of bright, dark"),
-        ("image9.png,bright,", "row 2: 'image9.png' is no image"),
-        ("age0.png,bright,", "is no image of the table"),
+        ("image9.png,bright,", "row 2: 'image9.png' is not an image"),
+        ("age0.png,bright,", "is not an image of the table"),
         ("image3.png,bright,", "nothing to score"),
         ("image0.png,bright", "row 2: 2 fields"),
     ],
@@ -107,7 +107,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, row, reason):
 def test_a_damaged_table_and_one_of_other_networks_are_refused(tmp_path):
     labels = _labels(tmp_path / "labels.csv", "image0.png,bright,")
     path = _predictions(tmp_path / "p.parquet")
-    with pytest.raises(ArtifactError, match="other networks"):
+    with pytest.raises(ArtifactError, match="networks other than"):
         read_external(path, labels, CLASSES, "b" * 64)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ArtifactError):
@@ -123,5 +123,5 @@ def test_a_table_that_it_predicted_is_scored_under_its_name(tmp_path):
     write_table(table.replace_schema_metadata(), tmp_path / "p.parquet", PREDICTION, about)
     outside = read_external(tmp_path / "p.parquet", labels, CLASSES, MODEL)
     assert outside.notes[0] == REFIT_NOTE
-    with pytest.raises(ArtifactError, match="other networks"):
+    with pytest.raises(ArtifactError, match="networks other than"):
         read_external(tmp_path / "p.parquet", labels, CLASSES, "b" * 64)
