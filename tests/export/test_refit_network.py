@@ -16,6 +16,7 @@ from tiny_run import picture, write_tiny_run
 from magsd_cli.artifacts.checkpoints import write_weights
 from magsd_cli.artifacts.model_file import (
     FOLDS_SCHEMA,
+    REFIT_SCHEMA,
     SCHEMA_VERSION,
     model_file_path,
     open_model_file,
@@ -146,8 +147,8 @@ def test_earlier_versions_read_a_file_of_folds_and_refuse_one_of_the_refit(run: 
         path = export(run=run.path, runs=run.path.parent, out=tmp_path / f"{network}.magsd", network=network)
         with zipfile.ZipFile(path) as archive:
             versions[network] = json.loads(archive.read("model.json"))["schema_version"]
-    assert versions == {Network.folds: FOLDS_SCHEMA, Network.refit: SCHEMA_VERSION}
-    assert FOLDS_SCHEMA < SCHEMA_VERSION
+    assert versions == {Network.folds: FOLDS_SCHEMA, Network.refit: REFIT_SCHEMA}
+    assert FOLDS_SCHEMA < REFIT_SCHEMA < SCHEMA_VERSION
 
 
 def test_a_file_of_another_refit_or_other_folds_is_refused(run: Run) -> None:

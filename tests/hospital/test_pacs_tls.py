@@ -124,13 +124,13 @@ def test_files_that_are_no_certificates_are_named_before_anything_is_asked(
         ({"certificate": certificate, "certificate_key": another_key}, "no certificate with its key"),
         ({"certificate": certificate, "certificate_key": locked}, "--client-key .*wants a password"),
         ({"certificate": locked_both}, "--client-cert .*wants a password"),
-        ({"certificate_key": key}, "belongs to a certificate"),
+        ({"certificate_key": key}, "needs a certificate too"),
     ]
     for options, words in cases:
         with pytest.raises(UsageError, match=words):
             run(strict_pacs, **options)
     strict_pacs.url = strict_pacs.url.replace("https:", "http:")
-    with pytest.raises(UsageError, match="says nothing over plain http"):
+    with pytest.raises(UsageError, match="has no effect over plain http"):
         run(strict_pacs, ca=ours.pem)
     assert strict_pacs.asked == []
 
@@ -141,5 +141,5 @@ def test_limits_hold_over_tls_too(pacs: FakePacs, ours: Authority) -> None:
     assert run(pacs, ca=ours.pem) == 3
     assert sorted(str(row["error_code"]) for row in rows(pacs)) == ["None", "pacs_timeout"]
     pacs.tricks[LIST, ""] = redirect
-    with pytest.raises(DeviceError, match="leads elsewhere"):
+    with pytest.raises(DeviceError, match="is a redirect"):
         run(pacs, ca=ours.pem)

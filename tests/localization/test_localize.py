@@ -164,7 +164,7 @@ def test_the_same_question_again_has_nothing_to_do(
     truth = {"boxes": new / "boxes.csv", "masks": made / "masks", "lungs": made / "lungs"}
     again = run(made, new, runs=done.parents[1], **truth)
     assert again == (done, 3)
-    assert "nothing left to do" in capsys.readouterr().err
+    assert "nothing is left to do" in capsys.readouterr().err
     assert before == {path: path.stat().st_mtime_ns for path in done.rglob("*.png")}
 
 

@@ -82,7 +82,7 @@ def test_films_are_cut_and_the_table_says_where(films: Path, capsys: pytest.Capt
     assert [(masks.masks[i] > 0).mean() > 0.35 for i in range(FILMS - 1)] == [True] * (FILMS - 1)
     assert (masks.masks[FILMS - 1] > 0).mean() < 0.2
     assert prepare(options(films, Lungs.crop))[0] == path
-    assert "nothing left to do" in capsys.readouterr().err
+    assert "nothing is left to do" in capsys.readouterr().err
 
 
 def test_each_setting_and_network_is_another_cache(films: Path) -> None:
