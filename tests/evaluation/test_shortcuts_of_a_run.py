@@ -40,8 +40,9 @@ def _audit(
     frame = frame.assign(
         image_id=[f"i{i}" for i in range(count)], path="x", sha256=[f"{i:064d}" for i in range(count)],
         status="ok", warnings=[[] for _ in range(count)], width=SIZE, height=SIZE, index=range(count),
-        **{name: list(about[name]) for name in about if name in (*SAMPLE_COLUMNS, *FRAME_COLUMNS)},
     )  # fmt: skip
+    given = [name for name in about if name in (*SAMPLE_COLUMNS, *FRAME_COLUMNS)]
+    frame = frame.assign(**{name: list(about[name]) for name in given})
     pixels = np.stack(images)[:, None]
     cache = open_cache(write_cache(folder, "audit", frame, [pixels], CLASSES, how))
     truth = np.array([CLASSES.index(label) for label in frame["label"]])

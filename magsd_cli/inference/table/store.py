@@ -187,6 +187,7 @@ class RowStore:
     def begin(self) -> None:
         """Open the journal, so that a place that cannot be written is noticed before anything is scored."""
         if self._writer is None:
+            self._close_journal()  # what was read ahead of a cut line is no longer there
             self._writer = continue_journal(self._final, self._key)
 
     def _append(self, rows: Iterable[Row]) -> list[int]:
