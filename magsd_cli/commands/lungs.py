@@ -25,6 +25,10 @@ MasksOption = Annotated[
     ),
 ]
 
+NetworkOption = Annotated[
+    Path | None, typer.Option("--network", help="A .lungs file (default: the one of the tool).")
+]
+
 
 @lungs_app.command("train")
 def lungs_train(
@@ -68,9 +72,7 @@ def lungs_check(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Folders of films.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where panel.jpg and films.csv go.")],
     masks: MasksOption = None,
-    network: Annotated[
-        Path | None, typer.Option("--network", help="A .lungs file (default: the one of the tool).")
-    ] = None,
+    network: NetworkOption = None,
     shown: Annotated[int, typer.Option("--panel", min=1, max=300, help="Films on the panel.")] = 30,
     workers: WorkersOption = None,
 ) -> int:
@@ -88,9 +90,7 @@ def lungs_check(
 def lungs_find(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Films or folders of films.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the masks go: DIR/<film>.png.")],
-    network: Annotated[
-        Path | None, typer.Option("--network", help="A .lungs file (default: the one of the tool).")
-    ] = None,
+    network: NetworkOption = None,
 ) -> int:
     """Write the lungs of films as masks, for `magsd localize --lungs DIR`.
 

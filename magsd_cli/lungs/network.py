@@ -9,7 +9,6 @@ Nothing in it executes.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import zipfile
@@ -25,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from magsd_cli.errors import ArtifactError
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.lungs.geometry import Floats, Lungs, two_lungs
 from magsd_cli.lungs.looks import BYTES, SAME, Bits, looks_of, nearest
 
@@ -117,7 +117,7 @@ def member_of(fold: int) -> str:
 
 def pack(card: Mapping[str, Any], members: Mapping[str, bytes]) -> bytes:
     """The bytes of a lung network's file: the same network gives the same bytes."""
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
+    hashes = {name: sha256_bytes(data) for name, data in members.items()}
     text = json.dumps({**card, "schema_version": SCHEMA_VERSION, "members": hashes}, indent=2, sort_keys=True)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -161,14 +161,14 @@ def unpack(data: bytes, name: str) -> LungNetwork:
             raise ArtifactError(f"{name}: was made by a later magsd; install a newer one")
         members = {member: archive.read(member) for member in card["members"]}
     for member, content in members.items():
-        if hashlib.sha256(content).hexdigest() != card["members"][member]:
+        if sha256_bytes(content) != card["members"][member]:
             raise ArtifactError(f"{name}: {member} does not match its hash (damaged); {_AGAIN}")
     networks = {fold: members[member_of(fold)] for fold in (EVERYWHERE, *range(int(card["folds"])))}
     looks = np.load(io.BytesIO(members[LOOKS]), allow_pickle=False).reshape(-1, BYTES)
     folds = np.load(io.BytesIO(members[FOLDS]), allow_pickle=False)
     return LungNetwork(
         name=str(card["name"]),
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256_bytes(data),
         card=card,
         size=int(card["size"]),
         networks=networks,

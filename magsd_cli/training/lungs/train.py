@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -20,6 +19,7 @@ from magsd_cli import __version__
 from magsd_cli.artifacts.files import lock, write_bytes, write_hashed
 from magsd_cli.console import counted, progress, say
 from magsd_cli.errors import DeviceError, DivergedError, UsageError
+from magsd_cli.hashing import sha256_bytes
 from magsd_cli.lungs.card import card_text, figure_words
 from magsd_cli.lungs.network import (
     ALL,
@@ -123,7 +123,7 @@ def _trained(
     """The weights of the networks of all folds and of all films, those that a stopped run left among them."""
     work = _work_folder(options.out)
     request = [__version__, digest, options.folds, options.steps, options.seed, folds.tolist()]
-    key = hashlib.sha256(json.dumps(request).encode()).hexdigest()[:16]
+    key = sha256_bytes(json.dumps(request).encode())[:16]
     places = {n: work / f"{key}-{member_of(n)}.safetensors" for n in (*range(options.folds), EVERYWHERE)}
     found = {n: path.read_bytes() for n, path in places.items() if path.is_file()}
     missing = [n for n in places if n not in found]
