@@ -3,9 +3,9 @@
 1. A folder of 1024x1024 PNGs to Parquet with ``magsd predict`` (ONNX Runtime, a process a core), in float32
    and int8, against the same network in a plain eager batch-1 loop (Pillow, CLAHE, torch), and against
    the limit: decoding alone plus inferring alone, each with a process a core. 2. The same folder with the
-   network of the recipe ``cpu``, one of it and five, against the same loop and limit. 3. One cold image,
-   against ``python -c "import torch, torchvision"``. 4. With ``--memory``: what all processes of one predict
-   hold after 500 and after 5,000 images, and nothing else.
+   network of the recipe ``cpu``, one of it and five (in int8 too), against the same loop and limit. 3. One
+   cold image, against ``python -c "import torch, torchvision"``. 4. With ``--memory``: what all processes of
+   one predict hold after 500 and after 5,000 images, and nothing else.
 
 Rounds are interleaved; each figure is the median of the rounds' ratios, of the wall clock and of the CPU time
 of all processes, which other load disturbs less. Start-up, measured on one image, is taken off where that is
@@ -114,6 +114,7 @@ def measure(folder: Path, given: argparse.Namespace) -> None:
     decode, infer = [sys.executable, "-c", DECODE.format(cores=CORES)], [sys.executable, "-c", INFER]
     fp32, int8 = str(folder / "model.magsd"), str(folder / "model-int8.magsd")
     small, five = str(folder / "cpu.magsd"), str(folder / "cpu-five.magsd")
+    five_int8 = str(folder / "cpu-five-int8.magsd")
     commands: dict[str, Callable[[], Seconds]] = {
         "fp32": lambda: timed(predict(folder, fp32, xrays)),
         "loop": lambda: timed([*loop, xrays, str(folder / "loop.parquet"), given.backbone]),
@@ -124,8 +125,10 @@ def measure(folder: Path, given: argparse.Namespace) -> None:
         "infer cpu alone": lambda: side_by_side([[*infer, small, str(part), "192"]] * CORES),
         "cpu": lambda: timed(predict(folder, small, xrays)),
         "cpu five": lambda: timed(predict(folder, five, xrays)),
+        "cpu five int8": lambda: timed(predict(folder, five_int8, xrays)),
         "one cpu": lambda: timed(predict(folder, small, one)),
         "one cpu five": lambda: timed(predict(folder, five, one)),
+        "one cpu five int8": lambda: timed(predict(folder, five_int8, one)),
         "one": lambda: timed(predict(folder, fp32, one)),
         "one int8": lambda: timed(predict(folder, int8, one)),
         "one loop": lambda: timed([*loop, one, str(folder / "loop.parquet"), given.backbone]),
@@ -155,6 +158,11 @@ def measure(folder: Path, given: argparse.Namespace) -> None:
         "recipe cpu, five networks, against the loop, without start-up",
         "loop - one loop",
         "cpu five - one cpu five",
+    )
+    say(
+        "recipe cpu, five networks in int8, against the loop, without start-up",
+        "loop - one loop",
+        "cpu five int8 - one cpu five int8",
     )
     say("recipe cpu, one network, against the limit", "decode alone + infer cpu alone", "cpu - one cpu")
     say("one cold image against importing torch and torchvision", "one", "import")
@@ -227,7 +235,7 @@ def draw(folder: Path, count: int, side: int) -> None:
 def export(
     folder: Path, name: str, settings: list[str], recipe_name: str = "base", networks: int = 1
 ) -> None:
-    """Model files of random networks, in float32 and (one network) in int8."""
+    """Write model files of random networks, in float32 and in int8."""
     from magsd_cli.artifacts.model_file import write_model_file
     from magsd_cli.export.onnx_network import export_network, quantize
     from magsd_cli.inference.torch_engine import as_it_predicts
@@ -246,9 +254,8 @@ def export(
         "trained_on": None,
     }  # fmt: skip
     exported = export_network(network, images[:2])
-    if networks == 1:
-        quantized = quantize(exported, images)
-        write_model_file(folder / f"{name}-int8.magsd", head | {"precision": "int8"}, {0: quantized})
+    quantized = dict.fromkeys(range(networks), quantize(exported, images))
+    write_model_file(folder / f"{name}-int8.magsd", head | {"precision": "int8"}, quantized)
     write_model_file(folder / f"{name}.magsd", head, dict.fromkeys(range(networks), exported))
 
 

@@ -31,7 +31,7 @@ from magsd_cli.method.zscore import z_score
 TOLERANCE = 1e-4
 
 #: The z-score before the first convolution and the softmax after the last layer stay in float32.
-QUANTIZED = ("Conv", "Relu", "Add", "MaxPool", "GlobalAveragePool", "AveragePool", "Gemm", "Concat")
+QUANTIZED = ("Conv", "Relu", "Clip", "Add", "MaxPool", "GlobalAveragePool", "AveragePool", "Gemm", "Concat")
 BATCH = 8
 
 
