@@ -183,12 +183,13 @@ def _all_predictions(repeats: Sequence[ComparedRun]) -> Predictions | None:
 
 
 def _mean_cost(costs: Sequence[Cost]) -> Cost | None:
-    """Return the mean cost of one repeat."""
+    """Return the mean cost of one repeat; its time is that of the repeats whose histories are there."""
     if not costs:
         return None
-    seconds = [cost.seconds for cost in costs if cost.seconds is not None]
-    mean = sum(seconds) / len(seconds) if seconds else None
-    return replace(costs[0], seconds=mean)
+    timed = [cost for cost in costs if cost.seconds is not None]
+    if not timed:
+        return costs[0]
+    return replace(timed[0], seconds=sum(cost.seconds or 0.0 for cost in timed) / len(timed))
 
 
 def _cost(results: Results) -> Cost:

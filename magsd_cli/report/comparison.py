@@ -209,7 +209,8 @@ def compare_runs(
         ]
     )
     folders = [str(results.run.path) for results in found]
-    again = Commands((shlex.join(["magsd", "report", *folders]),))
+    named_row = [] if reference is None else ["--reference", reference]
+    again = Commands((shlex.join(["magsd", "report", *folders, *named_row]),))
     blocks: list[Block] = [
         *_opening(
             found,
@@ -236,7 +237,7 @@ def _opening(found: Sequence[Results], commands: Sequence[Commands]) -> list[Blo
     recipes = [results.run.recipe for results in found]
     machines = {
         f"{session['machine']['cores']} cores ({session['machine']['processor']}), "
-        f"{', '.join(session['devices'])}"
+        f"{', '.join(dict.fromkeys(session['devices']))}"
         for results in found
         for session in (results.provenance or {}).get("sessions", [])
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from magsd_cli.console import counted
 from magsd_cli.errors import UsageError
 from magsd_cli.evaluation.comparison import ComparedRun
 from magsd_cli.metrics.intervals import DRAWS, Interval
@@ -140,7 +141,7 @@ def _caption(best: ComparedRun, others: int, by_figures: bool) -> str:
         f"Each row minus {best.title}, in percentage points, on the same images, pooled out of fold. {chosen}"
         "Two trained networks are compared where there is one run of each; methods, over patients and seeds, "
         "where there are repeats of both with the same seeds. p: two-sided, of no difference, adjusted by "
-        f"Holm for {others} comparisons. An interval without 0 speaks for a difference."
+        f"Holm for {counted(others, 'comparison')}. An interval without 0 speaks for a difference."
     )
 
 
