@@ -113,8 +113,8 @@ def _frame_of(rows: Iterable[Row]) -> pd.DataFrame:
     """The columns `KNOWN` of `rows`; text is Arrow's, which has a byte for each character and eight more."""
     import pandas as pd
 
-    parts = [pd.DataFrame({name: [row[name] for row in some] for name in KNOWN}, dtype="str")
-             for some in groups(rows, GROUP_ROWS)]  # fmt: skip
+    looked_at = (tuple(row[name] for name in KNOWN) for row in rows)
+    parts = [pd.DataFrame(some, columns=list(KNOWN), dtype="str") for some in groups(looked_at, GROUP_ROWS)]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -48,7 +48,7 @@ def test_pairs_against_a_plain_count(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_groups_are_closed() -> None:
     patients = ["a", "", "a", "b", "", ""]
     exams = ["", "e", "", "e", "", ""]
-    assert group_images([patients, exams], [(2, 4)], 6) == [0, 1, 0, 1, 0, 5]
+    assert group_images([patients, exams], [(2, 4)], 6).tolist() == [0, 1, 0, 1, 0, 5]
 
 
 def frame(**columns: list[str]) -> pd.DataFrame:
@@ -93,7 +93,7 @@ def listed(samples: pd.DataFrame) -> tuple[list[str], str]:
     hashes, patients = list(samples["perceptual_hash"]), list(samples["patient_id"])
     pairs = [(i, j) for i, j, _ in near_pairs(hashes)]
     links = [list(samples[name]) for name in ("patient_id", "exam_id", "pixels_sha256")]
-    groups = group_images(links, pairs, len(samples))
+    groups = group_images(links, pairs, len(samples)).tolist()
     unknown = sum(not (patients[i] and patients[j]) for i, j in pairs)
     across = sum(patients[i] != patients[j] for i, j in pairs if patients[i] and patients[j])
     words = f", {unknown} of unknown patients" if unknown else ""
