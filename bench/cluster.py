@@ -1,7 +1,7 @@
 """What a Ray cluster costs prepare and predict: `python bench/cluster.py [--images 2000] [--workers 1 2 4]`.
 
 The same drawn pictures are prepared and scored by one process without Ray and on a cluster on loopback, a
-node of one core for each worker. Caches, samples tables and prediction tables must have the first one's bytes.
+node of one core for each worker. Caches and tables must have the bytes of the first.
 On a machine of two cores more workers cannot be faster: what is shown is equality and overhead. The start of
 the cluster is not in the seconds; that of the driver is.
 """

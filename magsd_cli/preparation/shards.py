@@ -54,7 +54,7 @@ def write_shard(work: Path, finished: dict[int, tuple[Row, Images | None]]) -> P
 
 
 class Finished:
-    """What is finished of `count` files: the error code of each, and the shard that holds its row and image.
+    """Results of `count` files so far: the error code of each, and the shard that holds its row and image.
 
     Six bytes a file are kept in memory; the rest is in the shards of the folder `work`.
     """

@@ -61,7 +61,7 @@ def without_interrupts() -> Iterator[None]:
 
 @contextmanager
 def own_signals() -> Iterator[None]:
-    """What is called meanwhile may set handlers of SIGTERM and Ctrl-C: ours are back afterwards."""
+    """Put our handlers of SIGTERM and Ctrl-C back after a library that sets its own."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

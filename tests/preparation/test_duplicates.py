@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import cv2
+import imagehash
 import numpy as np
 import pandas as pd
 import pytest
 from pictures import noise
+from PIL import Image
 
 from magsd_cli.console import counted
 from magsd_cli.data.ingest import perceptual_hash
@@ -25,6 +27,16 @@ def test_the_same_picture_in_other_clothes() -> None:
         (0, 9),
         (7, 9),
     }
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_hash_is_imagehash_s(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rough = rng.integers(0, 256 >> seed % 6, (40 + 7 * seed, 64 + 5 * seed), dtype=np.uint8)
+    picture = rough if seed % 2 else cv2.GaussianBlur(rough, (0, 0), 3)
+    small = cv2.resize(picture, (64, 64), interpolation=cv2.INTER_AREA)
+    bits = imagehash.phash(Image.fromarray(small), hash_size=16).hash
+    assert perceptual_hash(picture) == np.packbits(bits.ravel()).tobytes().hex()
 
 
 def test_pairs_against_a_plain_count(monkeypatch: pytest.MonkeyPatch) -> None:
