@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,19 @@ def test_rows_are_made_anew_and_what_is_known_of_them_counts(monkeypatch: pytest
         assert [row["index"] for row in found] == list(range(5))
         assert {row["group_id"] for row in found} == {"g"}
         assert found[0]["warnings"] == ["w"]
+
+
+def test_python_keeps_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow has what is known of all rows: the most memory of Python's own objects hardly grows with them."""
+    monkeypatch.setattr("magsd_cli.preparation.samples.GROUP_ROWS", 200)
+    most = {}
+    for count in (1000, 1000, 4000):  # the first time imports are made as well
+        records = [record(f"{number:06}") for number in range(count)]
+        outcome: Row = {"error_code": "", "sha256": "f" * 64, "pixels_sha256": "e" * 64, "warnings": ("w",)}
+        rows = dict.fromkeys(range(count), outcome)
+        tracemalloc.start()
+        samples = table(records, rows, b"k")
+        assert sum(1 for _ in samples) == count
+        most[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (most[4000] - most[1000]) / 3000 < 300  # bytes a row; a row of Python objects takes 3,000
