@@ -3,9 +3,9 @@
 prepare, predict and train run on 1, 10 and 100 times as many drawn pictures. Flat is good: images/s must not
 fall and the peak memory must not rise with the set. Each stage is a process of its own, its start-up is in
 its time, so the smallest set looks slow; train's rate is that of its steps alone. The exponent is that of the
-time against the size, from the set before to this one, less the time of a set of four; 1 is proportional.
-The leak gate, all pairs of as many random hashes, grows with the square: it is measured apart as well, and
-its seconds are taken off prepare's before the exponent.
+CPU time (of all its processes) against the size, from the set before to this one, less that of a set of four;
+1 is proportional. The leak gate, all pairs of as many random hashes, grows with the square: it is measured
+apart as well, and its CPU time is taken off prepare's before the exponent.
 `--images 1000 --times 1 10 100 --stages prepare predict`
 goes to 100,000 different pictures (about 4 GB in the temporary folder, an hour on two idle cores).
 """
@@ -65,9 +65,9 @@ import numpy as np
 from magsd_cli.preparation.duplicates import near_pairs
 rng = np.random.default_rng(0)
 hashes = [rng.bytes(32).hex() for _ in range(int(sys.argv[1]))]
-start = time.monotonic()
+start = time.process_time()
 near_pairs(hashes)
-print(time.monotonic() - start)
+print(time.process_time() - start)
 """
 FEW = 4  # images of the first set, whose time is start-up
 STAGES = ("prepare", "predict", "train")
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     given = parser.parse_args()
     print(f"{given.images} images x {given.times}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print("stage    images   seconds  images/s  exponent   MiB at the peak of its largest process")
+    print("stage    images   seconds  images/s   CPU s  exponent   MiB at the peak of its largest process")
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.magsd"
         export(model)
@@ -96,7 +96,7 @@ def work(folder: Path, count: int, model: Path, steps: int, stages: Sequence[str
     if "prepare" in stages:
         gate = float(subprocess.run([sys.executable, "-c", GATE, str(count)], check=True, capture_output=True,
                                     text=True, cwd=ROOT).stdout)  # fmt: skip
-        print(f"gate     {count:6} {gate:9.1f}", flush=True)
+        print(f"gate     {count:6} {'':19} {gate:7.1f}", flush=True)
         show("prepare", count, [*magsd, "--runs", str(runs), "prepare", source, "--size", "64"], gate)
     if "predict" in stages:
         table = str(folder / "out.parquet")
@@ -118,11 +118,11 @@ def lay(folder: Path, count: int) -> None:
         cv2.imwrite(str(path), np.clip(picture, 0, 255).astype(np.uint8))
 
 
-_BEFORE: dict[str, list[tuple[int, float]]] = {}  # of each stage: the sets' sizes and seconds so far
+_BEFORE: dict[str, list[tuple[int, float]]] = {}  # of each stage: the sets' sizes and CPU seconds so far
 
 
 def exponent(stage: str, count: int, seconds: float) -> str:
-    """Of the time against the size, from the last set to this one."""
+    """Of the CPU time against the size, from the last set to this one."""
     known = _BEFORE.setdefault(stage, [])
     known.append((count, seconds))
     if len(known) < 3 or stage == "train":
@@ -139,18 +139,19 @@ def show(stage: str, count: int, command: list[str], apart: float = 0.0) -> None
         "import json, resource, subprocess, sys, time; start = time.monotonic(); "
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.PIPE); "
         "seconds = time.monotonic() - start; "
-        "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024; "
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        "facts = [used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]; "
         "words = [text.decode()[-400:] for text in (done.stdout, done.stderr)]; "
-        "print(json.dumps([done.returncode, seconds, peak, *words]))"
+        "print(json.dumps([done.returncode, seconds, *facts, *words]))"
     )
     command = [sys.executable, "-c", script, *command]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-    code, seconds, peak, words, errors = json.loads(done.stdout)
+    code, seconds, cpu, peak, words, errors = json.loads(done.stdout)
     if code:
         sys.exit(f"{stage}: exit {code}: {errors}")
     rate = json.loads(words)["rate"] if stage == "train" else count / seconds
-    grown = exponent(stage, count, seconds - apart)
-    print(f"{stage:8} {count:6} {seconds:9.1f} {rate:9.1f} {grown:>9}  {peak:6.0f}", flush=True)
+    grown = exponent(stage, count, cpu - apart)
+    print(f"{stage:8} {count:6} {seconds:9.1f} {rate:9.1f} {cpu:7.1f} {grown:>9}  {peak:6.0f}", flush=True)
 
 
 def export(path: Path) -> None:

@@ -31,4 +31,4 @@ def write_tiny_cache(
     frame["warnings"] = [[] for _ in range(count)]
     frame["width"] = frame["height"] = size
     frame["index"] = range(count)
-    return write_cache(folder, "tiny", frame, [images], CLASSES, Preprocessing(size=size))
+    return write_cache(folder, "tiny", frame.to_dict("records"), [images], CLASSES, Preprocessing(size=size))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from magsd_cli.artifacts.files import check_hash, hash_sidecar, hashed_path
-from magsd_cli.artifacts.tables import read_parquet, write_parquet
+from magsd_cli.artifacts.tables import GROUP_ROWS, groups, read_parquet, write_parquet_groups
 from magsd_cli.errors import ArtifactError
 from magsd_cli.settings import Lungs, Preprocessing, preprocessing_from
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 
+Row = Mapping[str, Any]
 SCHEMA_VERSION = 2
 WHOLE_SCHEMA = 1  # of a cache of whole films: versions that know no lungs read it
 SUFFIX = ".h5"
@@ -100,7 +100,7 @@ def _schema_of(settings: Preprocessing) -> int:
     return WHOLE_SCHEMA if settings.lungs == Lungs.none else SCHEMA_VERSION
 
 
-def dataset_digest(samples: pd.DataFrame, settings: Preprocessing, classes: Iterable[str]) -> str:
+def dataset_digest(samples: Iterable[Row], settings: Preprocessing, classes: Iterable[str]) -> str:
     """SHA-256 over settings, classes, and each row's content hash, label, patient, group.
 
     Ids of people count by who shares them, not by their names, which may be hashes under a site's own key.
@@ -109,29 +109,34 @@ def dataset_digest(samples: pd.DataFrame, settings: Preprocessing, classes: Iter
     head = {"schema": _schema_of(settings), "classes": list(classes), **settings.values()}
     digest.update(json.dumps(head, sort_keys=True).encode())
     columns = [name for name, counts in SAMPLE_COLUMNS.items() if counts]
-    facts = (_order(samples[name]) if name in IDS else samples[name] for name in columns)
-    for row in zip(*facts, strict=True):
-        digest.update(json.dumps([str(value) for value in row]).encode())
+    orders: dict[str, dict[str, int]] = {name: {} for name in IDS}
+    for row in samples:
+        facts = {name: row.get(name, "") for name in columns}
+        facts |= {name: _order(facts[name], numbers) for name, numbers in orders.items()}
+        digest.update(json.dumps([str(value) for value in facts.values()]).encode())
     return digest.hexdigest()
 
 
-def _order(names: Iterable[str]) -> list[int]:
-    """Number names in order of appearance, -1 for ""."""
-    numbers: dict[str, int] = {}
-    return [numbers.setdefault(name, len(numbers)) if name else -1 for name in names]
+def _order(name: str, numbers: dict[str, int]) -> int:
+    """Number a name in order of appearance, -1 for ""."""
+    return numbers.setdefault(name, len(numbers)) if name else -1
 
 
 def cache_path(
-    folder: Path, name: str, samples: pd.DataFrame, settings: Preprocessing, classes: Iterable[str]
+    folder: Path, name: str, samples: Iterable[Row], settings: Preprocessing, classes: Iterable[str]
 ) -> Path:
     """The name that a cache of this dataset gets."""
-    return folder / f"{name}-{dataset_digest(samples, settings, classes)[:8]}{SUFFIX}"
+    return _path_of(folder, name, dataset_digest(samples, settings, classes))
+
+
+def _path_of(folder: Path, name: str, digest: str) -> Path:
+    return folder / f"{name}-{digest[:8]}{SUFFIX}"
 
 
 def write_cache(
     folder: Path,
     name: str,
-    samples: pd.DataFrame,
+    samples: Iterable[Row],
     images: Iterable[npt.NDArray[np.uint8]],
     classes: tuple[str, ...],
     settings: Preprocessing,
@@ -139,22 +144,14 @@ def write_cache(
 ) -> Path:
     """Write a cache and the tables beside it; the ``.h5`` comes last: a cache that is there is complete.
 
-    `samples` has the columns of `SAMPLE_COLUMNS` (absent ones are empty); rows with index >= 0 are the
-    images, which `images` yields in that order as [B,1,S,S] batches: they are never in memory together.
-    Raises `OutputError`.
+    `samples` are rows with the keys of `SAMPLE_COLUMNS` (absent ones are empty), which are gone through
+    several times; those with index 0, 1, ... in this order are the images, which `images` yields as
+    [B,1,S,S] batches. Neither rows nor images are ever in memory together. Raises `OutputError`.
     """
-    samples = samples.assign(**{name: "" for name in SAMPLE_COLUMNS if name not in samples})
     digest = dataset_digest(samples, settings, classes)
-    path = cache_path(folder, name, samples, settings, classes)
-    write_parquet(samples_path(path), _samples_table(samples, settings))
-    used = samples[samples["index"] >= 0].sort_values("index")
-    code = {label: number for number, label in enumerate(classes)}
-    columns: dict[str, Any] = {
-        "labels": np.array([code.get(label, -1) for label in used["label"]], dtype=np.int64),
-        "image_id": list(used["image_id"]),
-        "patient_id": list(used["patient_id"]),
-        "group_id": list(used["group_id"]),
-    }
+    path = _path_of(folder, name, digest)
+    count = _write_samples(samples_path(path), samples, settings)
+    used = (row for row in samples if row["index"] >= 0)
     attributes = {
         "classes": json.dumps(list(classes)),
         "schema_version": _schema_of(settings),
@@ -162,31 +159,37 @@ def write_cache(
         "dataset_sha256": digest,
         **settings.values(),
     }
-    with hashed_path(path) as temporary:
-        _write_h5(temporary, images, len(used), settings.size, columns, attributes)
+    with hashed_path(path) as temporary, h5py.File(temporary, "w") as file:
+        _write_images(file, images, count, settings.size)
+        _write_columns(file, used, count, classes)
+        file.attrs.update(attributes)
     return path
 
 
-def _write_h5(
-    path: Path,
-    batches: Iterable[npt.NDArray[np.uint8]],
-    count: int,
-    size: int,
-    columns: dict[str, Any],
-    attributes: dict[str, Any],
-) -> None:
-    with h5py.File(path, "w") as file:
-        images = file.create_dataset("images", (count, 1, size, size), np.uint8)  # one piece, to be mapped
-        start = 0
-        for batch in batches:
-            images[start : start + len(batch)] = batch
-            start += len(batch)
-        if start != count:
-            raise ValueError(f"{count} images announced, {start} came")
+def _write_images(file: h5py.File, batches: Iterable[npt.NDArray[np.uint8]], count: int, size: int) -> None:
+    images = file.create_dataset("images", (count, 1, size, size), np.uint8)  # one piece, to be mapped
+    start = 0
+    for batch in batches:
+        images[start : start + len(batch)] = batch
+        start += len(batch)
+    if start != count:
+        raise ValueError(f"{count} images announced, {start} came")
+
+
+def _write_columns(file: h5py.File, used: Iterable[Row], count: int, classes: Sequence[str]) -> None:
+    """Write labels and ids of the images, `GROUP_ROWS` at a time."""
+    code = {label: number for number, label in enumerate(classes)}
+    start = 0
+    for some in groups(used, GROUP_ROWS):
+        columns: dict[str, Any] = {
+            "labels": np.array([code.get(row["label"], -1) for row in some], dtype=np.int64),
+            **{name: [row[name] for row in some] for name in ("image_id", "patient_id", "group_id")},
+        }
         for name, values in columns.items():
-            text = isinstance(values, list)
-            file.create_dataset(name, data=values, dtype=h5py.string_dtype() if text else None)
-        file.attrs.update(attributes)
+            kind = h5py.string_dtype() if isinstance(values, list) else np.int64
+            column = file[name] if name in file else file.create_dataset(name, (count,), kind)
+            column[start : start + len(some)] = values
+        start += len(some)
 
 
 def open_cache(path: Path) -> Cache:
@@ -288,7 +291,9 @@ def read_samples(cache: Path) -> pd.DataFrame:
     return read_parquet(samples_path(cache), AGAIN)
 
 
-def _samples_table(samples: pd.DataFrame, settings: Preprocessing) -> pa.Table:
+def _write_samples(path: Path, samples: Iterable[Row], settings: Preprocessing) -> int:
+    """Write the samples table in row groups of `GROUP_ROWS`; return how many rows are images."""
+    import pandas as pd
     import pyarrow as pa
 
     kinds = {
@@ -300,5 +305,17 @@ def _samples_table(samples: pd.DataFrame, settings: Preprocessing) -> pa.Table:
     fields = [pa.field(name, kinds.get(name, pa.string())) for name in SAMPLE_COLUMNS]
     if settings.lungs != Lungs.none:
         fields += [pa.field(name, pa.int32()) for name in FRAME_COLUMNS]
-    schema = pa.schema(fields)
-    return pa.Table.from_pandas(samples[schema.names], schema=schema, preserve_index=False)
+    schema, count = pa.schema(fields), 0
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal count
+        for some in groups(samples, GROUP_ROWS):
+            count += sum(row["index"] >= 0 for row in some)
+            columns = {
+                name: [row.get(name, "" if name in SAMPLE_COLUMNS else None) for row in some]
+                for name in schema.names
+            }
+            yield pa.Table.from_pandas(pd.DataFrame(columns), schema=schema, preserve_index=False)
+
+    write_parquet_groups(path, tables())
+    return count

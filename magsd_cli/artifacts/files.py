@@ -47,7 +47,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(final)
-        _sync_folder(final.parent)
+        sync_folder(final.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(
@@ -58,7 +58,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename durable where the file system can: the folder's own entry must reach the disk as well."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 PREDICTION, OUT_OF_FOLD, LOCALIZATION = "prediction", "out_of_fold", "localization"
 _KEY = b"magsd"
+GROUP_ROWS = 10_000  # rows of tables that are written in pieces
+Item = TypeVar("Item")
 
 #: How far a row of probabilities may be from 1, float32 rounding of many classes included.
 SUM_TOLERANCE = 1e-4
@@ -211,9 +214,35 @@ def write_parquet(path: Path, table: pa.Table | pd.DataFrame) -> None:
     """Write a plain table with page checksums, and its hash beside it. Raises `OutputError`."""
     if not isinstance(table, pa.Table):
         table = pa.Table.from_pandas(table, preserve_index=False)
+    write_parquet_groups(path, [table])
+
+
+def write_parquet_groups(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Write a plain table as `write_parquet` does, from at least one piece; each is a row group.
+
+    All have the columns of the first, whose notes the file keeps. Raises `OutputError`.
+    """
+    pieces = iter(tables)
+    first = next(pieces)
     # Arrow takes names in UTF-8 alone: it gets an open file.
-    with hashed_path(path) as temporary, temporary.open("wb") as file:
-        pq.write_table(table, file, **PARQUET)
+    with (
+        hashed_path(path) as temporary,
+        temporary.open("wb") as file,
+        pq.ParquetWriter(file, first.schema, **PARQUET) as writer,
+    ):
+        for piece in chain([first], pieces):
+            writer.write_table(piece.replace_schema_metadata(first.schema.metadata))
+
+
+def groups(rows: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """`rows` as lists of `size`, of which the last may be shorter; an empty one where there are none."""
+    source = iter(rows)
+    some = list(islice(source, size))
+    while True:
+        yield some
+        some = list(islice(source, size))
+        if not some:
+            return
 
 
 def read_parquet(path: Path, remedy: str) -> pd.DataFrame:

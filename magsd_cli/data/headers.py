@@ -53,6 +53,9 @@ def _foreign(data: bytes) -> tuple[str, str]:
     return "not_image", "not a PNG, JPEG, TIFF, BMP, WebP or DICOM file"
 
 
+_CHUNK = struct.Struct(">I4s")  # of a PNG: the length of its body, its kind
+
+
 def _read_png(data: bytes) -> ImageHeader:
     if len(data) < 33 or data[12:16] != b"IHDR":
         raise DecodeError("truncated", "the PNG ends inside its header")
@@ -62,19 +65,19 @@ def _read_png(data: bytes) -> ImageHeader:
     while True:
         if position + 12 > len(data):
             raise DecodeError("truncated", "the PNG ends before its end mark")
-        length, kind = struct.unpack(">I4s", data[position : position + 8])
-        end = position + 8 + length
-        if end + 4 > len(data):
+        length, kind = _CHUNK.unpack_from(data, position)
+        start, end = position, position + 8 + length
+        position = end + 4
+        if position > len(data):
             raise DecodeError("truncated", "the PNG ends inside a chunk")
-        body = memoryview(data)[position + 4 : end]
-        # The decoder checks the picture data's own sums; the other chunks it lets pass.
-        if kind != b"IDAT" and zlib.crc32(body) != int.from_bytes(data[end : end + 4], "big"):
+        if kind == b"IDAT":  # the decoder checks the picture data's own sums; the other chunks it lets pass
+            continue
+        body = data[start + 4 : end]
+        if zlib.crc32(body) != int.from_bytes(data[end:position], "big"):
             raise DecodeError("corrupt", "a checksum of the PNG does not match its content")
         if kind == b"IEND":
             break
-        if kind != b"IDAT":
-            chunks.setdefault(kind, bytes(body[4:]))
-        position = end + 4
+        chunks.setdefault(kind, body[4:])
     frames = struct.unpack(">I", chunks[b"acTL"][:4])[0] if len(chunks.get(b"acTL", b"")) >= 4 else 1
     significant = max(chunks[b"sBIT"]) if chunks.get(b"sBIT") else None
     return ImageHeader(

@@ -98,13 +98,16 @@ def _pixels_hash(shape: tuple[int, ...], resized: npt.NDArray[np.uint8]) -> str:
 
 
 def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> str:
-    """Hash of what uint8 [H,W] looks like, 64 hex digits: pictures that look alike differ in few bits."""
-    import cv2
-    import imagehash
-    from PIL import Image
+    """Hash of what uint8 [H,W] looks like, 64 hex digits: pictures that look alike differ in few bits.
 
-    # imagehash would shrink to this size itself, several times slower.
+    The bits are those of imagehash.phash(hash_size=16), in half its time: which of the 16 x 16 lowest
+    frequencies of the cosine transform are above their median.
+    """
+    from scipy.fftpack import dct
+
     side = 4 * HASH_SIDE
     small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
-    bits = imagehash.phash(Image.fromarray(small), hash_size=HASH_SIDE).hash
-    return np.packbits(bits.ravel()).tobytes().hex()
+    lowest = dct(dct(small, axis=0)[:HASH_SIDE], axis=1)[:, :HASH_SIDE].ravel()
+    half = len(lowest) // 2
+    middle = np.partition(lowest, (half - 1, half))[half - 1 : half + 1]
+    return np.packbits(lowest > middle.sum() / 2).tobytes().hex()

@@ -13,7 +13,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from magsd_cli.artifacts.files import lock, sweep_orphans
-from magsd_cli.artifacts.sealed.parts import is_finished, part_files, read_parts, strangers
+from magsd_cli.artifacts.sealed.parts import (
+    begin_anew,
+    complete_replacement,
+    drop_new_parts,
+    is_finished,
+    new_parts,
+    read_parts,
+    replace_parts,
+    strangers,
+)
 from magsd_cli.artifacts.site_key import site_key
 from magsd_cli.console import counted, detail, is_verbose, noted, progress, say
 from magsd_cli.errors import NoInputError, UsageError
@@ -128,6 +137,8 @@ def answer_files(
                 warn_of_empty(options.inputs, plan.store)
             rows = dict(plan.store.answers()) if keep_answers else {}
             counts = plan.store.counts(options.watch_once, None if is_verbose() else MOST_NAMED)
+            if plan.folder is not None:
+                replace_parts(plan.final)
             plan.store.finish()
             code = _conclude(counts, options.watch_once, options.out)
             return Answered(code, plan.model, plan.rules, rows)
@@ -169,15 +180,17 @@ def plan_of(options: PredictOptions, writes: bool = True) -> Iterator[Plan]:
     with ExitStack() as stack:
         final = options.out or Path(stack.enter_context(TemporaryDirectory(prefix="magsd-"))) / "table"
         known = known_rows(final, options.parts, options.keeps_rows(), options.overwrite, model.sha256, about)
-        if writes and options.parts and options.overwrite and not known.rows.count:
-            for path in reversed(part_files(final)):  # the last first: the others are no whole table
-                path.unlink()
+        if writes and options.parts:
+            if known.place == final:
+                drop_new_parts(final)
+            elif not known.rows.count:
+                begin_anew(final)
         stack.callback(known.rows.close)
         store = RowStore(final, known.key, known.rows, options.watch_once, writes)
         stack.callback(store.close)
         folder = None
         if options.parts:
-            folder = TableFolder(final, Form(model.metadata() | about), store, known.finished)
+            folder = TableFolder(known.place, Form(model.metadata() | about), store, known.finished)
         yield Plan(inputs, model, engine, rules, about, final, store, folder)
 
 
@@ -249,6 +262,8 @@ def claimed(out: Path | None) -> Iterator[None]:
             stack.enter_context(lock(out.with_name(f".{out.name}.lock")))
             sweep_orphans(out.parent)
             sweep_orphans(out)
+            sweep_orphans(new_parts(out))
+            complete_replacement(out)
         yield
 
 

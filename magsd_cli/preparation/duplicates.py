@@ -21,28 +21,33 @@ from magsd_cli.console import counted
 if TYPE_CHECKING:
     import pandas as pd
 
+    Column = Sequence[str] | pd.Series[str]
+else:
+    Column = object
 
 NEAR = 32  # bits of 256: the same exposure, however it was processed
 SAME = 8  # bits of 256: the same picture, encoded again
 BLOCK = 2048
 Packed = npt.NDArray[np.uint8]  # the bits of hashes [N, B / 8]
-
-
 Pairs = Iterable[list[tuple[int, int, int]]]
+Positions = npt.NDArray[np.int64]
 
 
 def near_pairs(
-    hashes: Sequence[str], most: int = NEAR, compare: Callable[[Packed, int], Pairs] | None = None
+    hashes: Sequence[str] | pd.Index[str],
+    most: int = NEAR,
+    compare: Callable[[Packed, int], Pairs] | None = None,
 ) -> list[tuple[int, int, int]]:
     """Pairs (i, j, bits), i < j, of hashes that differ in at most `most` bits; "" has no pair.
 
     All pairs are compared, in blocks: memory stays small, and 100,000 images take 36 s of one core. `compare`
     does the blocks elsewhere; it gives what `compare_rows` gives for each block, in order.
     """
-    known = [position for position, value in enumerate(hashes) if value]
-    packed = np.array([np.frombuffer(bytes.fromhex(hashes[p]), np.uint8) for p in known], np.uint8)
+    known = np.fromiter((position for position, value in enumerate(hashes) if value), np.int64)
+    bits_of = b"".join(bytes.fromhex(value) for value in hashes if value)
+    packed = np.frombuffer(bits_of, np.uint8).reshape(max(1, len(known)), -1)[: len(known)]
     blocks = (compare or _compare_here)(packed, most)
-    return [(known[i], known[j], bits) for found in blocks for i, j, bits in found]
+    return [(int(known[i]), int(known[j]), bits) for found in blocks for i, j, bits in found]
 
 
 def _compare_here(packed: Packed, most: int) -> Pairs:
@@ -72,32 +77,37 @@ def _signs(packed: Packed) -> npt.NDArray[np.float32]:
     return 2 * np.unpackbits(packed, axis=1).astype(np.float32) - 1
 
 
-def group_images(links: Iterable[Sequence[str]], pairs: Iterable[tuple[int, int]], count: int) -> list[int]:
+def group_images(links: Iterable[Column], pairs: Iterable[tuple[int, int]], count: int) -> Positions:
     """The group of each of `count` images: the smallest position among those linked to it, directly or not.
 
     `links` are columns [count] of names (patients, exams, content hashes): images with the same name, other
     than "", belong together; `pairs` are further links.
     """
-    parent = list(range(count))
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
+    known = np.array([*pairs], np.int64).reshape(-1, 2)
+    edges = np.concatenate([known, *map(_linked, links)]).T
+    graph = coo_array((np.ones(edges.shape[1], bool), (edges[0], edges[1])), (count, count))
+    component = connected_components(graph, directed=False)[1]
+    first = np.unique(component, return_index=True)[1]
+    groups: Positions = first[component]
+    return groups
 
-    def join(i: int, j: int) -> None:
-        low, high = sorted((root(i), root(j)))
-        parent[high] = low
 
-    for column in links:
-        first: dict[str, int] = {}
-        for position, name in enumerate(column):
-            if name:
-                join(first.setdefault(name, position), position)
-    for i, j in pairs:
-        join(i, j)
-    return [root(position) for position in range(count)]
+def _linked(column: Column) -> Positions:
+    """Each position whose name, other than "", was there before, and where it was first: int64 [L,2]."""
+    codes, names, first = _numbered(column)
+    again = (first[codes] != np.arange(len(codes))) & (names != "")[codes]
+    return np.stack([first[codes[again]], np.flatnonzero(again)], axis=1)
+
+
+def _numbered(column: Column) -> tuple[Positions, pd.Index[str], Positions]:
+    """Number the names of a column as they appear: each one's number [N], names [M], first positions [M]."""
+    import pandas as pd
+
+    codes, names = pd.factorize(pd.Series(column, dtype="str"))
+    return codes, names, np.unique(codes, return_index=True)[1]
 
 
 def guard(
@@ -111,31 +121,47 @@ def guard(
     """
     samples = samples.copy()
     used = samples.index[samples["status"] == "ok"]
-    frame = samples.loc[used]
-    alike: dict[str, list[int]] = {}
-    for position, value in enumerate(frame["perceptual_hash"]):
-        if value:
-            alike.setdefault(value, []).append(position)
-    members = list(alike.values())
-    near = near_pairs(list(alike), compare=compare)
-    notes = _exclude_conflicts(
-        samples, used, [(members[i][0], members[j][0]) for i, j, bits in near if bits <= SAME]
-    )
-    links = [list(frame[name]) for name in ("patient_id", "exam_id", "pixels_sha256", "perceptual_hash")]
-    groups = group_images(links, [(members[i][0], members[j][0]) for i, j, _ in near], len(frame))
-    samples.loc[used, "group_id"] = _name_groups(groups, frame)
-    exact = len(frame) - frame["pixels_sha256"].nunique()
-    patients = list(frame["patient_id"])
-    counts = [Counter(patients[position] for position in group) for group in members]
-    pairs, unknown, across = np.sum(
-        [(0, 0, 0), *map(_pairs_within, counts), *(_pairs_between(counts[i], counts[j]) for i, j, _ in near)],
-        axis=0,
-    ).tolist()
+
+    def column(name: str) -> pd.Series[str]:
+        """Return one at a time of what is known of the usable images: all together are not needed."""
+        chosen: pd.Series[str] = samples.loc[used, name]
+        return chosen
+
+    codes, hashes, first = _numbered(column("perceptual_hash"))
+    near = near_pairs(hashes, compare=compare)
+    notes = _exclude_conflicts(samples, used, [(first[i], first[j]) for i, j, bits in near if bits <= SAME])
+    links = map(column, ("patient_id", "exam_id", "pixels_sha256", "perceptual_hash"))
+    groups = group_images(links, [(first[i], first[j]) for i, j, _ in near], len(used))
+    samples.loc[used, "group_id"] = _name_groups(groups, column("patient_id"), column("image_id"))
+    exact = len(used) - column("pixels_sha256").nunique()
+    pairs, unknown, across = _count_pairs(codes, hashes, column("patient_id"), near)
     if pairs:
         crossing = _crossing(unknown, across)
         copies = f"{counted(exact, 'exact duplicate')} among " if exact else ""
         notes.insert(0, f"{copies}{counted(pairs, 'pair')} of near-duplicates ({crossing})")
     return samples, notes
+
+
+def _count_pairs(
+    codes: Positions,
+    hashes: pd.Index[str],
+    patients: pd.Series[str],
+    near: Sequence[tuple[int, int, int]],
+) -> tuple[int, int, int]:
+    """Count pairs of near-duplicates, those with an unknown patient, and those of two patients.
+
+    `codes` number the images' `hashes`; `near` are pairs of these numbers.
+    """
+    looked_at = (np.bincount(codes, minlength=len(hashes)) > 1) & (hashes != "")
+    looked_at[[number for i, j, _ in near for number in (i, j)]] = True
+    counts: dict[int, Counter[str]] = {int(code): Counter() for code in np.flatnonzero(looked_at)}
+    among = np.flatnonzero(looked_at[codes])
+    for code, patient in zip(codes[among].tolist(), patients.iloc[among], strict=True):
+        counts[code][patient] += 1
+    found = [_pairs_within(some) for some in counts.values()]
+    found += [_pairs_between(counts[i], counts[j]) for i, j, _ in near]
+    pairs, unknown, across = (sum(row[place] for row in found) for place in range(3))
+    return pairs, unknown, across
 
 
 def _pairs_within(patients: Counter[str]) -> tuple[int, int, int]:
@@ -159,35 +185,39 @@ def _crossing(unknown: int, across: int) -> str:
     return f"{across} across patients{words}; each group shares a fold"
 
 
-def _name_groups(groups: Sequence[int], frame: pd.DataFrame) -> list[str]:
-    sizes = np.bincount(groups, minlength=len(frame))
-    names: dict[int, str] = {}
-    for group, patient in zip(groups, frame["patient_id"], strict=True):
-        if patient:
-            names.setdefault(group, patient)
-    image_ids = list(frame["image_id"])
-    for group in set(groups):
-        if sizes[group] > 1:
-            names.setdefault(group, f"like {image_ids[group]}")
-    return [names.get(group, "") for group in groups]
+def _name_groups(groups: Positions, patients: pd.Series[str], ids: pd.Series[str]) -> pd.Series[str]:
+    known = np.flatnonzero(patients != "")
+    owner = np.full(len(ids), -1)  # of each group: the first image with a known patient
+    named, where = np.unique(groups[known], return_index=True)
+    owner[named] = known[where]
+    owners = owner[groups]
+    names: pd.Series[str] = patients.iloc[np.maximum(owners, 0)].set_axis(ids.index)
+    names[owners < 0] = ""
+    alike = np.flatnonzero((owners < 0) & (np.bincount(groups, minlength=len(ids))[groups] > 1))
+    names[names.index[alike]] = np.array([f"like {ids.iloc[first]}" for first in groups[alike]], object)
+    return names
 
 
 def _exclude_conflicts(samples: pd.DataFrame, used: pd.Index, same: Sequence[tuple[int, int]]) -> list[str]:
     """Leave out every copy of a picture with different labels: one is wrong, and which is not known."""
-    labels, ids = list(samples.loc[used, "label"]), list(samples.loc[used, "image_id"])
-    links = [list(samples.loc[used, name]) for name in ("pixels_sha256", "perceptual_hash")]
+    links = (samples.loc[used, name] for name in ("pixels_sha256", "perceptual_hash"))
     exact = group_images(links, same, len(used))
-    known: dict[int, set[str]] = {}
-    for group, label in zip(exact, labels, strict=True):
-        known.setdefault(group, set()).update({label} - {""})
-    wrong = [i for i, group in enumerate(exact) if len(known[group]) > 1]
-    if not wrong:
+    codes, labels, _ = _numbered(samples.loc[used, "label"])
+    known = labels[codes] != ""
+    apart = np.unique(exact[known] * len(labels) + codes[known])  # each group with each of its labels
+    group, different = np.unique(apart // max(1, len(labels)), return_counts=True)
+    wrong = np.flatnonzero(np.isin(exact, group[different > 1]))
+    if not len(wrong):
         return []
-    rows = [used[i] for i in wrong]
+    of_group: dict[int, set[str]] = {}
+    for i in wrong:
+        of_group.setdefault(exact[i], set()).update({labels[codes[i]]} - {""})
+    rows = used[wrong]
     samples.loc[rows, "status"] = "excluded"
     samples.loc[rows, "error_code"] = "conflicting_labels"
     samples.loc[rows, "error"] = [
-        f"the same picture is labelled {' and '.join(sorted(known[exact[i]]))}" for i in wrong
+        f"the same picture is labelled {' and '.join(sorted(of_group[exact[i]]))}" for i in wrong
     ]
-    listed = ", ".join(ids[i] for i in wrong[:6]) + (", ..." if len(wrong) > 6 else "")
+    ids = samples.loc[rows[:6], "image_id"]
+    listed = ", ".join(ids) + (", ..." if len(wrong) > 6 else "")
     return [f"{counted(len(wrong), 'image')} left out: the same picture under different labels ({listed})"]

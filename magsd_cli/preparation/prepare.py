@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +46,8 @@ from magsd_cli.preparation.dataset_recipe import (
 )
 from magsd_cli.preparation.duplicates import guard
 from magsd_cli.preparation.patient_ids import keep_header_ids_apart, odd_ids, shared_header_ids
-from magsd_cli.preparation.samples import build_samples, choose, number_rows, used_classes
-from magsd_cli.preparation.shards import (
-    done_cache,
-    images_of_shard,
-    mark_done,
-    read_finished,
-    read_images,
-    read_rows,
-    work_folder,
-    write_shard,
-)
+from magsd_cli.preparation.samples import Samples, choose, number_rows, sample_rows, used_classes
+from magsd_cli.preparation.shards import Finished, done_cache, images_of_shard, mark_done, work_folder
 from magsd_cli.preparation.sources import Sources, list_dataset, list_sources, source_key
 from magsd_cli.preparation.workplace import Workplace, here, on_cluster
 from magsd_cli.settings import Lungs, Preprocessing
@@ -98,7 +90,7 @@ def prepare(options: PrepareOptions) -> tuple[Path, int]:
     detail(f"prepare: settings: {_settings_in_words(options)}")
     path, samples = _prepare_listed(listed, options)
     if dataset is not None:
-        counts = Counter(samples.loc[samples["status"] == "ok", "label"])
+        counts = Counter(samples.loc[samples["status"] == "ok", "label"].tolist())
         words = compare_counts(dataset, counts)
         say(f"prepare: {options.recipe} against Table 1: {words}", recipe=options.recipe, used=dict(counts))
     return path, 3 if (samples["status"] == "error").any() else 0
@@ -127,7 +119,7 @@ def list_inputs_of(options: PrepareOptions) -> tuple[Sources, DatasetRecipe | No
 
 
 def _prepare_listed(listed: Sources, options: PrepareOptions) -> tuple[Path, pd.DataFrame]:
-    """The cache of what is listed, and its samples table: found finished, continued or made."""
+    """The cache of what is listed, and what is known of its samples: found finished, continued or made."""
     settings, runs = options.preprocessing, options.runs
     with noted("prepare: looking up sizes and times of the files"):
         key = source_key(listed, settings, options.name, options.view)
@@ -139,26 +131,26 @@ def _prepare_listed(listed: Sources, options: PrepareOptions) -> tuple[Path, pd.
         if finished is not None:
             say(f"prepare: {finished.path}: finished already, nothing is left to do", cache=finished.path)
             return finished.path, finished.samples()
-        codes, shards = read_finished(work)
+        done = Finished(work, len(listed.records)).read()
         task = partial(IngestTask, preprocessing=settings, lateral=options.view == "all")
         site = lru_cache(partial(site_key, runs, options.key_file))
         with _workplace(options, site) as place:
-            chosen = _ingest_all(listed, task, place, work, codes, shards)
+            chosen = _ingest_all(listed, task, place, done)
             with noted("prepare: looking for duplicates and patients in common"):
-                samples = build_samples(listed.records, read_rows(work), chosen, site)
-                samples = _grouped(_with_origins(samples, listed), place)
-        _refuse_empty(samples, listed)
-        classes, name = used_classes(samples), options.name or _cache_name(listed.names)
+                samples = Samples(lambda: sample_rows(listed.records, done.rows(), chosen, site))
+                samples.known = _grouped(_with_origins(samples.known, listed), place)
+        _refuse_empty(samples.known, listed)
+        classes, name = used_classes(samples.known), options.name or _cache_name(listed.names)
         with noted("prepare: writing the cache"):
             path = cache_path(folder, name, samples, settings, classes)
             _write_truth(listed, path, samples, settings.size)
             if settings.lungs != Lungs.none:
                 write_hashed(cache_lungs_path(path), lung_network_of(settings).data)
-            images = read_images((i for i, status in enumerate(samples["status"]) if status == "ok"), shards)
+            images = done.images(np.flatnonzero(samples.known["status"] == "ok"))
             path = write_cache(folder, name, samples, images, classes, settings, source_digest=key)
-            mark_done(work, path)
-    _summarise(samples, path)
-    return path, samples
+        _summarise(samples, path)
+        mark_done(work, path)
+    return path, samples.known
 
 
 def _settings_in_words(options: PrepareOptions) -> str:
@@ -218,24 +210,19 @@ def _finished(work: Path) -> Cache | None:
 
 
 def _ingest_all(
-    listed: Sources,
-    task: partial[IngestTask],
-    place: Workplace,
-    work: Path,
-    codes: dict[int, str],
-    shards: dict[int, Path],
-) -> list[int]:
-    """Decode what is chosen and not yet in `codes`; with a number per class, failed images are replaced."""
+    listed: Sources, task: partial[IngestTask], place: Workplace, done: Finished
+) -> Sequence[int]:
+    """Decode what is chosen and not yet `done`; with a number per class, failed images are replaced."""
     while True:
-        failed = {p for p, code in codes.items() if code} if listed.per_class else set()
+        failed = done.failed() if listed.per_class else set()
         chosen = choose(listed.records, listed.per_class, listed.seed, failed)
-        missing = [position for position in chosen if position not in codes]
+        missing = [position for position in chosen if position not in done]
         if not missing:
             return chosen
-        if codes and not failed:
-            words = f"{len(codes)} of {counted(len(chosen), 'image')} are done already"
-            say(f"prepare: continuing, {words}", done=len(codes), total=len(chosen))
-        _ingest(listed.records, missing, task, place, work, codes, shards)
+        if len(done) and not failed:
+            words = f"{len(done)} of {counted(len(chosen), 'image')} are done already"
+            say(f"prepare: continuing, {words}", done=len(done), total=len(chosen))
+        _ingest(listed.records, missing, task, place, done)
 
 
 def _ingest(
@@ -243,31 +230,28 @@ def _ingest(
     positions: Sequence[int],
     task: partial[IngestTask],
     place: Workplace,
-    work: Path,
-    codes: dict[int, str],
-    shards: dict[int, Path],
+    finished: Finished,
 ) -> None:
-    tasks = [task(records[position].path) for position in positions]
-    batch = images_of_shard(task.keywords["preprocessing"].size)
-    finished: dict[int, tuple[dict[str, Any], npt.NDArray[np.uint8] | None]] = {}
+    size = task.keywords["preprocessing"].size
+    tasks = (task(records[position].path) for position in positions)
+    batch = images_of_shard(size)
+    shard: dict[int, tuple[dict[str, Any], npt.NDArray[np.uint8] | None]] = {}
     start = time.perf_counter()
 
     def flush() -> None:
-        if finished:
-            path = write_shard(work, finished)
-            codes.update({position: row["error_code"] for position, (row, _) in finished.items()})
-            shards.update({p: path for p, (_, image) in finished.items() if image is not None})
-            finished.clear()
+        if shard:
+            finished.write(shard)
+            shard.clear()
 
     with progress("prepare", len(positions), "files") as bar:
-        results, done = place.read(tasks), 0
+        results, done = place.read(tasks, len(positions), size), 0
         try:
             for some in results:
                 for outcome in some:
-                    finished[positions[done]] = _row(outcome)
+                    shard[positions[done]] = _row(outcome)
                     done += 1
                 bar.update(len(some), f"{done / (time.perf_counter() - start):.0f} images/s")
-                if len(finished) >= batch:
+                if len(shard) >= batch:
                     flush()
         finally:
             results.close()
@@ -315,13 +299,13 @@ def _grouped(samples: pd.DataFrame, place: Workplace) -> pd.DataFrame:
     return number_rows(samples)
 
 
-def _write_truth(listed: Sources, path: Path, samples: pd.DataFrame, size: int) -> None:
+def _write_truth(listed: Sources, path: Path, samples: Samples, size: int) -> None:
     """Boxes and masks of images that are used, beside the cache to come; an unreadable mask is named."""
-    ids = samples.loc[samples["status"] == "ok", "image_id"]
-    parts = _parts(samples)
+    ids = samples.known.loc[samples.known["status"] == "ok", "image_id"]
     if listed.boxes is not None and listed.boxes["image_id"].isin(ids).any():
         write_boxes(path, listed.boxes[listed.boxes["image_id"].isin(ids)].reset_index(drop=True))
-    used = [image_id for image_id in ids if image_id in listed.masks]
+    used = [image_id for image_id in ids if image_id in listed.masks] if listed.masks else []
+    parts = _parts(samples) if used else {}
 
     def drawn() -> Iterator[tuple[str, str, npt.NDArray[np.uint8]]]:
         for image_id in used:
@@ -336,47 +320,57 @@ def _write_truth(listed: Sources, path: Path, samples: pd.DataFrame, size: int) 
         say(f"prepare: {counted(len(used), 'mask')} kept beside the cache", masks=len(used))
 
 
-def _parts(samples: pd.DataFrame) -> dict[str, Part]:
+def _parts(samples: Samples) -> dict[str, Part]:
     """The part of each film that its image shows, as shares of the film, where films are cut."""
-    cut = samples[samples[FRAME_COLUMNS[0]].notna()]
-    columns = [cut[name] for name in ("image_id", "width", "height", *FRAME_COLUMNS)]
+    names = ("width", "height", *FRAME_COLUMNS)
+    cut = ((row["image_id"], *(row[name] for name in names)) for row in samples)
     return {
         image_id: (x / width, y / height, wide / width, high / height)
-        for image_id, width, height, x, y, wide, high in zip(*columns, strict=True)
+        for image_id, width, height, x, y, wide, high in cut
+        if x is not None
     }
 
 
-def _summarise(samples: pd.DataFrame, path: Path) -> None:
-    used = samples[samples["status"] == "ok"]
-    counts = ", ".join(
-        f"{label or 'unlabelled'} {count}" for label, count in sorted(Counter(used["label"]).items())
-    )
-    labels = {str(label): count for label, count in Counter(used["label"]).items()}
+def _summarise(samples: Samples, path: Path) -> None:
+    known = samples.known
+    used = known[known["status"] == "ok"]
+    labels = Counter(used["label"].tolist())
+    counts = ", ".join(f"{label or 'unlabelled'} {count}" for label, count in sorted(labels.items()))
     words = f"{counted(len(used), 'image')} used ({counts})"
-    say(f"prepare: {path}: {words}", cache=path, images=len(used), labels=labels)
+    say(f"prepare: {path}: {words}", cache=path, images=len(used), labels=dict(labels))
     for status in ("excluded", "error"):
-        rows = samples[samples["status"] == status]
-        if len(rows):
-            common = Counter(rows["error_code"]).most_common()
-            codes = ", ".join(f"{code} {count}" for code, count in common)
-            first = rows.iloc[0]
-            reason = f"{printable(first['path'])}: {first['error']}"
-            word = "left out" if status == "excluded" else "with an error"
-            text = f"prepare: {counted(len(rows), 'file')} {word}: {codes}; first: {reason}"
-            say(text, status=status, files=len(rows), codes=dict(common))
-            for row in rows.to_dict("records") if is_verbose() else ():
-                detail(f"prepare: {printable(row['path'])}: {row['error_code']}: {row['error']}")
-    whole = int(used["warnings"].map(lambda some: LUNGS_NOT_FOUND in some).sum())
+        _say_unused(samples, status)
+    warned = whole = 0
+    for row in samples:
+        if row["status"] == "ok":
+            warned += bool(row["warnings"])
+            whole += LUNGS_NOT_FOUND in row["warnings"]
     if whole:
         words = f"{whole} of {counted(len(used), 'film')} kept whole: two lungs were not found"
         say(f"prepare: {words}", level="warning", whole=whole)
-    warned = int((used["warnings"].map(len) > 0).sum())
     if warned:
         say(f"prepare: {counted(warned, 'image')} with a warning; see the samples table", warned=warned)
     unknown = int((used["patient_id"] == "").sum())
     if unknown:
         words = f"{counted(unknown, 'image')} without a known patient"
         say(f"prepare: {words}: folds cannot keep those patients together", unknown_patients=unknown)
+
+
+def _say_unused(samples: Samples, status: str) -> None:
+    """Say how many files have this status, by code, and the first; with --verbose each of them."""
+    codes = Counter(samples.known.loc[samples.known["status"] == status, "error_code"].tolist())
+    if not codes:
+        return
+    rows = (row for row in samples if row["status"] == status)
+    first = next(rows)
+    common = codes.most_common()
+    reason = f"{printable(first['path'])}: {first['error']}"
+    word = "left out" if status == "excluded" else "with an error"
+    words = ", ".join(f"{code} {count}" for code, count in common)
+    text = f"prepare: {counted(codes.total(), 'file')} {word}: {words}; first: {reason}"
+    say(text, status=status, files=codes.total(), codes=dict(common))
+    for row in chain([first], rows) if is_verbose() else ():
+        detail(f"prepare: {printable(row['path'])}: {row['error_code']}: {row['error']}")
 
 
 def _cache_name(names: Sequence[str]) -> str:

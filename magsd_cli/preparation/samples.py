@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from magsd_cli.artifacts.cache import FRAME_COLUMNS
+from magsd_cli.artifacts.tables import GROUP_ROWS, groups
 from magsd_cli.data.identity import keyed_hash
 from magsd_cli.data.layouts.listing import VIEWS, Record, class_name, readable
 from magsd_cli.errors import UsageError
@@ -81,34 +82,57 @@ def choose(records: Sequence[Record], per_class: PerClass, seed: int, failed: se
     return sorted(chosen)
 
 
-def build_samples(
-    records: Sequence[Record],
-    rows: Iterable[tuple[int, Row]],
-    chosen: Iterable[int],
-    key: Callable[[], bytes],
-) -> pd.DataFrame:
+#: What is known of all rows at a time: what the leak gate looks at, and what it or a later step may change.
+KNOWN = (
+    "image_id", "status", "error_code", "error", "label", "patient_id", "exam_id", "group_id",
+    "pixels_sha256", "perceptual_hash",
+)  # fmt: skip
+_JUDGED = ("status", "error_code", "error", "patient_id", "exam_id", "group_id", "index")
+
+
+class Samples:
     """The samples table (columns of `artifacts.cache`): a row for every record, in their order.
 
-    `rows` are the outcomes of those that were decoded, by position; `chosen` those that are used if they are
-    fine. `key` gives the site key when a header's patient id must be hashed.
+    Its rows are made anew each time one goes through them, so that they are never in memory together;
+    `known` has the columns `KNOWN` and `index` of all of them, and what it says counts.
     """
+
+    def __init__(self, source: Callable[[], Iterator[Row]]) -> None:
+        self._source = source
+        self.known = number_rows(_frame_of(source()))
+
+    def __iter__(self) -> Iterator[Row]:
+        rows = self._source()
+        for start in range(0, len(self.known), GROUP_ROWS):
+            some = self.known.iloc[start : start + GROUP_ROWS]
+            for judged in zip(*(some[name].tolist() for name in _JUDGED), strict=True):
+                yield {**next(rows), **dict(zip(_JUDGED, judged, strict=True))}
+
+
+def _frame_of(rows: Iterable[Row]) -> pd.DataFrame:
+    """The columns `KNOWN` of `rows`; text is Arrow's, which has a byte for each character and eight more."""
     import pandas as pd
 
-    wanted = set(chosen)
-    columns: dict[str, list[Any]] = {}
-    decoded = bytearray(len(records))
+    looked_at = (tuple(row[name] for name in KNOWN) for row in rows)
+    parts = [pd.DataFrame(some, columns=list(KNOWN), dtype="str") for some in groups(looked_at, GROUP_ROWS)]
+    return pd.concat(parts, ignore_index=True)
 
-    def put(position: int, row: Row | None) -> None:
-        for name, value in _sample(records[position], row, position in wanted, key).items():
-            columns.setdefault(name, [None] * len(records))[position] = value
 
-    for position, row in rows:
-        put(position, row)
-        decoded[position] = True
-    for position in range(len(records)):
-        if not decoded[position]:
-            put(position, None)
-    return number_rows(pd.DataFrame(columns))
+def sample_rows(
+    records: Sequence[Record],
+    rows: Iterable[Row | None],
+    chosen: Iterable[int],
+    key: Callable[[], bytes],
+) -> Iterator[Row]:
+    """The row of each record, but for its place in the cache.
+
+    `rows` are what came of each record's file, None where it was not decoded; `chosen` are the positions of
+    those that are used if they are fine. `key` gives the site key when a header's patient id must be hashed.
+    """
+    wanted = np.zeros(len(records), bool)
+    wanted[list(chosen)] = True
+    for record, row, is_wanted in zip(records, rows, wanted, strict=True):
+        yield _sample(record, row, bool(is_wanted), key)
 
 
 def number_rows(samples: pd.DataFrame) -> pd.DataFrame:

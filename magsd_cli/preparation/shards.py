@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -54,48 +53,80 @@ def write_shard(work: Path, finished: dict[int, tuple[Row, Images | None]]) -> P
     return path
 
 
-def read_finished(work: Path) -> tuple[dict[int, str], dict[int, Path]]:
-    """Read what is finished: the error code of each position, and the shard that holds its image."""
-    codes: dict[int, str] = {}
-    shards: dict[int, Path] = {}
-    sweep_orphans(work)
-    for path in sorted(work.glob("*.npz")):
-        try:
-            with np.load(path, allow_pickle=False) as shard:
-                found = _rows_in(shard)
-                positions = shard["positions"].tolist()
-                shard["images"].shape  # noqa: B018 (reads it, and so checks its checksum)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            path.unlink()
-            continue
-        codes |= {position: sys.intern(row["error_code"]) for position, row in found.items()}
-        shards |= dict.fromkeys(positions, path)
-    return codes, shards
+class Finished:
+    """Results of `count` files so far: the error code of each, and the shard that holds its row and image.
 
+    Six bytes a file are kept in memory; the rest is in the shards of the folder `work`.
+    """
 
-def read_rows(work: Path) -> Iterator[tuple[int, Row]]:
-    """Each finished position and its row; the rows of one shard are in memory at a time."""
-    for path in sorted(work.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as shard:
-            yield from _rows_in(shard).items()
+    def __init__(self, work: Path, count: int) -> None:
+        self._work = work
+        self._shards: list[Path] = []
+        self._codes: dict[str, int] = {}
+        self._shard_of = np.full(count, -1, np.int32)
+        self._code_of = np.full(count, -1, np.int16)
+
+    def read(self) -> Finished:
+        """Take in the shards that an earlier run left; one that cannot be read is removed."""
+        sweep_orphans(self._work)
+        for path in sorted(self._work.glob("*.npz")):
+            try:
+                with np.load(path, allow_pickle=False) as shard:
+                    found = _rows_in(shard)
+                    _ = shard["positions"], shard["images"]  # reads them, and so checks their checksums
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                path.unlink()
+                continue
+            self._take(path, found)
+        return self
+
+    def write(self, finished: dict[int, tuple[Row, Images | None]]) -> None:
+        """Write the next shard. Raises `OutputError`."""
+        path = write_shard(self._work, finished)
+        self._take(path, {position: row for position, (row, _) in finished.items()})
+
+    def _take(self, path: Path, rows: Mapping[int, Row]) -> None:
+        for position, row in rows.items():
+            self._code_of[position] = self._codes.setdefault(row["error_code"], len(self._codes))
+            self._shard_of[position] = len(self._shards)
+        self._shards.append(path)
+
+    def __contains__(self, position: int) -> bool:
+        return bool(self._shard_of[position] >= 0)
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._shard_of >= 0))
+
+    def failed(self) -> set[int]:
+        """The positions of the files that could not be used."""
+        fine = self._codes.get("", -1)
+        return set(np.flatnonzero((self._code_of >= 0) & (self._code_of != fine)).tolist())
+
+    def rows(self) -> Iterator[Row | None]:
+        """The row of each file in order, None of one that is not finished; a few shards are in memory."""
+        load = lru_cache(maxsize=8)(self._read_rows)
+        for position, shard in enumerate(self._shard_of):
+            yield load(int(shard))[position] if shard >= 0 else None
+
+    def _read_rows(self, shard: int) -> dict[int, Row]:
+        with np.load(self._shards[shard], allow_pickle=False) as content:
+            return _rows_in(content)
+
+    def images(self, positions: Iterable[int]) -> Iterator[Images]:
+        """Yield the image of each position as [1,1,S,S]; a few shards at a time are in memory."""
+        load = lru_cache(maxsize=8)(self._read_images)
+        for position in positions:
+            places, images = load(int(self._shard_of[position]))
+            yield images[places[position]][None, None]
+
+    def _read_images(self, shard: int) -> tuple[dict[int, int], Images]:
+        with np.load(self._shards[shard], allow_pickle=False) as content:
+            return {p: i for i, p in enumerate(content["positions"].tolist())}, content["images"]
 
 
 def _rows_in(shard: Any) -> dict[int, Row]:
     rows: dict[str, Row] = json.loads(shard["rows"].tobytes())
     return {int(position): row for position, row in rows.items()}
-
-
-def read_images(positions: Iterable[int], shards: dict[int, Path]) -> Iterator[Images]:
-    """Yield the image of each position as [1,1,S,S]; a few shards at a time are in memory."""
-
-    @lru_cache(maxsize=8)
-    def load(path: Path) -> tuple[dict[int, int], Images]:
-        with np.load(path, allow_pickle=False) as shard:
-            return {p: i for i, p in enumerate(shard["positions"].tolist())}, shard["images"]
-
-    for position in positions:
-        places, images = load(shards[position])
-        yield images[places[position]][None, None]
 
 
 def mark_done(work: Path, cache: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from magsd_cli.artifacts.tables import groups
 from magsd_cli.console import say
 from magsd_cli.data.identity import keyed_hash
 from magsd_cli.data.ingest import Ingested, IngestTask, ingest
@@ -21,19 +22,21 @@ DECODING = Limits(memory=2 * 2**30)
 
 @dataclass(frozen=True)
 class Workplace:
-    """`read` decodes files, giving outcomes in order, some at a time; `compare` is for `near_pairs`."""
+    """`read` decodes files, giving outcomes in order, some at a time; `compare` is for `near_pairs`.
 
-    read: Callable[[Sequence[IngestTask]], Generator[list[Ingested], None, None]]
+    `read` is told how many files there are and the side in pixels of their images.
+    """
+
+    read: Callable[[Iterable[IngestTask], int, int], Generator[list[Ingested], None, None]]
     compare: Callable[[Packed, int], Pairs] | None = None
 
 
 def here(workers: int | None = None) -> Workplace:
     """Worker processes of this machine that may crash: one file each; None: as many as it has cores."""
 
-    def read(tasks: Sequence[IngestTask]) -> Generator[list[Ingested], None, None]:
-        hands = hands_for(len(tasks), workers)
-        most = min(CHUNK, images_of_shard(tasks[0].preprocessing.size))
-        chunk = even_chunk(len(tasks), hands, most)
+    def read(tasks: Iterable[IngestTask], count: int, side: int) -> Generator[list[Ingested], None, None]:
+        hands = hands_for(count, workers)
+        chunk = even_chunk(count, hands, min(CHUNK, images_of_shard(side)))
         return run_isolated(plain, (ingest,), tasks, _crashed, hands, chunk, DECODING)
 
     return Workplace(read)
@@ -51,16 +54,17 @@ def on_cluster(address: str, site_key: Callable[[], bytes]) -> Iterator[Workplac
     with connected(address) as ray:
         say(f"prepare: on the cluster {address}, {int(ray.cluster_resources().get('CPU', 1))} cores")
 
-        def read(tasks: Sequence[IngestTask]) -> Generator[list[Ingested], None, None]:
+        def read(
+            tasks: Iterable[IngestTask], _count: int, side: int
+        ) -> Generator[list[Ingested], None, None]:
             key = site_key()
             task = ray.remote(ingest_task).options(max_retries=RETRIES, num_cpus=1)
-            size = images_of_shard(tasks[0].preprocessing.size)
-            shards = (list(tasks[start : start + size]) for start in range(0, len(tasks), size))
+            shards = groups(tasks, images_of_shard(side))
             for shard, outcome in in_order(ray, lambda shard: task.remote(shard, key), shards):
                 if not isinstance(outcome, ray.exceptions.RayError):
                     yield outcome
                     continue
-                yield from here(1).read(shard)
+                yield from here(1).read(shard, len(shard), side)
 
         def compare(packed: Packed, most: int) -> Pairs:
             known = ray.put(packed)

@@ -14,10 +14,13 @@ from typing import Any, TypeVar
 
 from magsd_cli.console import KEEP_STATE_VARIABLE, OFFLINE_VARIABLE
 from magsd_cli.errors import DeviceError, UsageError
+from magsd_cli.runtime.signals import own_signals
 
 RETRIES = 3
 PATIENCE = 5.0  # seconds between two looks at the cluster while a task is awaited
 LOOKS = 3  # in vain, and the cluster is gone
+#: Ray's own patience with a head that does not answer: one attempt takes it 40 seconds, and it makes 20.
+_ATTEMPTS = ("RAY_gcs_server_port_wait_time_s", "1")
 GONE = "--cluster: the Ray cluster is gone; run it again to continue, with or without --cluster"
 Item = TypeVar("Item")
 
@@ -29,13 +32,16 @@ def connected(address: str) -> Iterator[Any]:
     Raises `UsageError` where Ray is not installed, `DeviceError` where no cluster answers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
+    os.environ.setdefault(*_ATTEMPTS)
     try:
         import ray
     except ImportError:
         words = "install it with `pip install '.[ray]'` in the checkout"
         raise UsageError(f"--cluster: needs Ray; {words}") from None
     try:
-        ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
+        _knock(address)
+        with own_signals():
+            ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise DeviceError(
@@ -45,6 +51,29 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise `ConnectionError` where host:port does not answer: Ray would take most of a minute to say so."""
+    place = _place(address)
+    if place is not None and not _answers(place):
+        raise ConnectionError(f"nothing listens at {address}")
+
+
+def _place(address: str) -> tuple[str, int] | None:
+    """Host and port of an address; None where it has another form (auto, ray://)."""
+    host, _, port = address.rpartition(":")
+    return (host.strip("[]"), int(port)) if host and "/" not in host and port.isdigit() else None
+
+
+def _answers(place: tuple[str, int]) -> bool:
+    """Return whether something listens there; it is tried `LOOKS` times."""
+    for look in range(LOOKS):
+        if look:
+            time.sleep(PATIENCE)
+        with suppress(OSError), socket.create_connection(place, timeout=PATIENCE):
+            return True
+    return False
 
 
 def task_resources(ray: Any, device: str, threads: int) -> dict[str, float]:
@@ -109,15 +138,10 @@ def _awaited(ray: Any, reference: Any) -> Any:
 def is_there(ray: Any) -> bool:
     """Return whether the cluster's head still answers; True where its address is not known (ray://)."""
     try:
-        host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
-        place = (host.strip("[]"), int(port))
-    except (AttributeError, ValueError, RuntimeError):
-        return bool(ray.is_initialized())
-    for _ in range(LOOKS):
-        with suppress(OSError), socket.create_connection(place, timeout=PATIENCE):
-            return True
-        time.sleep(PATIENCE)
-    return False
+        place = _place(str(ray.get_runtime_context().gcs_address))
+    except (AttributeError, RuntimeError):
+        place = None
+    return bool(ray.is_initialized()) if place is None else _answers(place)
 
 
 def task_result(ray: Any, reference: Any, what: str) -> Any:

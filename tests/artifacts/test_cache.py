@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from magsd_cli.artifacts.cache import (
@@ -44,9 +47,15 @@ def samples_frame() -> pd.DataFrame:
     return frame
 
 
+def rows() -> list[dict[Hashable, Any]]:
+    return samples_frame().to_dict("records")
+
+
 def make_cache(folder: Path, frame: pd.DataFrame | None = None, **more: object) -> Path:
     frame = samples_frame() if frame is None else frame
-    return write_cache(folder, "cxr", frame, [IMAGES[:2], IMAGES[2:]], CLASSES, SETTINGS, **more)  # type: ignore[arg-type]
+    return write_cache(
+        folder, "cxr", frame.to_dict("records"), [IMAGES[:2], IMAGES[2:]], CLASSES, SETTINGS, **more
+    )  # type: ignore[arg-type]
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -64,6 +73,17 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [list(w) for w in table["warnings"]] == [[], ["16 bits"], [], []]
 
 
+def test_rows_are_written_a_group_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = open_cache(make_cache(tmp_path / "whole"))
+    monkeypatch.setattr("magsd_cli.artifacts.cache.GROUP_ROWS", 2)
+    pieces = open_cache(make_cache(tmp_path / "pieces"))
+    assert pq.ParquetFile(samples_path(pieces.path)).num_row_groups == 2
+    pd.testing.assert_frame_equal(pieces.samples(), whole.samples())
+    assert pieces.labels.tolist() == whole.labels.tolist()
+    for name in ("image_ids", "patient_ids", "group_ids", "digest"):
+        assert getattr(pieces, name) == getattr(whole, name)
+
+
 def test_layout_of_the_h5_file(tmp_path: Path) -> None:
     with h5py.File(make_cache(tmp_path)) as file:
         assert file["images"].chunks is None  # one piece, so that it can be mapped
@@ -78,18 +98,18 @@ def test_same_content_same_bytes(tmp_path: Path) -> None:
 
 
 def test_names_of_patients_do_not_count_only_who_shares_them() -> None:
-    before = dataset_digest(samples_frame(), SETTINGS, CLASSES)
+    before = dataset_digest(rows(), SETTINGS, CLASSES)
     renamed = samples_frame()
     renamed["patient_id"] = renamed["patient_id"].replace({"p1": "h-1", "p2": "h-2"})
-    assert dataset_digest(renamed, SETTINGS, CLASSES) == before
+    assert dataset_digest(renamed.to_dict("records"), SETTINGS, CLASSES) == before
 
 
 @pytest.mark.parametrize(("column", "changes"), [("label", True), ("patient_id", True), ("path", False)])
 def test_digest_follows_content_not_place(column: str, changes: bool) -> None:
-    before = dataset_digest(samples_frame(), SETTINGS, CLASSES)
+    before = dataset_digest(rows(), SETTINGS, CLASSES)
     moved = samples_frame()
     moved.loc[0, column] = "other"
-    assert (dataset_digest(moved, SETTINGS, CLASSES) != before) is changes
+    assert (dataset_digest(moved.to_dict("records"), SETTINGS, CLASSES) != before) is changes
 
 
 def test_bit_flip_is_refused(tmp_path: Path) -> None:
@@ -139,14 +159,14 @@ def test_newest_complete_cache(tmp_path: Path) -> None:
     os.utime(old, (1, 1))
     (tmp_path / "cache" / "half.h5").write_bytes(b"")
     assert find_newest_cache(tmp_path) == (new, "the newest")
-    bare = write_cache(tmp_path / "cache", "bare", samples_frame(), [IMAGES[:2], IMAGES[2:]], (), SETTINGS)
+    bare = write_cache(tmp_path / "cache", "bare", rows(), [IMAGES[:2], IMAGES[2:]], (), SETTINGS)
     os.utime(new, (2, 2))
     assert find_newest_cache(tmp_path) == (new, f"not the newest: {bare.name} has no labels of two classes")
 
 
 def test_failure_leaves_no_half_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="announced"):
-        write_cache(tmp_path, "cxr", samples_frame(), [IMAGES[:1]], CLASSES, SETTINGS)
+        write_cache(tmp_path, "cxr", rows(), [IMAGES[:1]], CLASSES, SETTINGS)
     assert not list(tmp_path.glob("*.h5"))
     assert not list(tmp_path.glob("*.tmp"))
 

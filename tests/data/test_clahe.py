@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import pytest
 from pictures import gradient
 
 from magsd_cli.data.clahe import equalise, prepare_pixels, resize, resize_images
@@ -44,3 +45,23 @@ def test_cached_images_at_a_smaller_size() -> None:
         small[1, 0], cv2.resize(images[1, 0], (32, 32), interpolation=cv2.INTER_AREA)
     )
     assert resize_images(images, 64) is images
+
+
+@pytest.mark.parametrize(
+    ("sides", "size"),
+    [
+        ((512, 512), 224),
+        ((512, 256), 224),
+        ((512, 512), 192),
+        ((256, 512), 96),
+        ((448, 512), 224),
+        ((320, 256), 160),
+    ],
+)
+def test_area_means_are_those_of_opencv_to_the_bit(sides: tuple[int, int], size: int) -> None:
+    for seed in range(6):
+        pixels = np.random.default_rng(seed).integers(0, 256 >> seed % 3, sides, dtype=np.uint8)
+        if seed % 2:
+            pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 2), np.uint8)
+        expected = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
+        np.testing.assert_array_equal(resize(pixels, size), expected)

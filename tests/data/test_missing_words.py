@@ -8,7 +8,7 @@ import pytest
 
 from magsd_cli.data.layouts import Record
 from magsd_cli.data.missing_words import is_missing, is_missing_id, known_ids
-from magsd_cli.preparation.samples import build_samples
+from magsd_cli.preparation.samples import Row, sample_rows
 
 UNKNOWN = "nan NaN None NA N/A n.a. <NA> null NULL nil unknown Unk ? - -- ... #N/A NaT (null) [unknown]"
 LEFT = (
@@ -41,12 +41,12 @@ def test_zero_is_a_patient_where_patients_are_numbered_from_it() -> None:
 
 @pytest.mark.parametrize("word", [*UNKNOWN.split(), *LEFT.split()])
 def test_a_dicom_header_with_such_an_id_has_no_patient(word: str) -> None:
-    rows = {
-        0: {"error_code": "", "patient_id": word, "exam_id": word},
-        1: {"error_code": "", "patient_id": "7"},
-    }
+    rows: list[Row] = [
+        {"error_code": "", "patient_id": word, "exam_id": word},
+        {"error_code": "", "patient_id": "7"},
+    ]
     records = [Record(path=Path("/x") / name, image_id=name, label="A") for name in "ab"]
-    frame = build_samples(records, rows.items(), [0, 1], lambda: b"k" * 32)
-    assert list(frame["exam_id"]) == ["", ""]
-    assert frame["patient_id"][0] == ""
-    assert frame["patient_id"][1].startswith("h-")
+    one, two = sample_rows(records, rows, [0, 1], lambda: b"k" * 32)
+    assert (one["exam_id"], two["exam_id"]) == ("", "")
+    assert one["patient_id"] == ""
+    assert two["patient_id"].startswith("h-")

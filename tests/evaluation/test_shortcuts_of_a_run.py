@@ -44,7 +44,7 @@ def _audit(
     given = [name for name in about if name in (*SAMPLE_COLUMNS, *FRAME_COLUMNS)]
     frame = frame.assign(**{name: list(about[name]) for name in given})
     pixels = np.stack(images)[:, None]
-    cache = open_cache(write_cache(folder, "audit", frame, [pixels], CLASSES, how))
+    cache = open_cache(write_cache(folder, "audit", frame.to_dict("records"), [pixels], CLASSES, how))
     truth = np.array([CLASSES.index(label) for label in frame["label"]])
     patients = tuple(frame["patient_id"])
     predictions = Predictions(

@@ -21,7 +21,8 @@ from magsd_cli.artifacts.model_file import write_model_file
 from magsd_cli.inference.resume import journal_path
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1800)]
-COUNT = 400
+COUNT = 1600
+HEAD_BYTES = 300  # more than the journal's first line, less than that and a row
 
 
 @pytest.fixture
@@ -66,26 +67,25 @@ def finish(process: subprocess.Popen[str], code: int = 3) -> str:
 
 
 def wait_for_rows(path: Path, process: subprocess.Popen[str], more: int) -> None:
-    """Until the journal has `more` bytes more than now, or the process ends."""
+    """Until the journal has `more` bytes more than now, or at least a row; or the process ends."""
     journal = journal_path(path)
-    before = journal.stat().st_size if journal.exists() else 0
+    before = journal.stat().st_size if journal.exists() else HEAD_BYTES
     deadline = time.monotonic() + 600
     while process.poll() is None and not (journal.exists() and journal.stat().st_size >= before + more):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def kill_a_worker() -> bool:
+def kill_a_worker(process: subprocess.Popen[str]) -> None:
     """Kill one process of Ray that runs our task, with its task."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if words.startswith(b"ray::shard_task"):
-            os.kill(int(folder.name), signal.SIGKILL)
-            return True
-    return False
+    deadline = time.monotonic() + 120
+    while process.poll() is None:
+        assert time.monotonic() < deadline
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (folder / "cmdline").read_bytes().startswith(b"ray::shard_task"):
+                    os.kill(int(folder.name), signal.SIGKILL)
+                    return
 
 
 def kill_some(cluster: Any, site: Path, kills: int) -> None:
@@ -93,19 +93,17 @@ def kill_some(cluster: Any, site: Path, kills: int) -> None:
     finish(start(site, "one.parquet", "--workers", "1"))
     more = ("--cluster", cluster.address)
     rng = np.random.default_rng(0)
-    process, hit = start(site, "t.parquet", *more), 0
+    process = start(site, "t.parquet", *more)
     for kill in range(kills):
-        wait_for_rows(site / "t.parquet", process, int(rng.integers(1, 3000)))
-        if process.poll() is not None:
-            break
+        wait_for_rows(site / "t.parquet", process, int(rng.integers(1, 15_000)))
+        assert process.poll() is None, f"it ended before kill {kill}: {process.communicate()}"
         if kill % 2 == 0:
-            hit += kill_a_worker()
+            kill_a_worker(process)
         else:
             process.kill()
             process.communicate()
-            process, hit = start(site, "t.parquet", *more), hit + 1
+            process = start(site, "t.parquet", *more)
     finish(process)
-    assert hit >= 2
     assert (site / "t.parquet").read_bytes() == (site / "one.parquet").read_bytes()
 
 
@@ -129,3 +127,11 @@ def test_a_head_that_goes_away_is_said_and_the_rest_is_done_without_ray(cluster:
     assert journal_path(site / "t.parquet").exists()
     finish(start(site, "t.parquet", "--workers", "1"))
     assert (site / "t.parquet").read_bytes() == (site / "one.parquet").read_bytes()
+
+
+def test_sigterm_ends_it_as_the_contract_says(cluster: Any, site: Path) -> None:
+    process = start(site, "t.parquet", "--cluster", cluster.address)
+    wait_for_rows(site / "t.parquet", process, 1)
+    process.terminate()
+    assert "run it again to continue" in finish(process, 143)
+    assert len(journal_path(site / "t.parquet").read_bytes().splitlines()) > 1

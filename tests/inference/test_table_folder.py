@@ -13,7 +13,13 @@ import pytest
 from tiny_onnx import HEAD, tiny_onnx
 
 from magsd_cli.artifacts.model_file import write_model_file
-from magsd_cli.artifacts.sealed.parts import part_files, part_path, read_parts, read_predictions
+from magsd_cli.artifacts.sealed.parts import (
+    new_parts,
+    part_files,
+    part_path,
+    read_parts,
+    read_predictions,
+)
 from magsd_cli.artifacts.tables import PREDICTION, read_table
 from magsd_cli.errors import ArtifactError, UsageError
 from magsd_cli.hospital.reports import predict_with_reports
@@ -150,31 +156,138 @@ def test_a_copy_of_a_replaced_file_keeps_its_own_row(site: Path) -> None:
     assert new["copy.png"]["p_a"] == old["1.png"]["p_a"] != new["1.png"]["p_a"]
 
 
-def test_overwrite_begins_anew_and_goes_on_when_interrupted(
-    site: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(site)
+def rename_inputs(site: Path) -> None:
     for path in (site / "in").iterdir():
         path.rename(path.with_name(f"n{path.name}"))
+
+
+def names(folder: Path) -> list[str]:
+    return [Path(row["path"]).name for row in rows(folder)]
+
+
+def interrupt(site: Path, monkeypatch: pytest.MonkeyPatch, after: int, **options: Any) -> None:
+    """Run and stop after so many answers."""
     real = stage._score
 
     def stopped(plan: Any, files: list[Path], options: Any) -> Any:
         for number, some in enumerate(real(plan, files, options)):
-            if number == 2:
+            if number == after:
                 raise KeyboardInterrupt
             yield some
 
     with monkeypatch.context() as patch:
         patch.setattr(stage, "_score", stopped)
         with pytest.raises(KeyboardInterrupt):
-            run(site, overwrite=True)
-    assert len(part_files(site / "t")) == 1
-    before = part_path(site / "t", 0).stat().st_mtime_ns
-    assert run(site, overwrite=True) == 3
+            run(site, **options)
+
+
+def test_overwrite_keeps_the_earlier_table_until_the_new_one_is_whole(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(site)
+    earlier = names(site / "t")
+    rename_inputs(site)
+    interrupt(site, monkeypatch, 2, overwrite=True)
+    assert names(site / "t") == earlier
+    assert verify(site / "t") == 0
+    (new,) = part_files(new_parts(site / "t"))
+    before = new.stat().st_mtime_ns
+    assert run(site, overwrite=True) == 3  # it goes on
     assert part_path(site / "t", 0).stat().st_mtime_ns == before
-    assert [Path(row["path"]).name for row in rows(site / "t")] == [f"n{number}.png" for number in range(10)]
+    assert names(site / "t") == [f"n{name}" for name in earlier]
+    assert not [path for path in (site / "t").iterdir() if path.name.startswith(".")]
     run(site, overwrite=True)  # a finished one is scored anew
     assert part_path(site / "t", 0).stat().st_mtime_ns != before
+
+
+def test_overwrite_that_is_given_up_changes_nothing(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(site)
+    earlier = [path.read_bytes() for path in part_files(site / "t")]
+    interrupt(site, monkeypatch, 2, overwrite=True)
+    assert run(site, resume=True) == 3
+    assert [path.read_bytes() for path in part_files(site / "t")] == earlier
+    assert not new_parts(site / "t").exists()
+
+
+def test_overwrite_of_an_unfinished_table(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(site, monkeypatch, 2)
+    rename_inputs(site)
+    assert run(site, overwrite=True) == 3
+    assert names(site / "t") == [f"n{number}.png" for number in range(10)]
+
+
+@pytest.mark.parametrize("fewer", [False, True])
+def test_a_kill_at_any_step_of_the_replacement_loses_nothing(
+    site: Path, monkeypatch: pytest.MonkeyPatch, fewer: bool
+) -> None:
+    """The earlier parts are named by what is read, or the table is said to be unfinished; then it goes on."""
+    run(site)
+    earlier = names(site / "t")
+    rename_inputs(site)
+    if fewer:  # two parts replace three
+        for number in range(4, 10):
+            (site / "in" / f"n{number}.png").unlink()
+        arrive(site, "n9.png", 40)
+    wanted = [f"n{name}" for name in earlier if (site / "in" / f"n{name}").exists()]
+    for name in ("t.before", "whole"):
+        shutil.copytree(site / "t", site / name)
+    run(site, "whole", overwrite=True)
+    states = set()
+    for kill in range(40):
+        shutil.rmtree(site / "t")
+        shutil.copytree(site / "t.before", site / "t")
+        done = killed_at(site, monkeypatch, kill)
+        if done:
+            break
+        states.add(state(site / "t", earlier, wanted))
+        run(site, overwrite=True)
+        assert [path.name for path in sorted((site / "t").iterdir())] == [
+            path.name for path in part_files(site / "whole")
+        ]
+        for one, two in zip(part_files(site / "t"), part_files(site / "whole"), strict=True):
+            assert one.read_bytes() == two.read_bytes()
+    assert kill >= 6
+    assert states == {"whole", "unfinished"}
+
+
+def state(folder: Path, earlier: list[str], wanted: list[str]) -> str:
+    """How a reader finds a table: whole, with the rows of one or the other, or unfinished."""
+    try:
+        found = names(folder)
+    except ArtifactError as error:
+        found, words = [], str(error)
+    else:
+        words = ""
+    assert found in (earlier, wanted) or "not finished" in words or "no prediction table" in words
+    return "unfinished" if words else "whole"
+
+
+def killed_at(site: Path, monkeypatch: pytest.MonkeyPatch, kill: int) -> bool:
+    """Overwrite, and stop before step `kill` of the replacement; return whether it ended before."""
+    count = 0
+
+    def stopping(real: Any) -> Any:
+        def step(path: Path, *given: Any, **more: Any) -> Any:
+            nonlocal count
+            if "/t" in str(path) and count_from(path):
+                count += 1
+                if count > kill:
+                    raise KeyboardInterrupt
+            return real(path, *given, **more)
+
+        return step
+
+    def count_from(path: Path) -> bool:
+        return path.name == ".new" or path.parent.name == ".ready" or path.name.startswith("part-")
+
+    with monkeypatch.context() as patch:
+        for name in ("rename", "unlink"):
+            patch.setattr(Path, name, stopping(getattr(Path, name)))
+        try:
+            run(site, overwrite=True)
+        except KeyboardInterrupt:
+            return False
+    return True
 
 
 def test_what_is_missing_or_strange_is_said(site: Path) -> None:

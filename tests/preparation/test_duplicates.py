@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import cv2
+import imagehash
 import numpy as np
 import pandas as pd
 import pytest
 from pictures import noise
+from PIL import Image
 
 from magsd_cli.console import counted
 from magsd_cli.data.ingest import perceptual_hash
@@ -25,6 +27,16 @@ def test_the_same_picture_in_other_clothes() -> None:
         (0, 9),
         (7, 9),
     }
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_hash_is_imagehash_s(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rough = rng.integers(0, 256 >> seed % 6, (40 + 7 * seed, 64 + 5 * seed), dtype=np.uint8)
+    picture = rough if seed % 2 else cv2.GaussianBlur(rough, (0, 0), 3)
+    small = cv2.resize(picture, (64, 64), interpolation=cv2.INTER_AREA)
+    bits = imagehash.phash(Image.fromarray(small), hash_size=16).hash
+    assert perceptual_hash(picture) == np.packbits(bits.ravel()).tobytes().hex()
 
 
 def test_pairs_against_a_plain_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +60,7 @@ def test_pairs_against_a_plain_count(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_groups_are_closed() -> None:
     patients = ["a", "", "a", "b", "", ""]
     exams = ["", "e", "", "e", "", ""]
-    assert group_images([patients, exams], [(2, 4)], 6) == [0, 1, 0, 1, 0, 5]
+    assert group_images([patients, exams], [(2, 4)], 6).tolist() == [0, 1, 0, 1, 0, 5]
 
 
 def frame(**columns: list[str]) -> pd.DataFrame:
@@ -93,7 +105,7 @@ def listed(samples: pd.DataFrame) -> tuple[list[str], str]:
     hashes, patients = list(samples["perceptual_hash"]), list(samples["patient_id"])
     pairs = [(i, j) for i, j, _ in near_pairs(hashes)]
     links = [list(samples[name]) for name in ("patient_id", "exam_id", "pixels_sha256")]
-    groups = group_images(links, pairs, len(samples))
+    groups = group_images(links, pairs, len(samples)).tolist()
     unknown = sum(not (patients[i] and patients[j]) for i, j in pairs)
     across = sum(patients[i] != patients[j] for i, j in pairs if patients[i] and patients[j])
     words = f", {unknown} of unknown patients" if unknown else ""

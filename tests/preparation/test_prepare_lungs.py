@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import h5py
 import numpy as np
-import pandas as pd
 import pytest
 from tiny_lungs import draw_film, write_lungs
 
@@ -103,7 +102,7 @@ def test_without_lungs_hashes_and_attributes_are_what_they_were(films: Path) -> 
         }  # fmt: skip
         assert file.attrs["schema_version"] == 1
     # The digest of commit a184d58, before there were lungs.
-    samples = pd.DataFrame([dict.fromkeys(SAMPLE_COLUMNS, "") | {"index": 0, "sha256": "f" * 64}])
+    samples = [dict.fromkeys(SAMPLE_COLUMNS, "") | {"index": 0, "sha256": "f" * 64}]
     digest = dataset_digest(samples, Preprocessing(), ("a", "b"))
     assert digest == "72f78cea123cd5e2d1eb7cc48fb6667380e9a7b75775ea8dfb2d623667397801"
 

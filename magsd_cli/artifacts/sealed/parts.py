@@ -7,7 +7,9 @@ there are: without it the table is not finished. Any reader of Parquet takes the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from magsd_cli.artifacts.files import sync_folder
 from magsd_cli.artifacts.sealed.row_groups import open_table
 from magsd_cli.artifacts.tables import PREDICTION, read_table
-from magsd_cli.errors import ArtifactError
+from magsd_cli.errors import ArtifactError, OutputError
 
 PART_ROWS = 100_000
+_NEW, _READY = ".new", ".ready"  # in a table's folder: parts that will replace it; those that do so now
 PART, PARTS = "part", "parts"  # in a part's metadata: its number; in the last one's: how many there are
 _NAME = re.compile(r"part-(\d{5,})\.parquet")
 
@@ -44,6 +48,67 @@ def part_files(folder: Path) -> list[Path]:
         return []
     found = {int(match[1]): path for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
     return [found[number] for number in sorted(found)]
+
+
+def new_parts(folder: Path) -> Path:
+    """Return the folder of the parts that will replace those in `folder`: in it, so on the same disk."""
+    return folder / _NEW
+
+
+def begin_anew(folder: Path) -> None:
+    """Make `new_parts` an empty folder. Raises `OutputError`."""
+    drop_new_parts(folder)
+    with _written(folder):
+        new_parts(folder).mkdir(parents=True)
+
+
+def drop_new_parts(folder: Path) -> None:
+    """Remove the `new_parts` of a replacement that was given up. Raises `OutputError`."""
+    if new_parts(folder).is_dir():
+        with _written(folder):
+            shutil.rmtree(new_parts(folder))
+
+
+def replace_parts(folder: Path) -> None:
+    """Put the finished `new_parts` in the place of all parts in `folder`; nothing happens without them.
+
+    A kill in between leaves a folder that is read as an unfinished table until `complete_replacement` has
+    gone on with it. Raises `OutputError`.
+    """
+    if new_parts(folder).is_dir():
+        with _written(folder):
+            new_parts(folder).rename(folder / _READY)
+            sync_folder(folder)
+        complete_replacement(folder)
+
+
+def complete_replacement(folder: Path) -> None:
+    """Go on where `replace_parts` was cut short, if it was. Raises `OutputError`."""
+    ready = folder / _READY
+    if not ready.is_dir():
+        return
+    coming = part_files(ready)
+    with _written(folder):
+        # Of two tables the last part, which says that all are there, goes first and comes last. Parts below
+        # the first that is still to come are new already.
+        for path in reversed(part_files(folder)):
+            if coming and path.name >= coming[0].name:
+                path.unlink()
+        for path in coming:
+            path.rename(folder / path.name)
+        sync_folder(folder)
+        shutil.rmtree(ready)
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """Raise what the system refuses as `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: {error.strerror or error}; choose a folder that can be written"
+        ) from error
 
 
 def strangers(folder: Path) -> list[Path]:

@@ -18,9 +18,11 @@ from magsd_cli.artifacts.columns import column, table_from_rows
 from magsd_cli.artifacts.files import atomic_path
 from magsd_cli.artifacts.sealed.seal import check_seal, seal
 from magsd_cli.artifacts.tables import (
+    GROUP_ROWS,
     PARQUET,
     check_rows,
     fit_columns,
+    groups,
     head_of,
     table_head,
     table_notes,
@@ -28,7 +30,6 @@ from magsd_cli.artifacts.tables import (
 )
 from magsd_cli.errors import ArtifactError, OutputError
 
-GROUP_ROWS = 10_000
 _SLICE = 256  # rows that become Python objects at a time when single ones are looked up
 Row = dict[str, Any]
 
@@ -92,14 +93,9 @@ def _tables(
     rows: Iterable[Mapping[str, Any]], schema: pa.Schema, kind: str, metadata: Mapping[str, Any]
 ) -> Iterator[pa.Table]:
     """`rows` as checked tables of `GROUP_ROWS` rows; an empty one where there are none."""
-    head, group, some = table_head(kind, metadata), [], False
-    for row in rows:
-        group.append(row)
-        if len(group) == GROUP_ROWS:
-            yield _checked(group, schema, head)
-            group, some = [], True
-    if group or not some:
-        yield _checked(group, schema, head)
+    head = table_head(kind, metadata)
+    for some in groups(rows, GROUP_ROWS):
+        yield _checked(some, schema, head)
 
 
 def _checked(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, head: Mapping[str, Any]) -> pa.Table:

@@ -58,7 +58,7 @@ def label_of_finding(finding: str) -> str | None:
     return "Normal" if parts[0].lower() in ("no finding", "normal") else parts[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One image that a source lists. "" is unknown; `label` None is unlabelled.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from magsd_cli.artifacts.sealed.parts import is_finished, read_parts
+from magsd_cli.artifacts.sealed.parts import is_finished, new_parts, part_files, read_parts
 from magsd_cli.artifacts.sealed.row_groups import SealedTable, open_table
 from magsd_cli.artifacts.tables import PREDICTION
 from magsd_cli.errors import ArtifactError
@@ -82,10 +82,14 @@ class EarlierRows:
 
 @dataclass(frozen=True)
 class Known:
-    """A table as it is: its rows, the key of the journal that goes on, whether all its parts are there."""
+    """A table as it is: its rows, the key of the journal that goes on, whether all its parts are there.
+
+    `place`: the table, or the folder where the parts that will replace it are written.
+    """
 
     rows: EarlierRows
     key: str
+    place: Path
     finished: bool = False
 
 
@@ -94,22 +98,25 @@ def known_rows(
 ) -> Known:
     """The rows of the table `out`, a folder with `parts`, which rows of `model` under `rules` will join.
 
-    keep: its rows stay. Without that a file is begun anew; a folder too if `overwrite`, unless its parts are
-    of an interrupted run that overwrites. Raises `ArtifactError` when it is damaged, or of another model or
-    other rules.
+    keep: its rows stay. Without that a file is begun anew; a folder too if `overwrite`, unless a run that
+    overwrites was interrupted: then what that one has written goes on. The parts that are replaced stay until
+    all new ones are there. Raises `ArtifactError` when it is damaged, or of another model or other rules.
     """
     key = rows_key(model, rules)
     if not parts:
-        return Known(_rows_of_file(out, model, rules) if keep and out.exists() else EarlierRows(), key)
-    anew = f"{key} overwrite"
+        return Known(_rows_of_file(out, model, rules) if keep and out.exists() else EarlierRows(), key, out)
+    anew, new = f"{key} overwrite", new_parts(out)
     begun = journal_key(out) == anew
     if overwrite and not begun:
-        return Known(EarlierRows(), anew)
-    found = read_parts(out)
+        return Known(EarlierRows(), anew, new if part_files(out) else out)
+    place = new if overwrite and new.is_dir() else out
+    found = read_parts(place)
     for part in found:
         check_own(part.head, part.path, model, rules)
-    rows = EarlierRows({part.path: part.rows for part in found})
-    return Known(rows, anew if begun else key, is_finished(found))
+    known = EarlierRows({part.path: part.rows for part in found})
+    # Without --overwrite the table that stands is the one: a replacement that was begun is given up.
+    goes_on = begun and (overwrite or not new.is_dir())
+    return Known(known, anew if goes_on else key, place, is_finished(found))
 
 
 def _rows_of_file(out: Path, model: str, rules: Mapping[str, Any]) -> EarlierRows:
