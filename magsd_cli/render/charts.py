@@ -1,16 +1,21 @@
 """The report's pictures. Figures are objects of their own: no pyplot, no global state.
 
-Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines differ in style as well.
+Colours are Okabe and Ito's, which colour-blind readers can tell apart, orange and sky blue darkened until
+they have a contrast of 3 on white; lines differ in style as well. ``report.css`` has each colour's dark
+counterpart.
 """
 
 from __future__ import annotations
 
+import base64
 import io
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import matplotlib
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +25,19 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from magsd_cli.console import printable
 from magsd_cli.render.document import Drawing
 
 Floats = npt.NDArray[np.float64]
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#BF8300", "#3A97CC", "#000000")
+GREY = "#767676"  # lines to compare with: chance, all images, none
 STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
 DPI = 200
 LAYOUTS = 8  # passes at most
+SHOWN = 400  # pixels of the longer side of an image in a gallery
+QUALITY = 85
 #: The same figures give the same bytes.
 _PNG: dict[str, Any] = {"format": "png", "dpi": DPI, "metadata": {"Software": None}}
 _SVG: dict[str, Any] = {"format": "svg", "metadata": {"Date": None, "Creator": None}}
@@ -73,7 +82,7 @@ def reliability_figure(series: Mapping[str, tuple[Floats, Floats, npt.NDArray[np
     figure = Figure(figsize=(5.6, 6.2), layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    above.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="what it should be")
+    above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="what it should be")
     for number, (name, (confidence, share, count)) in enumerate(series.items()):
         known = count > 0
         colour = COLOURS[number % len(COLOURS)]
@@ -91,7 +100,7 @@ def reliability_figure(series: Mapping[str, tuple[Floats, Floats, npt.NDArray[np
 def coverage_figure(coverage: Floats, error: Floats, overall: float) -> Drawing:
     """Error against coverage, both shares [T]; `overall`: the error of all images, as of random referral."""
     figure, (axes,) = new_figure(1, (6.0, 4.2))
-    axes.axhline(100 * overall, color="#999999", linestyle=":", label="referred at random")
+    axes.axhline(100 * overall, color=GREY, linestyle=":", label="referred at random")
     known = np.linspace(0.01, 1, 100)
     best = np.maximum(0, known - (1 - overall)) / known  # all wrong answers are referred first
     axes.plot(
@@ -118,7 +127,7 @@ def iou_figure(distributions: Mapping[str, Mapping[str, Floats]]) -> Drawing:
             look |= {"alpha": 0.55} if number == 0 else {"histtype": "step", "linestyle": STYLES[number]}
             axes.hist(np.asarray(values, np.float64), bins=edges.tolist(), linewidth=1.6, **look)
         for share in (0.25, 0.5):
-            axes.axvline(share, color="#999999", linestyle=":", linewidth=1)
+            axes.axvline(share, color=GREY, linestyle=":", linewidth=1)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="IoU (dotted: 0.25 and 0.5)", ylabel="images", xlim=(0, 1))
         axes.set_title(plain(shorten(title, 44)))
@@ -137,39 +146,57 @@ def gallery_figure(cases: Sequence[Case]) -> Drawing:
         axes.axis("off")
     for number, case in enumerate(cases):
         plain_axes, overlay_axes = grid[2 * number], grid[2 * number + 1]
-        plain_axes.imshow(case.pixels, cmap="gray", vmin=0, vmax=255)
+        film = _photograph(case)
+        plain_axes.imshow(np.repeat(film[..., None], 3, axis=2), interpolation="none")
         # The first line has the room of both pictures, the last one stands beside the next title.
         *above, last = case.title.split("\n")
         title = "\n".join([*(shorten(line, 50) for line in above), shorten(last, 50 if not above else 30)])
         plain_axes.set_title(plain(title), fontsize=8, loc="left")
-        overlay_axes.imshow(case.pixels, cmap="gray", vmin=0, vmax=255)
+        attention = np.zeros((1, 1), np.float32) if case.attention is None else case.attention
+        overlay_axes.imshow(_overlaid(film, attention), interpolation="none")
         if case.attention is not None:
-            _lay_over(overlay_axes, case)
+            overlay_axes.set_title("attention", fontsize=8, loc="left")
     if any(case.attention is not None for case in cases):
         scale = ScalarMappable(Normalize(0, 1), "inferno")
         bar = figure.colorbar(scale, ax=list(grid), location="bottom", fraction=0.04, aspect=60, shrink=0.6)
         bar.set_label("attention, as a share of its range in each image", fontsize=8)
         bar.ax.tick_params(labelsize=8)
-    return Drawing(drawing(figure).png)  # photographs: as SVG they have three times the bytes
+        assert bar.solids is not None
+        bar.solids.set_rasterized(True)
+    drawn = drawing(figure)
+    return Drawing(drawn.png, _with_jpegs(drawn.svg))
 
 
-def _lay_over(axes: Axes, case: Case) -> None:
-    """The attention, scaled to its own maximum, clearer where it is stronger."""
-    assert case.attention is not None
-    attention = np.asarray(case.attention, np.float64)
-    attention = attention - attention.min()
-    attention = attention / max(float(attention.max()), 1e-12)
+def _photograph(case: Case) -> npt.NDArray[np.uint8]:
+    """The image as large as it is shown, uint8 [h,w], its longer side `SHOWN` pixels."""
     height, width = case.pixels.shape
-    axes.imshow(
-        attention,
-        cmap="inferno",
-        alpha=0.6 * attention,
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-        interpolation="bilinear",
-        vmin=0,
-        vmax=1,
-    )
-    axes.set_title("attention", fontsize=8, loc="left")
+    scale = SHOWN / max(height, width)
+    size = (max(1, round(scale * width)), max(1, round(scale * height)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(case.pixels, size, interpolation=method), np.uint8)
+
+
+def _overlaid(film: npt.NDArray[np.uint8], attention: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Lay attention [h,w] over the film [H,W], scaled to its own range, clearer where stronger: [H,W,3]."""
+    attention = attention - attention.min()
+    scaled = (attention / max(float(attention.max()), 1e-12)).astype(np.float32)
+    wide = np.asarray(cv2.resize(scaled, film.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float64)
+    colours = 255 * matplotlib.colormaps["inferno"](wide)[..., :3]
+    opacity = 0.6 * wide[..., None]
+    return np.clip(film[..., None] * (1 - opacity) + colours * opacity + 0.5, 0, 255).astype(np.uint8)
+
+
+def _with_jpegs(svg: bytes) -> bytes:
+    """`svg` with its photographs as JPEG, which has a tenth of a PNG's bytes."""
+
+    def smaller(found: re.Match[bytes]) -> bytes:
+        png = base64.b64decode(found.group(1))
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(png)).convert("RGB").save(buffer, "JPEG", quality=QUALITY)
+        jpeg = buffer.getvalue()
+        return found.group() if len(jpeg) > len(png) else b"data:image/jpeg;base64," + base64.b64encode(jpeg)
+
+    return re.sub(rb"data:image/png;base64,([A-Za-z0-9+/=\s]+)", smaller, svg)
 
 
 def plain(text: str) -> str:

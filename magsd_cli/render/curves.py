@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from magsd_cli.render import charts
-from magsd_cli.render.charts import COLOURS, STYLES, Floats, new_figure, plain, shorten
+from magsd_cli.render.charts import COLOURS, GREY, STYLES, Floats, new_figure, plain, shorten
 from magsd_cli.render.document import Drawing
 
 ACROSS = 2  # decision curves side by side: legible where a page is narrow
@@ -82,8 +82,8 @@ def net_benefit_figure(curves: Sequence[NetBenefit]) -> Drawing:
             percents, 100 * curve.low, 100 * curve.high, color=COLOURS[0], alpha=0.15, linewidth=0
         )
         axes.plot(percents, 100 * curve.model, color=COLOURS[0], label="by the network")
-        axes.plot(percents, 100 * curve.everyone, color="#666666", linestyle="--", label="all called")
-        axes.axhline(0, color="#666666", linestyle=":", label="none called")
+        axes.plot(percents, 100 * curve.everyone, color=GREY, linestyle="--", label="all called")
+        axes.axhline(0, color=GREY, linestyle=":", label="none called")
         top = 100 * curve.share
         axes.set(xlim=(0, 100), ylim=(-0.3 * top, 1.12 * top), title=plain(shorten(curve.name, 30)))
         axes.grid(alpha=0.3)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from magsd_cli.render import charts
-from magsd_cli.render.charts import COLOURS, STYLES, Floats, new_figure, plain, shorten
+from magsd_cli.render.charts import COLOURS, GREY, STYLES, Floats, new_figure, plain, shorten
 from magsd_cli.render.document import Drawing
 
 
@@ -31,7 +31,7 @@ def roc_figure(curves: Sequence[Curve], title: str) -> Drawing:
     """Fig. 6. ROC curves with their AUC in the legend; those emphasised (or the last) are drawn thick."""
     crowded = len(curves) > 6
     figure, (axes,) = new_figure(1, (10.4 if crowded else 6.4, 5.6))
-    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="chance (AUC 50.00%)")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance (AUC 50.00%)")
     for number, curve in enumerate(curves):
         area = "n/a" if curve.area is None else f"{100 * curve.area:.2f}%"
         area += f" {curve.interval}" if curve.interval else ""

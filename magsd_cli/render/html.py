@@ -1,4 +1,7 @@
-"""A report as one HTML file: pictures inside, no script needed, nothing from the network, phone and paper."""
+"""A report as one HTML file: pictures inside, no script needed, nothing from the network.
+
+Phones, paper and a dark style are seen to.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,7 @@ from magsd_cli.render.document import (
     spans,
     unbroken,
 )
+from magsd_cli.render.inline_svg import inline_svg
 
 STYLE = Path(__file__).with_name("report.css")
 SCRIPT = Path(__file__).with_name("gallery.js")
@@ -169,16 +173,22 @@ def _table(table: Table) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    drawing = figure.drawing
-    parts = [("svg+xml", drawing.svg)] if drawing.svg else _raster(drawing.png)
+    drawing, label = figure.drawing, escape(figure.name.replace("-", " "))
+    legible = _legible(drawing.png)
     caption = f"<figcaption>{sentence(figure.caption)}</figcaption>" if figure.caption else ""
-    alts = [figure.alt, *("The picture goes on." for _ in parts[1:])]
-    pictures = "".join(
-        f'<img src="{_data_url(kind, content)}" alt="{escape(alt)}"{_legible(drawing.png)}>'
-        for (kind, content), alt in zip(parts, alts, strict=True)
-    )
-    of_parts = ' class="parts"' if len(parts) > 1 else ""
-    label = escape(figure.name.replace("-", " "))
+    if drawing.svg:
+        parts, pictures = 1, inline_svg(drawing.svg, figure.name, printable(figure.alt), legible)
+    else:
+        files = _raster(drawing.png)
+        alts = [figure.alt, *("The picture goes on." for _ in files[1:])]
+        parts, pictures = (
+            len(files),
+            "".join(
+                f'<img src="{_data_url(kind, content)}" alt="{escape(alt)}" style="{legible}">'
+                for (kind, content), alt in zip(files, alts, strict=True)
+            ),
+        )
+    of_parts = ' class="parts"' if parts > 1 else ""
     return (
         f'<figure{of_parts}><div class="picture" tabindex="0" role="group" aria-label="{label}">'
         f"{pictures}</div>{caption}</figure>"
@@ -186,12 +196,12 @@ def _figure(figure: Figure) -> str:
 
 
 def _legible(png: bytes) -> str:
-    """The width at which the words of a chart can be read, by its inches; nothing where they are unknown."""
+    """CSS: the width at which the words of a chart can be read, by its inches; "" where they are unknown."""
     if not png.startswith(PNG):
         return ""
     picture = Image.open(io.BytesIO(png))
     dots = picture.info.get("dpi", (0, 0))[0]
-    return f' style="--legible: {READABLE * picture.width / dots:.0f}px"' if dots else ""
+    return f"--legible: {READABLE * picture.width / dots:.0f}px" if dots else ""
 
 
 def _data_url(kind: str, content: bytes) -> str:
