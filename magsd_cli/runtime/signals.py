@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -44,6 +45,21 @@ def stop_requests(parent: int | None = None) -> Iterator[StopRequested]:
     finally:
         for number, handler in zip(watched, before, strict=True):
             signal.signal(number, handler)
+
+
+def end_with_parent(seconds: float = 1.0) -> None:
+    """End this process once its parent is gone, which is looked at every `seconds` by a thread of its own.
+
+    For a worker in the middle of something long, who would hear of it only when it next uses its pipe.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

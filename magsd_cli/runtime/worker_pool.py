@@ -6,7 +6,8 @@ known: it is tried once more as the first of a new worker, and then answered by 
 the order of the items, and only a window of them is under way, so memory stays flat.
 
 Two clocks watch an item: the parent's, which replaces a worker that hangs, and an alarm in the worker, which
-ends it even inside a C loop and even when the parent is gone. What a worker prints goes nowhere.
+ends it even inside a C loop and even when the parent is gone. A worker whose parent is gone ends within a
+second where its code lets another thread run. What a worker prints goes nowhere.
 
 `to_wire` and `from_wire` carry an error from one process to another, here and wherever processes train.
 """
@@ -29,6 +30,7 @@ from typing import Any, Generic, TypeVar
 
 from magsd_cli import errors
 from magsd_cli.errors import DeviceError, Interrupted
+from magsd_cli.runtime.signals import end_with_parent
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -331,6 +333,7 @@ def serve(descriptor: int, modules: Sequence[str] = ()) -> None:
     is the parent's decision.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    end_with_parent()
     for name in modules:
         with suppress(ImportError):  # what is missing is said where it is needed
             import_module(name)

@@ -143,9 +143,19 @@ def _sleep(mark: str) -> None:
     time.sleep(60)
 
 
-def test_the_alarm_ends_a_worker_whose_parent_is_gone(tmp_path: Path) -> None:
+def _count(mark: str) -> None:
+    """A loop that lets no other thread run."""
+    Path(mark).write_text(str(os.getpid()))
+    sum(range(10**13))
+
+
+@pytest.mark.parametrize(("handler", "seconds"), [(_sleep, 86_400.0), (_count, 3.0)])
+def test_a_worker_whose_parent_is_gone_ends(
+    tmp_path: Path, handler: Callable[[str], None], seconds: float
+) -> None:
+    """In the middle of a day's work, and by its alarm where its code lets nothing else run."""
     mark = tmp_path / "worker"
-    arguments = (plain, (_sleep,), [str(mark)], _crashed, 1, 1, Limits(seconds=3))
+    arguments = (plain, (handler,), [str(mark)], _crashed, 1, 1, Limits(seconds=seconds))
     parent = multiprocessing.get_context("fork").Process(target=lambda: list(run_isolated(*arguments)))
     parent.start()
     while not mark.exists() or not mark.read_text():
