@@ -91,6 +91,7 @@ def lungs_find(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Films or folders of films.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the masks go: DIR/<film>.png.")],
     network: NetworkOption = None,
+    workers: WorkersOption = None,
 ) -> int:
     """Write the lungs of films as masks, for `magsd localize --lungs DIR`.
 
@@ -98,7 +99,7 @@ def lungs_find(
     """
     from magsd_cli.tools.lungs_check import find_lungs
 
-    return find_lungs(images, out, network)
+    return find_lungs(images, out, network, workers)
 
 
 @lungs_app.command("card")

@@ -6,7 +6,8 @@ import csv
 import io
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from magsd_cli.lungs.card import figure_words
 from magsd_cli.lungs.geometry import two_lungs
 from magsd_cli.lungs.network import LungNetwork, open_lung_network, shipped
 from magsd_cli.render.lung_panel import TILE, LungTile, draw_lung_panel
+from magsd_cli.runtime.worker_pool import Crash, hands_for, run_isolated
 from magsd_cli.training.lungs.films import Films, list_films, read_films
 from magsd_cli.training.lungs.measure import measure_lungs
 
@@ -61,39 +63,58 @@ def check_lungs(
     return out / "panel.jpg"
 
 
-def find_lungs(images: Sequence[Path], out: Path, network: Path | None = None) -> int:
+def find_lungs(
+    images: Sequence[Path], out: Path, network: Path | None = None, workers: int | None = None
+) -> int:
     """Write a mask for each film with two lungs: ``out/<stem>.png``, uint8 of the film's shape, 255 is lung.
 
-    The exit code: 0, or 3 where a film has none. Raises `UsageError` for two films of one name, which
+    Films are decoded by `workers` processes (None: one a core); one that crashes its decoder costs itself
+    alone. The exit code: 0, or 3 where a film has none. Raises `UsageError` for two films of one name, which
     could not be told apart, `NoInputError` where an input is missing or nothing was found.
     """
     missing = next((path for path in images if not path.exists()), None)
     if missing is not None:
         raise NoInputError(f"{missing}: not found; name films or folders of films")
-    lungs = open_lung_network(network or shipped())
+    place = network or shipped()
+    open_lung_network(place)  # refused here, before a process is started
     files = list_inputs(images, [out])
     stems = Counter(path.stem for path in files)
     twice = next((path for path in files if stems[path.stem] > 1), None)
     if twice is not None:
         raise UsageError(f"{twice}: another film has its name too; find the lungs of each folder by itself")
     written = 0
-    for path in files:
-        try:
-            found = lungs.find(read_image(path).pixels)
-        except DecodeError as error:
-            say(f"lungs: {printable(path)}: {error.code}: {error.reason}", level="warning")
+    tasks = run_isolated(_finder, (place,), files, _not_read, hands_for(len(files), workers), chunk=1)
+    for path, (found,) in zip(files, tasks, strict=True):
+        if isinstance(found, str):
+            say(f"lungs: {printable(path)}: {found}", level="warning")
             continue
-        if found is None:
-            say(f"lungs: {printable(path)}: two lungs were not found", level="warning")
-            continue
-        done, data = cv2.imencode(".png", found.on_film().astype(np.uint8) * 255)
-        assert done
-        write_bytes(out / f"{path.stem}.png", data.tobytes())
+        write_bytes(out / f"{path.stem}.png", found)
         written += 1
     say(f"lungs: {written} masks of {len(files)} films in {out}")
     if not written:
         raise NoInputError(f"{', '.join(map(str, images))}: no film with two lungs; see the lines above")
     return 0 if written == len(files) else 3
+
+
+def _finder(network: Path) -> Callable[[Path], bytes | str]:
+    return partial(_mask_of, open_lung_network(network))
+
+
+def _mask_of(network: LungNetwork, path: Path) -> bytes | str:
+    """Return the film's mask as PNG, or the reason why there is none."""
+    try:
+        found = network.find(read_image(path).pixels)
+    except DecodeError as error:
+        return f"{error.code}: {error.reason}"
+    if found is None:
+        return "two lungs were not found"
+    done, data = cv2.imencode(".png", found.on_film().astype(np.uint8) * 255)
+    assert done
+    return data.tobytes()
+
+
+def _not_read(_path: Path, crash: Crash) -> bytes | str:
+    return f"{crash.code}: {crash.reason}"
 
 
 def _table(network: LungNetwork, films: Films) -> str:
