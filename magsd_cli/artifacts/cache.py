@@ -122,14 +122,8 @@ def _order(name: str, numbers: dict[str, int]) -> int:
     return numbers.setdefault(name, len(numbers)) if name else -1
 
 
-def cache_path(
-    folder: Path, name: str, samples: Iterable[Row], settings: Preprocessing, classes: Iterable[str]
-) -> Path:
-    """The name that a cache of this dataset gets."""
-    return _path_of(folder, name, dataset_digest(samples, settings, classes))
-
-
-def _path_of(folder: Path, name: str, digest: str) -> Path:
+def cache_path(folder: Path, name: str, digest: str) -> Path:
+    """The name that a cache of the dataset with this `dataset_digest` gets."""
     return folder / f"{name}-{digest[:8]}{SUFFIX}"
 
 
@@ -141,15 +135,17 @@ def write_cache(
     classes: tuple[str, ...],
     settings: Preprocessing,
     source_digest: str = "",
+    digest: str = "",
 ) -> Path:
     """Write a cache and the tables beside it; the ``.h5`` comes last: a cache that is there is complete.
 
     `samples` are rows with the keys of `SAMPLE_COLUMNS` (absent ones are empty), which are gone through
     several times; those with index 0, 1, ... in this order are the images, which `images` yields as
-    [B,1,S,S] batches. Neither rows nor images are ever in memory together. Raises `OutputError`.
+    [B,1,S,S] batches. Neither rows nor images are ever in memory together. `digest`: their `dataset_digest`,
+    where it is known already. Raises `OutputError`.
     """
-    digest = dataset_digest(samples, settings, classes)
-    path = _path_of(folder, name, digest)
+    digest = digest or dataset_digest(samples, settings, classes)
+    path = cache_path(folder, name, digest)
     count = _write_samples(samples_path(path), samples, settings)
     used = (row for row in samples if row["index"] >= 0)
     attributes = {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from magsd_cli.inference.onnx_engine import onnx_worker
 from magsd_cli.inference.out_of_distribution import TrainingDistribution
 from magsd_cli.inference.scoring import FileAnswer, count_of, files_in_words, score_pictures, tasks_for
 from magsd_cli.runtime.cluster import RETRIES, connected, device_kind, in_order, task_resources
-from magsd_cli.runtime.worker_pool import Wire, from_wire, to_wire
+from magsd_cli.runtime.worker_pool import Wire, chunks, from_wire, to_wire
 from magsd_cli.settings import Engine
 
 SHARD = 32  # files that travel together
@@ -48,7 +47,7 @@ def score_on_cluster(
             tasks = tasks_for([path.absolute() for path in shard], model.preprocessing, identity=False)
             return task.remote(known, list(tasks))
 
-        for mine, outcome in in_order(ray, submit, _shards(files)):
+        for mine, outcome in in_order(ray, submit, chunks(files, SHARD)):
             if isinstance(outcome, ray.exceptions.RayError):
                 yield from _score_here(model, engine, mine, device, batch_size)
                 continue
@@ -56,12 +55,6 @@ def score_on_cluster(
             if failure is not None:
                 raise from_wire(failure)
             yield [replace(answer, path=path) for answer, path in zip(answers, mine, strict=True)]
-
-
-def _shards(files: Iterable[Path]) -> Iterator[list[Path]]:
-    source = iter(files)
-    while shard := list(islice(source, SHARD)):
-        yield shard
 
 
 def _anywhere(model: Model) -> Model:

@@ -25,6 +25,7 @@ from magsd_cli.artifacts.cache import (
     Cache,
     cache_lungs_path,
     cache_path,
+    dataset_digest,
     open_cache,
     write_cache,
 )
@@ -142,12 +143,13 @@ def _prepare_listed(listed: Sources, options: PrepareOptions) -> tuple[Path, pd.
         _refuse_empty(samples.known, listed)
         classes, name = used_classes(samples.known), options.name or _cache_name(listed.names)
         with noted("prepare: writing the cache"):
-            path = cache_path(folder, name, samples, settings, classes)
+            digest = dataset_digest(samples, settings, classes)
+            path = cache_path(folder, name, digest)
             _write_truth(listed, path, samples, settings.size)
             if settings.lungs != Lungs.none:
                 write_hashed(cache_lungs_path(path), lung_network_of(settings).data)
             images = done.images(np.flatnonzero(samples.known["status"] == "ok"))
-            path = write_cache(folder, name, samples, images, classes, settings, source_digest=key)
+            path = write_cache(folder, name, samples, images, classes, settings, key, digest)
         _summarise(samples, path)
         mark_done(work, path)
     return path, samples.known

@@ -7,14 +7,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from magsd_cli.artifacts.tables import groups
 from magsd_cli.console import say
 from magsd_cli.data.identity import keyed_hash
 from magsd_cli.data.ingest import Ingested, IngestTask, ingest
 from magsd_cli.preparation.duplicates import BLOCK, Packed, Pairs, compare_rows
 from magsd_cli.preparation.shards import images_of_shard
 from magsd_cli.runtime.cluster import RETRIES, connected, in_order, task_result
-from magsd_cli.runtime.worker_pool import Crash, Limits, even_chunk, hands_for, plain, run_isolated
+from magsd_cli.runtime.worker_pool import Crash, Limits, chunks, even_chunk, hands_for, plain, run_isolated
 
 CHUNK = 8  # files that travel to a worker together
 DECODING = Limits(memory=2 * 2**30)
@@ -59,7 +58,7 @@ def on_cluster(address: str, site_key: Callable[[], bytes]) -> Iterator[Workplac
         ) -> Generator[list[Ingested], None, None]:
             key = site_key()
             task = ray.remote(ingest_task).options(max_retries=RETRIES, num_cpus=1)
-            shards = groups(tasks, images_of_shard(side))
+            shards = chunks(tasks, images_of_shard(side))
             for shard, outcome in in_order(ray, lambda shard: task.remote(shard, key), shards):
                 if not isinstance(outcome, ray.exceptions.RayError):
                     yield outcome

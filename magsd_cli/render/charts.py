@@ -29,6 +29,7 @@ from PIL import Image
 
 from magsd_cli.console import printable
 from magsd_cli.render.document import Drawing
+from magsd_cli.render.overlays import in_own_range, laid_over
 
 Floats = npt.NDArray[np.float64]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#BF8300", "#3A97CC", "#000000")
@@ -178,12 +179,8 @@ def _photograph(case: Case) -> npt.NDArray[np.uint8]:
 
 def _overlaid(film: npt.NDArray[np.uint8], attention: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """Lay attention [h,w] over the film [H,W], scaled to its own range, clearer where stronger: [H,W,3]."""
-    attention = attention - attention.min()
-    scaled = (attention / max(float(attention.max()), 1e-12)).astype(np.float32)
-    wide = np.asarray(cv2.resize(scaled, film.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float64)
-    colours = 255 * matplotlib.colormaps["inferno"](wide)[..., :3]
-    opacity = 0.6 * wide[..., None]
-    return np.clip(film[..., None] * (1 - opacity) + colours * opacity + 0.5, 0, 255).astype(np.uint8)
+    wide = in_own_range(attention, film.shape[::-1]).astype(np.float64)
+    return laid_over(film, 255 * matplotlib.colormaps["inferno"](wide)[..., :3], 0.6 * wide[..., None])
 
 
 def _with_jpegs(svg: bytes) -> bytes:

@@ -181,12 +181,10 @@ def _figure(figure: Figure) -> str:
     else:
         files = _raster(drawing.png)
         alts = [figure.alt, *("The picture goes on." for _ in files[1:])]
-        parts, pictures = (
-            len(files),
-            "".join(
-                f'<img src="{_data_url(kind, content)}" alt="{escape(alt)}" style="{legible}">'
-                for (kind, content), alt in zip(files, alts, strict=True)
-            ),
+        parts = len(files)
+        pictures = "".join(
+            f'<img src="{_data_url(kind, content)}" alt="{escape(alt)}" style="{legible}">'
+            for (kind, content), alt in zip(files, alts, strict=True)
         )
     of_parts = ' class="parts"' if parts > 1 else ""
     return (

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -89,9 +90,20 @@ _STOPS: tuple[Colour, ...] = ((40, 10, 90), (110, 25, 140), (190, 50, 120), (240
 
 def heated(gray: Pixels, attention: Floats) -> Pixels:
     """Attention [h,w] in 0..1 laid over an image of its size: uint8 [h,w,3] (RGB)."""
-    colours, opacity = attention_colours(attention)
+    return laid_over(gray, *attention_colours(attention))
+
+
+def laid_over(gray: Pixels, colours: npt.NDArray[Any], opacity: npt.NDArray[Any]) -> Pixels:
+    """Colours [h,w,3] in 0..255 with opacity [h,w,1] over an image of their size: uint8 [h,w,3] (RGB)."""
     mixed = gray[..., None] * (1 - opacity) + colours * opacity
-    return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(mixed + 0.5, 0, 255), np.uint8)
+
+
+def in_own_range(attention: Floats, size: tuple[int, int]) -> Floats:
+    """Attention [h,w] in 0..1 of its own range, as wide and high as `size` says."""
+    low, high = float(attention.min()), float(attention.max())
+    scaled = (attention - low) / max(high - low, 1e-12)
+    return np.asarray(cv2.resize(scaled, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _draw_marks(panel: Image.Image, overlay: Overlay, scale: float) -> None:
@@ -231,10 +243,8 @@ def thumbnail(pixels: npt.NDArray[np.uint8], attention: npt.NDArray[np.float32] 
     gray = np.asarray(cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
     picture = np.repeat(gray[..., None], 3, axis=2)
     if attention is not None:
-        low, high = float(attention.min()), float(attention.max())
-        scaled = (attention - low) / max(high - low, 1e-12)
-        wide = np.asarray(cv2.resize(scaled, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
-        picture = np.concatenate([picture, heated(gray, wide)], axis=1)
+        heat = heated(gray, in_own_range(attention, gray.shape[::-1]))
+        picture = np.concatenate([picture, heat], axis=1)
     done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     assert done
     return data.tobytes()

@@ -109,14 +109,14 @@ def run_isolated(
     `on_crash(item, crash)`. Raises what `setup` raises, and `DeviceError` when workers cannot be started.
     """
     pool = _Pool(pickle.dumps((setup, tuple(arguments), limits)), on_crash, limits.seconds)
-    chunks = _chunks(items, chunk)
+    given = chunks(items, chunk)
     waiting: list[_Task[Item, Result]] = []  # under way, in order
     unsent: list[_Task[Item, Result]] = []
     try:
         exhausted = False
         while True:
             while not exhausted and len(waiting) < 4 * workers:
-                following = next(chunks, None)
+                following = next(given, None)
                 if following is None:
                     exhausted = True
                 else:
@@ -202,7 +202,8 @@ def even_chunk(count: int, workers: int, most: int) -> int:
     return max(1, min(most, -(-count // workers)))
 
 
-def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield `items` as lists of `size`, of which the last may be shorter."""
     source = iter(items)
     while some := list(islice(source, size)):
         yield some

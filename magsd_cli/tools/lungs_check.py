@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,7 +21,7 @@ from magsd_cli.lungs.card import figure_words
 from magsd_cli.lungs.geometry import two_lungs
 from magsd_cli.lungs.network import LungNetwork, open_lung_network, shipped
 from magsd_cli.render.lung_panel import TILE, LungTile, draw_lung_panel
-from magsd_cli.runtime.worker_pool import Crash, hands_for, run_isolated
+from magsd_cli.runtime.worker_pool import Crash, cores, hands_for, run_isolated
 from magsd_cli.training.lungs.films import Films, list_films, read_films
 from magsd_cli.training.lungs.measure import measure_lungs
 
@@ -46,7 +45,7 @@ def check_lungs(
     no film can be read.
     """
     lungs = open_lung_network(network or shipped())
-    films = read_films(list_films(images, masks), workers or os.cpu_count() or 1)
+    films = read_films(list_films(images, masks), workers or cores())
     folds = np.array([lungs.fold_of(film) for film in films.pixels])
     known = int((folds >= 0).sum())
     if known:

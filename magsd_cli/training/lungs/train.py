@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from magsd_cli.lungs.network import (
     unpack,
 )
 from magsd_cli.models.lung_unet import WIDTHS
-from magsd_cli.runtime.worker_pool import Crash, Limits, run_isolated
+from magsd_cli.runtime.worker_pool import Crash, Limits, cores, run_isolated
 from magsd_cli.training.folds import make_folds
 from magsd_cli.training.lungs.films import SIZE, Films, digest_of, groups_of, list_films, read_films
 from magsd_cli.training.lungs.fit import BATCH, fit_lungs
@@ -80,7 +79,7 @@ def train_lungs(options: LungOptions) -> Path:
         )
     if out.exists() and not options.overwrite:
         raise UsageError(f"{out}: exists already; add --overwrite to replace it")
-    hands = options.workers or os.cpu_count() or 1
+    hands = options.workers or cores()
     with lock(out.with_name(f".{out.name}.lock")):
         films = read_films(list_films(options.sources, options.masks), hands)
         folds = _folds(films, options)
